@@ -1,0 +1,1 @@
+//! The key: blake3 of the canonical request. Two requests with equal keys are the same question.

@@ -1,0 +1,13 @@
+//! escache: an exact HTTP caching reverse proxy in front of Elasticsearch and OpenSearch.
+//!
+//! The modules stand in dependency order: each uses only those above it. `ARCHITECTURE.md` is the map in words.
+
+// -- words
+pub mod outcome;
+
+// -- domain: no network, no clock (time is an argument)
+pub mod elastic;
+
+pub mod cacheability;
+
+pub mod key;

@@ -1,0 +1,197 @@
+//! The words for what became of a request. Header, log, metric and `explain` all take them from here.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:expr])+ $variant:ident => $name:literal,)+) => {
+        /// Why a request is not answered from the cache, or its answer not stored. Every "no" has a name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of the table.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+
+            /// The name that header, log, metric and `explain` show.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// One sentence for people, as in the documentation of the variant.
+            #[must_use]
+            pub fn help(self) -> &'static str {
+                match self { $(Reason::$variant => concat!($($doc,)+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // -- the request as HTTP
+    /// This endpoint or method is forwarded, never cached.
+    Api => "api",
+    /// The request is a write or an administrative call.
+    Write => "write",
+    /// The body is larger than what is buffered for the key (`limits.max_key_body`).
+    BodyTooLarge => "body-too-large",
+    /// The body is not JSON as RFC 8259 has it.
+    NotJson => "not-json",
+    /// A JSON object has the same member twice, or two spellings of one member.
+    DuplicateKey => "duplicate-key",
+    /// The JSON is nested deeper than escache follows.
+    TooDeep => "too-deep",
+    /// The body is compressed or has a content type other than JSON.
+    ContentType => "content-type",
+    /// The query string has a `;`, a repeated parameter, or an escape that does not decode.
+    QueryString => "query-string",
+    /// The parameter `source` stands beside a body.
+    SourceAndBody => "source-and-body",
+    /// A URL parameter that escache does not know for this endpoint, or a value that it does not know.
+    UnknownParameter => "unknown-parameter",
+    /// A word in the body that escache does not know in this place.
+    UnknownWord => "unknown-word",
+    /// A header asks for something that a cache cannot give (Range, Upgrade, conditional headers other than If-None-Match).
+    Header => "header",
+
+    // -- the request as a search
+    /// The search keeps state on the engine: scroll, point in time, slices, async search.
+    Stateful => "stateful",
+    /// The answer depends on the time (`now`, a decay on a date without origin).
+    Now => "now",
+    /// A rounded `now` is too near to its boundary, or the clocks of the nodes are not known well enough.
+    ClockSkew => "clock-skew",
+    /// The answer depends on chance (`random_score` without seed, samplers, `rare_terms`).
+    Random => "random",
+    /// The answer depends on documents or services elsewhere (terms lookup, indexed shapes, percolate, inference).
+    Lookup => "lookup",
+    /// A script could read the clock, chance, or anything else.
+    Script => "script",
+    /// `search_type=dfs_query_then_fetch`, `profile` or `explain`.
+    Diagnostic => "diagnostic",
+    /// An index on another cluster.
+    RemoteIndex => "remote-index",
+    /// A search pipeline may change the request or the answer.
+    SearchPipeline => "search-pipeline",
+    /// An approximate algorithm that may answer differently each time (kNN).
+    Approximate => "approximate",
+    /// A feature that this version of escache leaves to the engine.
+    NotYet => "not-yet",
+
+    // -- what the client or the operator asked for
+    /// The request says `request_cache=false`.
+    RequestCacheFalse => "request-cache-false",
+    /// The request says `Cache-Control: no-store`.
+    NoStore => "no-store",
+    /// The search returns hits, and `cache.hits` is false.
+    Hits => "hits",
+    /// A rule of the configuration says so.
+    Rule => "rule",
+    /// The cache is switched off.
+    Off => "off",
+    /// The index setting `index.requests.cache.enable` is false on an index of the target.
+    IndexSetting => "index-setting",
+
+    // -- identity
+    /// The request carries an identity and nothing proves that its permissions are unchanged.
+    ScopeUnknown => "scope-unknown",
+
+    // -- properties of the target
+    /// An alias of the target has a filter with `now`, or one that escache cannot judge.
+    AliasFilter => "alias-filter",
+    /// An index of the target has runtime or derived fields that a script computes.
+    RuntimeField => "runtime-field",
+    /// An index of the target has an analyzer that can be reloaded without a trace.
+    ReloadableAnalyzer => "reloadable-analyzer",
+    /// An index of the target has a default search pipeline.
+    DefaultPipeline => "default-pipeline",
+    /// `index.search.idle.after` is too short against the refresh interval.
+    SearchIdle => "search-idle",
+
+    // -- freshness
+    /// The generation could not be read (no permission, no `_stats`, engine unreachable).
+    GenerationUnknown => "generation-unknown",
+    /// The reading lists fewer indices than the metadata does, or a shard without a started copy.
+    GenerationIncomplete => "generation-incomplete",
+    /// The target changed while it was being read.
+    GenerationMoving => "generation-moving",
+    /// Reading the generation costs more than the search.
+    ReadingDearer => "reading-dearer",
+    /// Too many readings are under way (`freshness.max_concurrent_readings`).
+    ReadingsLimit => "readings-limit",
+
+    // -- the answer
+    /// The status of the answer is not 200.
+    Status => "status",
+    /// The answer is partial: a shard failed or is missing.
+    Partial => "partial",
+    /// The answer timed out.
+    TimedOut => "timed-out",
+    /// The answer was terminated early.
+    TerminatedEarly => "terminated-early",
+    /// Whether the answer is partial cannot be seen in it.
+    PartialityUnknown => "partiality-unknown",
+    /// The answer is larger than `cache.max_entry_size`.
+    EntryTooLarge => "entry-too-large",
+    /// The answer shows that another cache made it (R6).
+    CacheUnderneath => "cache-underneath",
+    /// The cache was cleared while the answer was being fetched (R7).
+    Purged => "purged",
+    /// The answer has a coding or a type that is not stored.
+    AnswerType => "answer-type",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A reason with the place where it stands, such as `aggs.by_day.date_histogram.extended_bounds.max: now`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The name of the "no".
+    pub reason: Reason,
+    /// Where in the request it was found; empty where the reason says it all. Never holds a value of the request
+    /// but for words of the request language, since it goes to header and log.
+    pub place: String,
+}
+
+impl Refusal {
+    /// A refusal at a place.
+    pub fn at(reason: Reason, place: impl Into<String>) -> Refusal {
+        Refusal { reason, place: place.into() }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Refusal {
+        Refusal { reason, place: String::new() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.place.as_str() {
+            "" => write!(f, "{}", self.reason),
+            place => write!(f, "{} at {place}", self.reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tokens() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|r| r.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+        assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+        assert!(Reason::ALL.iter().all(|r| r.help().ends_with('.') || r.help().ends_with(").")));
+    }
+}
