@@ -37,7 +37,7 @@ pub struct Question<'q, 'a> {
     /// The engine that will be asked, if it is known.
     pub engine: Option<Engine>,
     /// The URL parameters, those of the index options included.
-    pub params: &'q Params<'a>,
+    pub params: &'q Params<'q>,
     /// The body (or `source` parameter). Objects whose order is proven to be free are marked so.
     pub body: Option<&'q mut Json<'a>>,
     /// Whether a rounded `now` is let through, so that the answer is valid for some time (see [`valid_until`]).
