@@ -5,9 +5,15 @@
 // -- words
 pub mod outcome;
 
+pub mod stats;
+
 // -- domain: no network, no clock (time is an argument)
 pub mod elastic;
 
 pub mod cacheability;
 
 pub mod key;
+
+pub mod generation;
+
+pub mod cache;
