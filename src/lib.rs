@@ -10,6 +10,8 @@ pub mod stats;
 // -- domain: no network, no clock (time is an argument)
 pub mod elastic;
 
+pub mod policy;
+
 pub mod cacheability;
 
 pub mod key;
@@ -17,3 +19,11 @@ pub mod key;
 pub mod generation;
 
 pub mod cache;
+
+// -- wire
+pub mod error;
+
+pub mod upstream;
+
+// -- house
+pub mod watcher;

@@ -38,7 +38,7 @@ impl<T: Clone> Waiter<T> {
 
 impl<K, T> Flights<K, T>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
     /// Takes a seat on the flight of `key`, or starts it. `cancelled` is called if everybody leaves before it lands.

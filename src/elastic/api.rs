@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn routes_by_whole_segments() {
         use Api::*;
-        use Effect::{Mark, Purge};
+        use Effect::Mark;
         check("GET /_search", Search, None, None_);
         check("POST /logs/_search", Search, Some("logs"), None_);
         check("POST /logs/_search/", Search, Some("logs"), None_);
