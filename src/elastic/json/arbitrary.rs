@@ -3,6 +3,8 @@
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
+use super::Json;
+
 /// A JSON value that owns its text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Tree {
@@ -12,6 +14,21 @@ pub(crate) enum Tree {
     String(String),
     Array(Vec<Tree>),
     Object(Vec<(String, Tree)>),
+}
+
+impl From<&Json<'_>> for Tree {
+    fn from(json: &Json<'_>) -> Tree {
+        match json {
+            Json::Null => Tree::Null,
+            Json::Bool(value) => Tree::Bool(*value),
+            Json::Number(text) => Tree::Number((*text).to_owned()),
+            Json::String(text) => Tree::String(text.clone().into_owned()),
+            Json::Array(items) => Tree::Array(items.iter().map(Tree::from).collect()),
+            Json::Object(object) => {
+                Tree::Object(object.members.iter().map(|(n, v)| (n.clone().into_owned(), v.into())).collect())
+            }
+        }
+    }
 }
 
 /// A tree with a taste for what goes wrong: few names, characters that need escapes, numbers that nearly meet.
