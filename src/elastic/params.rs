@@ -71,7 +71,10 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
     }
     if text.contains('+') {
         let spaced = text.replace('+', " ");
-        return percent_decode_str(&spaced).decode_utf8().map(|s| Cow::Owned(s.into_owned())).map_err(|_| bad());
+        return percent_decode_str(&spaced)
+            .decode_utf8()
+            .map(|s| Cow::Owned(s.into_owned()))
+            .map_err(|_| bad());
     }
     percent_decode_str(text).decode_utf8().map_err(|_| bad())
 }

@@ -1,2 +1,2 @@
 //! One integration binary.
-fn main(){}
+fn main() {}
