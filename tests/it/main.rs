@@ -1,2 +1,3 @@
-//! One integration binary.
-fn main() {}
+//! The one integration binary: every test that needs a network, a pretend engine or a real node.
+
+mod support;
