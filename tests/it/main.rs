@@ -1,3 +1,5 @@
 //! The one integration binary: every test that needs a network, a pretend engine or a real node.
 
+mod engine_self;
+
 mod support;
