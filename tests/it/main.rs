@@ -2,4 +2,6 @@
 
 mod engine_self;
 
+mod engine_shapes;
+
 mod support;
