@@ -1,2 +1,7 @@
-//! One integration binary.
-fn main() {}
+//! The one integration binary: every test that needs a network, a pretend engine or a real node.
+
+mod engine_self;
+
+mod engine_shapes;
+
+mod support;
