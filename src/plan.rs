@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use crate::cacheability::{self, Question};
 use crate::elastic::api::{Api, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
-use crate::elastic::json;
+use crate::elastic::json::{self, Json};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
 use crate::key::headers::HeaderRules;
@@ -95,6 +95,8 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     }
     let source = source(asked, &params)?;
     let mut body = if source.trim_ascii().is_empty() { None } else { Some(json::parse(&source)?) };
+    // no body and an empty one ask the same: everything
+    body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
     let params = params.without(&["source", "source_content_type"]);
     let question = Question { api, engine: context.engine, params: &params, body: body.as_mut() };
     let terms = judge(question, expression)?;

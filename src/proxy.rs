@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::cache::{
-    Bounded, Decision, Entry, Epoch, Fetched, Flights, Lifetime, Proof, Storable, Store, decide,
+    Bounded, Decision, Entry, Epoch, Eviction, Fetched, Flights, Lifetime, Proof, Storable, Store, decide,
 };
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Engine, Route};
@@ -30,8 +30,8 @@ use crate::plan::{Asked, Context, Plan, plan};
 use crate::policy::{Policy, Rule};
 use crate::respond;
 use crate::stats::Stats;
-use crate::upstream::{Body, Collected, Upstream, collect};
-use crate::watcher::Watcher;
+use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
+use crate::watcher::{Watcher, WatcherSettings};
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +85,26 @@ pub enum Landed {
     Failed(ProxyError),
 }
 
+/// How a proxy is set up.
+#[derive(Debug)]
+pub struct ProxySettings {
+    /// What the operator decided.
+    pub policy: Policy,
+    /// What headers mean.
+    pub headers: HeaderRules,
+    /// Where the engine is.
+    pub upstream: UpstreamSettings,
+    /// How generations are read.
+    pub watcher: WatcherSettings,
+    /// The size of the store, in bytes.
+    pub capacity: u64,
+    /// Which entry goes when there is no room.
+    pub eviction: Eviction,
+}
+
+/// How many keys are remembered whose answers were too large to share.
+const MOST_UNSHAREABLE: u64 = 10_000;
+
 /// What is known about the target when a request is decided.
 pub(crate) struct View {
     /// What identifies its searchable state.
@@ -99,6 +119,27 @@ pub(crate) struct View {
 pub type ClientAddress = Option<IpAddr>;
 
 impl Proxy {
+    /// A proxy with an empty cache. Asks nobody anything yet.
+    #[must_use]
+    pub fn new(settings: ProxySettings) -> Arc<Proxy> {
+        let stats = Arc::new(Stats::default());
+        let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
+        let policy = settings.policy;
+        Arc::new(Proxy {
+            headers: settings.headers,
+            engine: ArcSwap::default(),
+            watcher: Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher),
+            upstream,
+            store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
+            flights: Arc::default(),
+            unshareable: Bounded::new(MOST_UNSHAREABLE),
+            stats,
+            reachable: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            policy,
+        })
+    }
+
     /// The street: answers a search or a count.
     pub async fn search(
         self: &Arc<Self>,

@@ -4,4 +4,12 @@ mod engine_self;
 
 mod engine_shapes;
 
+mod flights;
+
+mod freshness;
+
+mod surfaces;
+
 mod support;
+
+mod transparency;

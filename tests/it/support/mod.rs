@@ -4,4 +4,6 @@
 
 pub(crate) mod engine;
 
+pub(crate) mod escache;
+
 pub(crate) mod http;
