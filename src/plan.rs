@@ -98,8 +98,11 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     // no body and an empty one ask the same: everything
     body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
     let params = params.without(&["source", "source_content_type"]);
-    let question = Question { api, engine: context.engine, params: &params, body: body.as_mut() };
-    let terms = judge(question, expression)?;
+    let question = Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: false };
+    if let Some(expression) = expression {
+        cacheability::judge_target(expression)?;
+    }
+    let terms = cacheability::judge(question)?;
     if terms.hits && !settings.hits.unwrap_or(policy.hits) && request_cache != Some(true) {
         return Err(Reason::Hits.into());
     }
@@ -123,13 +126,6 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     let target = Target::new(expression, &params);
     let anonymous = identity.is_anonymous();
     Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, rule })
-}
-
-fn judge(question: Question<'_, '_>, expression: Option<&str>) -> Result<cacheability::Terms, Refusal> {
-    if expression.is_some_and(|e| e.contains(':') && !e.contains('<')) {
-        return Err(Reason::RemoteIndex.into());
-    }
-    cacheability::judge(question)
 }
 
 fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {

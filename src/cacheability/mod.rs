@@ -1,9 +1,33 @@
 //! The verdict: may this request be answered from the cache, or which named reason forbids it.
+//!
+//! An allow-list: a word that the tables of [`language`] and [`parameters`] do not know means a bypass.
+//! `docs/cacheability.md` shows the tables.
 
 use crate::elastic::api::{Api, Engine};
 use crate::elastic::json::Json;
 use crate::elastic::params::Params;
-use crate::outcome::Refusal;
+use crate::outcome::{Reason, Refusal};
+
+mod grammar;
+
+mod language;
+
+mod parameters;
+
+mod target;
+
+mod dates;
+
+mod walk;
+
+mod docs;
+
+#[cfg(test)]
+mod tests;
+
+pub use dates::{RoundedNow, valid_until};
+pub use docs::render;
+pub use target::judge_target;
 
 /// A read as a client sent it, parsed.
 #[derive(Debug)]
@@ -16,6 +40,8 @@ pub struct Question<'q, 'a> {
     pub params: &'q Params<'a>,
     /// The body (or `source` parameter). Objects whose order is proven to be free are marked so.
     pub body: Option<&'q mut Json<'a>>,
+    /// Whether a rounded `now` is let through, so that the answer is valid for some time (see [`valid_until`]).
+    pub rounded_now: bool,
 }
 
 /// Under which terms a question may be answered from the cache.
@@ -23,6 +49,8 @@ pub struct Question<'q, 'a> {
 pub struct Terms {
     /// Whether the search returns hits (`size` other than 0), so that Elasticsearch's own policy would not cache it.
     pub hits: bool,
+    /// The rounded `now`s of the request, each once: with any of them the answer holds [until](valid_until) a moment.
+    pub now: Vec<RoundedNow>,
 }
 
 /// Judges a question by the allow-list.
@@ -30,6 +58,33 @@ pub struct Terms {
 /// # Errors
 /// The first refusal, with its place.
 pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
-    let _ = question;
-    Ok(Terms { hits: true })
+    let engine = question.engine.and_then(grammar::Engines::of);
+    parameters::judge(question.api, engine, question.params)?;
+    let mut size = question.params.get("size").map(is_zero);
+    let mut walk = walk::Walk::new(engine, question.rounded_now);
+    if let Some(body) = question.body {
+        let form = match question.api {
+            Api::Search => &language::search::SEARCH,
+            Api::Count => &language::search::COUNT,
+            _ => return Err(Reason::Api.into()),
+        };
+        walk.body(form, body)?;
+        size = size.or_else(|| size_of(body));
+    }
+    let hits = question.api == Api::Search && size != Some(true);
+    Ok(Terms { hits, now: walk.now })
+}
+
+/// Whether the body asks for no hits; `None` where it does not say.
+fn size_of(body: &Json<'_>) -> Option<bool> {
+    let Json::Object(object) = body else { return None };
+    match object.members.iter().find(|(name, _)| name == "size") {
+        Some((_, Json::Number(text))) => Some(is_zero(text)),
+        Some((_, Json::String(text))) => Some(is_zero(text)),
+        _ => None,
+    }
+}
+
+fn is_zero(text: &str) -> bool {
+    text.parse() == Ok(0.0)
 }

@@ -4,6 +4,8 @@ mod engine_self;
 
 mod engine_shapes;
 
+mod cacheability;
+
 mod flights;
 
 mod freshness;

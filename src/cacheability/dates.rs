@@ -1,0 +1,270 @@
+//! `now` in date maths: where it is, and how long what it says stays the same.
+//!
+//! The rules are those of the engines' `JavaDateMathParser`: a text that starts with `now` is the clock, followed by
+//! operations such as `-7d` (a shift) or `/d` (down to the start of the day, in the time zone of the request). A
+//! `now` that is rounded says the same until the next boundary of its unit.
+
+use jiff::civil::DateTime;
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Span, Timestamp};
+
+use super::Terms;
+
+/// What a text says about the clock.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Now {
+    /// It does not look at the clock.
+    None,
+    /// It says the same for some time.
+    Rounded(RoundedNow),
+    /// It says something else each millisecond, or it cannot be told for how long it says the same.
+    Exact,
+}
+
+/// A `now` with its date maths up to the first rounding. What follows that cannot change more often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundedNow {
+    /// The shifts before the rounding, such as `-7d`.
+    shifts: Vec<(i32, Unit)>,
+    /// The unit of the rounding.
+    unit: Unit,
+    /// The time zone in which days begin.
+    zone: TimeZone,
+}
+
+/// A unit of date maths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Year,
+    Month,
+    Week,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+/// The time zone of the dates in one object of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Zone {
+    /// The default.
+    Utc,
+    /// A known zone.
+    Known(TimeZone),
+    /// One that escache cannot follow.
+    Unknown,
+}
+
+/// The moment, in milliseconds since 1970, until which (exclusive) every rounded `now` of the terms says what it
+/// says at `wall_clock_millis`; `None` where there is none, so that the answer does not depend on the clock at all.
+/// May be earlier than necessary near the changes of a zone's offset, down to `wall_clock_millis` itself, never later.
+#[must_use]
+pub fn valid_until(terms: &Terms, wall_clock_millis: i64) -> Option<i64> {
+    let lasts = terms.now.iter().map(|now| now.lasts(wall_clock_millis).unwrap_or(0).max(0)).min()?;
+    Some(wall_clock_millis.saturating_add(lasts))
+}
+
+/// Reads a value that may be a date, as `JavaDateMathParser.parse` does.
+pub(super) fn read(text: &str, zone: &Zone) -> Now {
+    let Some(maths) = text.strip_prefix("now") else { return Now::None };
+    // Java takes any digit of Unicode for a digit: rather than to follow it, take such a text for the clock.
+    if !maths.is_ascii() {
+        return if maths.starts_with(['+', '-', '/']) { Now::Exact } else { Now::None };
+    }
+    let Some(steps) = steps(maths) else { return Now::None };
+    let Some(at) = steps.iter().position(|step| matches!(step, Step::Round(_))) else { return Now::Exact };
+    let shifts = steps[..at].iter().filter_map(|step| match step {
+        Step::Shift(count, unit) => Some((*count, *unit)),
+        Step::Round(_) => None,
+    });
+    let (Step::Round(unit) | Step::Shift(_, unit)) = steps[at];
+    match zone {
+        Zone::Utc => Now::Rounded(RoundedNow { shifts: shifts.collect(), unit, zone: TimeZone::UTC }),
+        Zone::Known(zone) => Now::Rounded(RoundedNow { shifts: shifts.collect(), unit, zone: zone.clone() }),
+        Zone::Unknown => Now::Exact,
+    }
+}
+
+/// Whether the text of a query in Lucene's syntax (`query_string`, `simple_query_string`, `q=`) has the word `now`,
+/// so that the engine may read it as the clock. Errs on the side of yes: the syntax may hide it behind escapes.
+pub(super) fn in_query_text(text: &str) -> bool {
+    has_now(text) || (text.contains('\\') && (text.contains("\\u") || has_now(&text.replace('\\', ""))))
+}
+
+fn has_now(text: &str) -> bool {
+    text.match_indices("now").any(|(at, now)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + now.len()..].chars().next();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.')
+            && !after.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.' || c == ':')
+    })
+}
+
+enum Step {
+    Shift(i32, Unit),
+    Round(Unit),
+}
+
+/// The operations of date maths; `None` where the engines answer with an error.
+fn steps(maths: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut rest = maths;
+    while let Some(operator) = rest.chars().next() {
+        rest = &rest[1..];
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let count = if digits == 0 { 1 } else { rest[..digits].parse().ok()? };
+        let unit = Unit::read(rest[digits..].chars().next()?)?;
+        rest = &rest[digits + 1..];
+        steps.push(match (operator, count) {
+            ('/', 1) => Step::Round(unit),
+            ('+', count) => Step::Shift(count, unit),
+            ('-', count) => Step::Shift(-count, unit),
+            _ => return None,
+        });
+    }
+    Some(steps)
+}
+
+impl Unit {
+    fn read(letter: char) -> Option<Unit> {
+        Some(match letter {
+            'y' => Unit::Year,
+            'M' => Unit::Month,
+            'w' => Unit::Week,
+            'd' => Unit::Day,
+            'h' | 'H' => Unit::Hour,
+            'm' => Unit::Minute,
+            's' => Unit::Second,
+            _ => return None,
+        })
+    }
+
+    /// The length, where it is always the same in local time.
+    fn millis(self) -> Option<i64> {
+        match self {
+            Unit::Year | Unit::Month => None,
+            Unit::Week => Some(7 * DAY),
+            Unit::Day => Some(DAY),
+            Unit::Hour => Some(3_600_000),
+            Unit::Minute => Some(60_000),
+            Unit::Second => Some(1_000),
+        }
+    }
+
+    /// Whether a shift by it moves the point in time (and not the local calendar).
+    fn is_of_the_clock(self) -> bool {
+        matches!(self, Unit::Hour | Unit::Minute | Unit::Second)
+    }
+}
+
+const DAY: i64 = 86_400_000;
+
+impl RoundedNow {
+    /// For how many milliseconds from `wall` it says the same; `None` where that cannot be told.
+    ///
+    /// As long as neither `wall` nor any point to which the shifts lead crosses a change of the zone's offset, time
+    /// passes equally at all of them: then the first that reaches a limit tells.
+    fn lasts(&self, wall: i64) -> Option<i64> {
+        let mut at = wall;
+        let mut lasts = until_offset_changes(&self.zone, at, false)?;
+        for &(count, unit) in &self.shifts {
+            if unit.is_of_the_clock() {
+                at = at.checked_add(unit.millis()?.checked_mul(i64::from(count))?)?;
+                lasts = lasts.min(until_offset_changes(&self.zone, at, false)?);
+                continue;
+            }
+            let local = self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?);
+            let span = match unit {
+                Unit::Year => Span::new().try_years(count),
+                Unit::Month => Span::new().try_months(count),
+                Unit::Week => Span::new().try_weeks(count),
+                _ => Span::new().try_days(count),
+            };
+            if matches!(unit, Unit::Year | Unit::Month) {
+                // The last days of a long month all lead to the last day of a short one.
+                lasts = lasts.min(DAY - millis_of_day(local));
+            }
+            let there = self.zone.to_ambiguous_timestamp(local.checked_add(span.ok()?).ok()?);
+            if there.is_ambiguous() {
+                return None;
+            }
+            at = there.compatible().ok()?.as_millisecond();
+            lasts = lasts.min(until_offset_changes(&self.zone, at, true)?);
+        }
+        let local = self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?);
+        Some(lasts.min(until_next(self.unit, local)?))
+    }
+}
+
+/// How long until the zone's offset changes. Before a change that repeats an hour, local times are already ambiguous
+/// for that hour: with `ambiguous` the time until then.
+fn until_offset_changes(zone: &TimeZone, at: i64, ambiguous: bool) -> Option<i64> {
+    let at_time = Timestamp::from_millisecond(at).ok()?;
+    let Some(change) = zone.following(at_time).next() else { return Some(i64::MAX) };
+    let until = change.timestamp().as_millisecond() - at;
+    let repeated = zone.to_offset(at_time).seconds() - change.offset().seconds();
+    Some(if ambiguous { until - i64::from(repeated.max(0)) * 1000 } else { until })
+}
+
+/// How long until the next boundary of the unit, in local time. Weeks begin on Monday.
+fn until_next(unit: Unit, local: DateTime) -> Option<i64> {
+    let of_day = millis_of_day(local);
+    let days = match unit {
+        Unit::Year => i64::from(local.date().days_in_year()) - i64::from(local.date().day_of_year()),
+        Unit::Month => i64::from(local.date().days_in_month()) - i64::from(local.date().day()),
+        Unit::Week => 6 - i64::from(local.date().weekday().to_monday_zero_offset()),
+        Unit::Day => 0,
+        Unit::Hour | Unit::Minute | Unit::Second => {
+            let length = unit.millis()?;
+            return Some(length - of_day % length);
+        }
+    };
+    Some(days * DAY + DAY - of_day)
+}
+
+fn millis_of_day(local: DateTime) -> i64 {
+    let time = local.time();
+    let minutes = i64::from(time.hour()) * 60 + i64::from(time.minute());
+    (minutes * 60 + i64::from(time.second())) * 1000 + i64::from(time.millisecond())
+}
+
+impl Zone {
+    /// Reads a zone as Java's `ZoneId.of` does.
+    pub(super) fn read(text: &str) -> Zone {
+        let offset = match text {
+            "Z" | "UTC" | "GMT" | "UT" => return Zone::Utc,
+            _ => text
+                .strip_prefix("UTC")
+                .or(text.strip_prefix("GMT"))
+                .or(text.strip_prefix("UT"))
+                .unwrap_or(text),
+        };
+        if offset.starts_with(['+', '-']) {
+            return read_offset(offset).map_or(Zone::Unknown, |offset| Zone::Known(TimeZone::fixed(offset)));
+        }
+        match TimeZone::get(text) {
+            Ok(zone) if zone.iana_name() == Some(text) => Zone::Known(zone),
+            _ => Zone::Unknown,
+        }
+    }
+}
+
+/// `+h`, `+hh`, `+hh:mm`, `+hhmm`, `+hh:mm:ss`, `+hhmmss`, as Java's `ZoneOffset.of`.
+fn read_offset(text: &str) -> Option<Offset> {
+    let (sign, digits) = (if text.starts_with('-') { -1 } else { 1 }, &text[1..]);
+    let two =
+        |at: usize| digits.get(at..at + 2).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+    let colon = |at: usize| (digits.as_bytes().get(at) == Some(&b':')).then_some(());
+    let (hours, minutes, seconds): (i32, i32, i32) = match digits.len() {
+        1 => (i32::try_from(digits.chars().next()?.to_digit(10)?).ok()?, 0, 0),
+        2 => (two(0)?, 0, 0),
+        4 => (two(0)?, two(2)?, 0),
+        5 => (two(0)?, colon(2).and(two(3))?, 0),
+        6 => (two(0)?, two(2)?, two(4)?),
+        8 => (two(0)?, colon(2).and(two(3))?, colon(5).and(two(6))?),
+        _ => return None,
+    };
+    (minutes < 60 && seconds < 60).then_some(())?;
+    let seconds = sign * (hours * 3600 + minutes * 60 + seconds);
+    (seconds.abs() <= 18 * 3600).then(|| Offset::from_seconds(seconds).ok())?
+}
