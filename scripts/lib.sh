@@ -4,7 +4,7 @@
 #
 #   say TEXT...               one line to stderr
 #   give_up TEXT...           says what is missing and exits 69 (EX_UNAVAILABLE)
-#   need_java MIN [MAX]       exports JAVA_HOME: a JDK of MIN (to MAX), installed if there is none
+#   need_java MIN             exports JAVA_HOME: a JDK of MIN or newer, installed if there is none
 #   need_mvn, need_openssl    the command is there, installed if it was not
 #   need_cargo                the same for cargo, and the C compiler that some crates want
 #   mvn_quiet MIB ARG...      Maven, silent but for its progress; tried again once when the network fails
@@ -124,30 +124,30 @@ jdk_version() {
   fi
 }
 
-# Whether the JDK in folder $1 is of version $2 to $3.
+# Whether the JDK in folder $1 is of version $2 or newer.
 jdk_fits() {
   jdk=$(jdk_version "$1")
-  [ -n "$jdk" ] && [ "$jdk" -ge "$2" ] && [ "$jdk" -le "$3" ]
+  [ -n "$jdk" ] && [ "$jdk" -ge "$2" ]
 }
 
 # The JDK of the lowest version that fits, as the engines are tested by their makers with those of their time.
 find_jdk() {
   jdk_homes | while IFS= read -r home; do
-    if jdk_fits "$home" "$1" "$2"; then echo "$jdk $home"; fi
+    if jdk_fits "$home" "$1"; then echo "$jdk $home"; fi
   done | sort -n | sed -n '1s/^[0-9]* //p'
 }
 
 need_java() {
-  java_min=$1 java_max=${2:-99}
-  if [ -n "${JAVA_HOME:-}" ] && jdk_fits "$JAVA_HOME" "$java_min" "$java_max"; then
+  if [ -n "${JAVA_HOME:-}" ] && jdk_fits "$JAVA_HOME" "$1"; then
     export JAVA_HOME
     return
   fi
-  java_found=$(find_jdk "$java_min" "$java_max")
-  if [ -z "$java_found" ]; then
+  java_min=$1
+  JAVA_HOME=$(find_jdk "$java_min")
+  if [ -z "$JAVA_HOME" ]; then
     set --
     for java_version in 17 21 25; do
-      if [ "$java_version" -lt "$java_min" ] || [ "$java_version" -gt "$java_max" ]; then continue; fi
+      [ "$java_version" -ge "$java_min" ] || continue
       case $(package_manager) in
         apt-get) set -- "$@" "openjdk-$java_version-jdk-headless" "temurin-$java_version-jdk" ;;
         dnf) set -- "$@" "java-$java_version-openjdk-devel" ;;
@@ -156,13 +156,10 @@ need_java() {
       esac
     done
     install_first "$@" || :
-    java_found=$(find_jdk "$java_min" "$java_max")
+    JAVA_HOME=$(find_jdk "$java_min")
   fi
-  if [ -z "$java_found" ]; then
-    [ "$java_max" = 99 ] && java_max="or newer" || java_max="to $java_max"
-    give_up "a JDK $java_min $java_max is missing and could not be installed; please install one or set JAVA_HOME"
-  fi
-  JAVA_HOME=$java_found
+  [ -n "$JAVA_HOME" ] ||
+    give_up "a JDK $java_min or newer is missing and could not be installed; please install one or set JAVA_HOME"
   export JAVA_HOME
 }
 

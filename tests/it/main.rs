@@ -1,2 +1,7 @@
 //! One integration binary.
-fn main(){}
+
+#[allow(dead_code, reason = "each test uses what it needs of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod nodes;

@@ -5,7 +5,7 @@ main_class=EsClasspathNode
 profile=${ES_PROFILE:-none}
 case $profile in
   none) mib=62 ;;
-  painless) mib=353 ;;
+  painless) mib=345 ;;
   *) usage "elasticsearch-7 has the profiles none and painless, not '$profile'" ;;
 esac
 

@@ -5,7 +5,7 @@ main_class=EsModulesNode
 profile=${ES_PROFILE:-lean}
 case $profile in
   lean) mib=66 ;;
-  full) mib=938 ;;
+  full) mib=890 ;;
   *) usage "elasticsearch-8 has the profiles lean and full, not '$profile'" ;;
 esac
 

@@ -2,7 +2,7 @@
 label="Elasticsearch 9.4.3"
 java_min=21
 main_class=EsModulesNode
-mib=947
+mib=925
 
 es_home() {
   find "$PWD/dist" -maxdepth 2 -type d -name elasticsearch

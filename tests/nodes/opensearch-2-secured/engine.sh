@@ -3,7 +3,7 @@
 # monitor and watcher2 (what a watcher needs, without and with the security index), proxy (may impersonate alice and bob).
 label="OpenSearch 2.19.4 with its security plugin"
 java_min=17
-mib=120
+mib=117
 . "$nodes/opensearch.sh"
 
 # A CA, a certificate of the node and one of the administrator, all made at the first start; and who may do what.

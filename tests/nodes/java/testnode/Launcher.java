@@ -2,8 +2,9 @@ package testnode;
 
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PrintStream;
 import java.net.HttpURLConnection;
-import java.net.URL;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
@@ -52,6 +53,8 @@ final class Launcher {
 
     static void run(String[] args, Engine engine) throws Exception {
         long begin = System.nanoTime();
+        PrintStream stdout = System.out;
+        System.setOut(System.err); // some plugins chatter; stdout is for READY
         Launcher launcher = new Launcher();
         launcher.parse(args);
         if (launcher.dieWithStdin) {
@@ -80,9 +83,9 @@ final class Launcher {
         if (!launcher.waitFor.isEmpty()) {
             launcher.awaitOk(url + launcher.waitFor);
         }
-        System.out.println("READY " + url + " transport=" + launcher.bound("transport")
+        stdout.println("READY " + url + " transport=" + launcher.bound("transport")
             + " ms=" + (System.nanoTime() - begin) / 1_000_000);
-        System.out.flush();
+        stdout.flush();
         stopped.await();
     }
 
@@ -153,7 +156,7 @@ final class Launcher {
     private void awaitOk(String url) throws Exception {
         SSLContext trust = url.startsWith("https") ? trustOf(data.resolve("config/ca.pem")) : null;
         for (int tries = 0; tries < 600; tries++) {
-            HttpURLConnection connection = (HttpURLConnection) new URL(url).openConnection();
+            HttpURLConnection connection = (HttpURLConnection) URI.create(url).toURL().openConnection();
             if (trust != null) {
                 ((HttpsURLConnection) connection).setSSLSocketFactory(trust.getSocketFactory());
             }
