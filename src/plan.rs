@@ -98,7 +98,8 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     // no body and an empty one ask the same: everything
     body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
     let params = params.without(&["source", "source_content_type"]);
-    let question = Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: false };
+    let question =
+        Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: false };
     if let Some(expression) = expression {
         cacheability::judge_target(expression)?;
     }

@@ -52,7 +52,8 @@ async fn five_hundred_equal_misses_are_one_search() {
     let answers = join_all(searches).await;
     let first = answers[0].as_ref().unwrap();
     assert!(answers.iter().all(|a| a.as_ref().unwrap().body == first.body));
-    let collapsed = answers.iter().filter(|a| verdict(&a.as_ref().unwrap().headers).1.contains("collapsed")).count();
+    let collapsed =
+        answers.iter().filter(|a| verdict(&a.as_ref().unwrap().headers).1.contains("collapsed")).count();
     assert_eq!((engine.seen(Api::Search), collapsed), (1, 499));
 }
 

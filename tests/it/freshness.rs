@@ -33,7 +33,9 @@ async fn a_repeated_search_is_a_hit() {
     assert_eq!(first.header("content-type"), second.header("content-type"));
     assert_eq!(first.header("x-elastic-product"), second.header("x-elastic-product"));
     assert_eq!(engine.seen(Api::Search), 1);
-    let reordered = escache.send("GET", SEARCH, &[("content-type", "application/json")], " {\"query\":{ \"match_all\":{}}} ").await;
+    let reordered = escache
+        .send("GET", SEARCH, &[("content-type", "application/json")], " {\"query\":{ \"match_all\":{}}} ")
+        .await;
     assert_eq!(verdict(&reordered.headers).0, "HIT");
 }
 
@@ -68,10 +70,16 @@ async fn every_change_is_seen() {
     })
     .await;
     check_change("merge", async |e| e.merge("logs")).await;
-    check_change("mapping", async |e| e.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}))).await;
+    check_change("mapping", async |e| {
+        e.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}))
+    })
+    .await;
     check_change("setting", async |e| e.put_settings("logs", json!({"max_result_window": 5}))).await;
     check_change("alias", async |e| e.remove_alias("logs", "al")).await;
-    check_change("cluster setting", async |e| e.cluster_setting("search.allow_expensive_queries", json!(false))).await;
+    check_change("cluster setting", async |e| {
+        e.cluster_setting("search.allow_expensive_queries", json!(false))
+    })
+    .await;
     check_change("close and open", async |e| {
         e.close("logs");
         e.open("logs");
@@ -222,7 +230,9 @@ async fn a_bound_serves_old_readings_but_never_older_ones_than_a_mark() {
     assert_eq!(fresh.json()["hits"]["total"]["value"], 2);
 
     // and a client reads its own writes
-    let written = escache_bounded.send("PUT", "/logs/_doc/3?refresh=true", &[("content-type", "application/json")], "{}").await;
+    let written = escache_bounded
+        .send("PUT", "/logs/_doc/3?refresh=true", &[("content-type", "application/json")], "{}")
+        .await;
     assert_eq!(written.status, 201, "{}", written.text());
     let own = escache_bounded.search(SEARCH, all()).await;
     assert_eq!((verdict(&own.headers).0, &own.json()["hits"]["total"]["value"]), ("MISS", &json!(3)));

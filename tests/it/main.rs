@@ -4,11 +4,11 @@ mod engine_self;
 
 mod engine_shapes;
 
-mod cacheability;
-
 mod flights;
 
 mod freshness;
+
+mod nodes;
 
 mod surfaces;
 

@@ -57,7 +57,8 @@ async fn request_cache_statistics_have_the_engines_shape_and_our_numbers() {
         assert_eq!(of(&stats["indices"]["other"]["total"]["request_cache"]), (0, 1));
         let memory = stats["_all"]["total"]["request_cache"]["memory_size_in_bytes"].as_u64().unwrap();
         assert!(memory > 500 && memory < 10_000, "{memory}");
-        let nodes = escache.client.get(format!("{}/_nodes/stats/indices/request_cache", escache.url)).await.json();
+        let nodes =
+            escache.client.get(format!("{}/_nodes/stats/indices/request_cache", escache.url)).await.json();
         let total: u64 = nodes["nodes"]
             .as_object()
             .unwrap()
@@ -65,7 +66,8 @@ async fn request_cache_statistics_have_the_engines_shape_and_our_numbers() {
             .map(|n| n["indices"]["request_cache"]["hit_count"].as_u64().unwrap())
             .sum();
         assert_eq!(total, 2);
-        let own = escache.client.get(format!("{}/_stats/request_cache?escache=false", escache.url)).await.json();
+        let own =
+            escache.client.get(format!("{}/_stats/request_cache?escache=false", escache.url)).await.json();
         let direct = escache.client.get(engine.url() + "/_stats/request_cache").await.json();
         assert_eq!(own["_all"], direct["_all"]);
     }
@@ -111,7 +113,11 @@ async fn explain_tells_what_would_happen() {
 async fn the_admin_listener_is_guarded() {
     let (_engine, escache) = warm(Flavour::Es8).await;
     let send = async |method: &str, path: &str, headers: &[(&str, &str)], body: &str| {
-        escache.client.request(method, format!("{}{path}", escache.admin), headers, body.to_owned()).await.status
+        escache
+            .client
+            .request(method, format!("{}{path}", escache.admin), headers, body.to_owned())
+            .await
+            .status
     };
     assert_eq!(send("GET", "/live", &[], "").await, 200);
     assert_eq!(send("GET", "/ready", &[], "").await, 200);

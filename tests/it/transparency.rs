@@ -31,7 +31,9 @@ async fn methods_paths_and_queries_pass_byte_for_byte() {
         ("DELETE", "/_echo//double///slash"),
         ("PROPFIND", "/_echo/<logs-{now/d}>".replace(['<', '>', '{', '}'], "~").as_str()),
     ] {
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: search.example\r\nX-Twice: 1\r\nX-Twice: 2\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: search.example\r\nX-Twice: 1\r\nX-Twice: 2\r\nConnection: close\r\n\r\n"
+        );
         let seen = body_of(&raw(address(&escache.url), request.as_bytes()).await);
         assert_eq!(seen["method"], method);
         assert_eq!(seen["uri"], target, "{seen}");
@@ -62,14 +64,21 @@ async fn errors_and_heads_come_as_they_are() {
     let (engine, escache) = two().await;
     engine.index("logs", "1", json!({"a": 1}));
     engine.refresh("logs");
-    for (method, path) in [("GET", "/nothing/_search"), ("GET", "/nothing/_doc/1"), ("HEAD", "/logs"), ("HEAD", "/logs/_search"), ("GET", "/_no/such/thing")] {
+    for (method, path) in [
+        ("GET", "/nothing/_search"),
+        ("GET", "/nothing/_doc/1"),
+        ("HEAD", "/logs"),
+        ("HEAD", "/logs/_search"),
+        ("GET", "/_no/such/thing"),
+    ] {
         let direct = escache.client.request(method, engine.url() + path, &[], "").await;
         let through = escache.send(method, path, &[], "").await;
         assert_eq!((through.status, &through.body), (direct.status, &direct.body), "{method} {path}");
         for (name, value) in &direct.headers {
             assert_eq!(through.headers.get(name), Some(value), "{method} {path} {name}");
         }
-        let added: Vec<_> = through.headers.keys().filter(|n| !direct.headers.contains_key(*n)).map(|n| n.as_str()).collect();
+        let added: Vec<_> =
+            through.headers.keys().filter(|n| !direct.headers.contains_key(*n)).map(|n| n.as_str()).collect();
         assert_eq!(added, ["cache-status", "x-cache"], "{method} {path}");
     }
 }

@@ -84,7 +84,13 @@ impl Escache {
     }
 
     /// Sends anything.
-    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
         self.client.request(method, format!("{}{path}", self.url), headers, body.to_owned()).await
     }
 

@@ -18,6 +18,8 @@ use tokio::net::TcpStream;
 #[derive(Clone)]
 pub(crate) struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
+    base: String,
+    header: Option<(String, String)>,
 }
 
 /// A response that was read to its end.
@@ -48,7 +50,18 @@ impl Response {
 impl Client {
     /// A client without connections.
     pub(crate) fn new() -> Self {
-        Self { pool: Pool::builder(TokioExecutor::new()).build_http() }
+        Self::at("")
+    }
+
+    /// A client whose URLs may be paths at this address.
+    pub(crate) fn at(base: &str) -> Self {
+        let pool = Pool::builder(TokioExecutor::new()).build_http();
+        Self { pool, base: base.to_owned(), header: None }
+    }
+
+    /// Sends this header with every request.
+    pub(crate) fn with_header(self, name: &str, value: &str) -> Self {
+        Self { header: Some((name.to_owned(), value.to_owned())), ..self }
     }
 
     /// Sends a request and reads the whole response, or fails the test.
@@ -88,8 +101,10 @@ impl Client {
     ) -> Result<hyper::Response<Incoming>, Error> {
         let mut request = Request::new(Full::new(body.into()));
         *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+        let url = if url.starts_with('/') { format!("{}{url}", self.base) } else { url.to_owned() };
         *request.uri_mut() = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
-        for (name, value) in headers {
+        let own = self.header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in headers.iter().copied().chain(own) {
             let name: HeaderName = name.parse().unwrap();
             request.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
         }
@@ -104,6 +119,17 @@ impl Client {
     /// POST with a JSON body.
     pub(crate) async fn post(&self, url: impl AsRef<str>, body: Value) -> Response {
         self.request("POST", url, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    /// Any method, with a JSON body if there is one.
+    pub(crate) async fn json(&self, method: &str, url: &str, body: Option<Value>) -> (u16, Value) {
+        let answer = match body {
+            Some(body) => {
+                self.request(method, url, &[("content-type", "application/json")], body.to_string()).await
+            }
+            None => self.request(method, url, &[], "").await,
+        };
+        (answer.status, answer.json())
     }
 
     /// PUT with a JSON body.

@@ -7,3 +7,5 @@ pub(crate) mod engine;
 pub(crate) mod escache;
 
 pub(crate) mod http;
+
+pub(crate) mod node;
