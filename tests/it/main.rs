@@ -1,5 +1,7 @@
 //! The one integration binary: every test that needs a network, a pretend engine or a real node.
 
+mod churn;
+
 mod engine_self;
 
 mod engine_shapes;
@@ -9,6 +11,8 @@ mod flights;
 mod freshness;
 
 mod nodes;
+
+mod real;
 
 mod surfaces;
 
