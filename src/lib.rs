@@ -27,3 +27,5 @@ pub mod upstream;
 
 // -- house
 pub mod watcher;
+
+pub mod config;
