@@ -16,6 +16,10 @@ pub mod cacheability;
 
 pub mod key;
 
+pub mod plan;
+
+pub mod control;
+
 pub mod generation;
 
 pub mod cache;
@@ -25,7 +29,19 @@ pub mod error;
 
 pub mod upstream;
 
+pub mod respond;
+
 // -- house
 pub mod watcher;
+
+pub mod proxy;
+
+pub mod probe;
+
+pub mod surface;
+
+pub mod server;
+
+pub mod telemetry;
 
 pub mod config;

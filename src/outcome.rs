@@ -318,7 +318,10 @@ mod tests {
         assert_eq!(miss.to_string(), "escache; fwd=miss; stored");
         let hit = CacheStatus { ttl: Some(5), ..CacheStatus::new(Outcome::Hit) };
         assert_eq!(hit.to_string(), "escache; hit; ttl=5");
-        assert_eq!(CacheStatus::bypass(Reason::ScopeUnknown).to_string(), "escache; fwd=bypass; detail=scope-unknown");
+        assert_eq!(
+            CacheStatus::bypass(Reason::ScopeUnknown).to_string(),
+            "escache; fwd=bypass; detail=scope-unknown"
+        );
         let placed = Refusal::at(Reason::Now, "query.range.ä\"\n.gte");
         assert_eq!(
             CacheStatus::bypass(placed).to_string(),

@@ -80,10 +80,14 @@ impl Policy {
     #[must_use]
     pub fn forbids(&self, names: impl IntoIterator<Item = impl AsRef<str>>, api: Api) -> bool {
         let forbidding = |rule: &&Rule| {
-            rule.cache == Some(false) && !rule.indices.is_empty() && rule.api.is_none_or(|wanted| wanted == api)
+            rule.cache == Some(false)
+                && !rule.indices.is_empty()
+                && rule.api.is_none_or(|wanted| wanted == api)
         };
         self.rules.iter().any(|rule| forbidding(&rule))
-            && names.into_iter().any(|name| self.rules.iter().filter(forbidding).any(|rule| rule.names(name.as_ref())))
+            && names
+                .into_iter()
+                .any(|name| self.rules.iter().filter(forbidding).any(|rule| rule.names(name.as_ref())))
     }
 }
 
@@ -137,9 +141,14 @@ mod tests {
 
     #[test]
     fn the_first_matching_rule_decides() {
-        let rule = |index: &str, api, cache| Rule { indices: vec![index.into()], api, cache, ..Rule::default() };
+        let rule =
+            |index: &str, api, cache| Rule { indices: vec![index.into()], api, cache, ..Rule::default() };
         let policy = Policy {
-            rules: vec![rule("secret-*", None, Some(false)), rule("logs-*", Some(Api::Count), Some(true)), Rule::default()],
+            rules: vec![
+                rule("secret-*", None, Some(false)),
+                rule("logs-*", Some(Api::Count), Some(true)),
+                Rule::default(),
+            ],
             ..Policy::default()
         };
         assert_eq!(policy.rule("logs-1", Api::Count).unwrap().0, 1);

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 
 use crate::cache::Bounded;
 use crate::elastic::target::Target;
-use crate::generation::{COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion};
+use crate::generation::{
+    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
+};
 use crate::outcome::Reason;
 use crate::stats::Stats;
 use crate::upstream::Upstream;
@@ -32,7 +34,9 @@ pub struct WatcherSettings {
 
 impl fmt::Debug for WatcherSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatcherSettings").field("max_concurrent", &self.max_concurrent).finish_non_exhaustive()
+        f.debug_struct("WatcherSettings")
+            .field("max_concurrent", &self.max_concurrent)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +135,11 @@ impl Watcher {
                 _ => {
                     let landing = state.next.get_or_insert_with(|| watch::channel(None).0).subscribe();
                     if !std::mem::replace(&mut state.driven, true) {
-                        let driver = Driver { watcher: Arc::clone(self), target: target.clone(), watch: Arc::clone(&watch) };
+                        let driver = Driver {
+                            watcher: Arc::clone(self),
+                            target: target.clone(),
+                            watch: Arc::clone(&watch),
+                        };
                         tokio::spawn(driver.drive());
                     }
                     landing
@@ -147,7 +155,8 @@ impl Watcher {
         let (reading, wall) = state.last.as_ref()?;
         let failed = matches!(reading.found, Err(Reason::GenerationUnknown | Reason::GenerationIncomplete));
         let needed = if failed { needed.min(Instant::now() - PAUSE) } else { needed };
-        (self.counts(reading.started, needed) && !self.slept_since(reading.started, *wall)).then(|| reading.clone())
+        (self.counts(reading.started, needed) && !self.slept_since(reading.started, *wall))
+            .then(|| reading.clone())
     }
 
     fn counts(&self, started: Instant, needed: Instant) -> bool {
@@ -164,7 +173,11 @@ impl Watcher {
     }
 
     /// One reading: metadata, counters, metadata again. Returns the metadata for the next one.
-    async fn read(&self, target: &Target, known: Option<Arc<Metadata>>) -> (Result<Generation, Reason>, Option<Arc<Metadata>>) {
+    async fn read(
+        &self,
+        target: &Target,
+        known: Option<Arc<Metadata>>,
+    ) -> (Result<Generation, Reason>, Option<Arc<Metadata>>) {
         let Ok(_permit) = self.permits.try_acquire() else { return (Err(Reason::ReadingsLimit), known) };
         // what a date-math expression resolves to moves without the metadata
         let known = known.filter(|_| !target.has_date_math());
@@ -175,7 +188,11 @@ impl Watcher {
         }
     }
 
-    async fn sandwich(&self, target: &Target, known: Option<Arc<Metadata>>) -> Result<(Generation, Arc<Metadata>), Reason> {
+    async fn sandwich(
+        &self,
+        target: &Target,
+        known: Option<Arc<Metadata>>,
+    ) -> Result<(Generation, Arc<Metadata>), Reason> {
         let mut before = match known {
             Some(metadata) => metadata,
             None => self.metadata(target).await?,
@@ -196,25 +213,30 @@ impl Watcher {
 
     async fn counters(&self, target: &Target) -> Result<Counters, Reason> {
         let (path, options) = (target.path(), target.options());
-        let question = format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
+        let question =
+            format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
         Counters::read(&self.ask(&question).await?)
     }
 
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.
     async fn version(&self) -> Result<StateVersion, Reason> {
-        StateVersion::read(&self.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid").await?)
+        StateVersion::read(
+            &self.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid").await?,
+        )
     }
 
     /// The state first, then what its JSON does not show: so that these are at least as new as the version says.
     async fn metadata(&self, target: &Target) -> Result<Arc<Metadata>, Reason> {
         self.stats.plain.metadata_reads.inc();
         let (path, options) = (target.path(), target.options());
-        let state = format!("/_cluster/state/metadata,routing_table,nodes,version/{path}?{options}&filter_path={METADATA_FILTER}");
+        let state = format!(
+            "/_cluster/state/metadata,routing_table,nodes,version/{path}?{options}&filter_path={METADATA_FILTER}"
+        );
         let state = self.ask(&state).await?;
         let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases.*.filter");
         let (settings, aliases) =
             tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
-        Metadata::read(&state, &settings?, &aliases?).map(Arc::new)
+        Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)
     }
 
     async fn ask(&self, question: &str) -> Result<bytes::Bytes, Reason> {

@@ -33,8 +33,7 @@ pub struct Storable {
 }
 
 /// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
-const KEPT: [HeaderName; 3] =
-    [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
+const KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
 
 impl Storable {
     /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`.
@@ -98,9 +97,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn shows_a_cache(headers: &HeaderMap) -> bool {
     let says = |name: &str, word: &str| {
         headers.get_all(name).iter().any(|v| {
-            v.to_str().is_ok_and(|v| {
-                v.to_ascii_lowercase().split([';', ',', ' ']).any(|part| part.trim() == word)
-            })
+            v.to_str()
+                .is_ok_and(|v| v.to_ascii_lowercase().split([';', ',', ' ']).any(|part| part.trim() == word))
         })
     };
     headers.contains_key(AGE)
@@ -113,7 +111,9 @@ fn shows_a_cache(headers: &HeaderMap) -> bool {
 
 fn forbids(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(|v| {
-        v.to_str().is_ok_and(|v| v.to_ascii_lowercase().split(',').any(|d| matches!(d.trim(), "no-store" | "private")))
+        v.to_str().is_ok_and(|v| {
+            v.to_ascii_lowercase().split(',').any(|d| matches!(d.trim(), "no-store" | "private"))
+        })
     })
 }
 
@@ -121,7 +121,8 @@ fn forbids(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    const WHOLE: &str = r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#;
+    const WHOLE: &str =
+        r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#;
 
     fn fetched(status: u16, headers: &[(&str, &str)], body: &str) -> Fetched {
         let mut map = HeaderMap::new();
@@ -144,7 +145,10 @@ mod tests {
             Storable::check(&fetched(status, headers, body), Api::Search, Widening::None).map(|_| ()).err()
         };
         assert_eq!(check(200, &[JSON], WHOLE), None);
-        assert_eq!(check(200, &[("content-type", "application/vnd.elasticsearch+json;compatible-with=8")], WHOLE), None);
+        assert_eq!(
+            check(200, &[("content-type", "application/vnd.elasticsearch+json;compatible-with=8")], WHOLE),
+            None
+        );
         assert_eq!(check(404, &[JSON], WHOLE), Some(Reason::Status));
         assert_eq!(check(200, &[], WHOLE), Some(Reason::AnswerType));
         assert_eq!(check(200, &[("content-type", "application/yaml")], WHOLE), Some(Reason::AnswerType));
@@ -157,9 +161,16 @@ mod tests {
             ("cache-status", "inner; hit; ttl=3"),
             ("cache-status", "inner; hit"),
         ] {
-            assert_eq!(check(200, &[JSON, underneath], WHOLE), Some(Reason::CacheUnderneath), "{underneath:?}");
+            assert_eq!(
+                check(200, &[JSON, underneath], WHOLE),
+                Some(Reason::CacheUnderneath),
+                "{underneath:?}"
+            );
         }
-        assert_eq!(check(200, &[JSON, ("cache-status", "inner; fwd=miss"), ("x-cache", "MISS")], WHOLE), None);
+        assert_eq!(
+            check(200, &[JSON, ("cache-status", "inner; fwd=miss"), ("x-cache", "MISS")], WHOLE),
+            None
+        );
     }
 
     #[test]

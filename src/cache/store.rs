@@ -97,7 +97,8 @@ impl Store {
         self.raise_epoch();
         let mut removed = 0;
         for (key, entry) in &self.entries {
-            let touched = |names: &[Arc<str>]| entry.indices().names().iter().any(|name| names.contains(name));
+            let touched =
+                |names: &[Arc<str>]| entry.indices().names().iter().any(|name| names.contains(name));
             if names.is_none_or(touched) {
                 self.entries.invalidate(&*key);
                 removed += 1;
@@ -131,13 +132,17 @@ impl Store {
 
 /// A map that forgets what was least used when it holds more than `most`: for everything that clients can grow.
 #[derive(Debug)]
-pub struct Bounded<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(moka::sync::Cache<K, V>);
+pub struct Bounded<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
+    moka::sync::Cache<K, V>,
+);
 
 impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bounded<K, V> {
     /// A map of at most `most` values.
     #[must_use]
     pub fn new(most: u64) -> Bounded<K, V> {
-        Bounded(moka::sync::Cache::builder().max_capacity(most).eviction_policy(EvictionPolicy::lru()).build())
+        Bounded(
+            moka::sync::Cache::builder().max_capacity(most).eviction_policy(EvictionPolicy::lru()).build(),
+        )
     }
 
     /// A map whose values together weigh at most `most`, by the given weight.

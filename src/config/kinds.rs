@@ -1,6 +1,8 @@
 //! The kinds of single values.
 
 use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 
 use http::HeaderName;
@@ -8,6 +10,7 @@ use tracing::Level;
 
 use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
+use crate::telemetry::Format;
 use crate::upstream::Host;
 
 /// `host:port`.
@@ -17,6 +20,17 @@ pub struct Address {
     pub host: String,
     /// 0 lets the system choose.
     pub port: u16,
+}
+
+impl Address {
+    /// The first address that the name stands for.
+    ///
+    /// # Errors
+    /// The name stands for none, or cannot be looked up.
+    pub fn resolve(&self) -> io::Result<SocketAddr> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs()?.next();
+        found.ok_or_else(|| io::Error::other(format!("[{}] has no address", self.host)))
+    }
 }
 
 impl Scalar for Address {
@@ -140,15 +154,6 @@ impl Scalar for HeaderName {
     }
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
-
 /// A kind that has a word for each of its values.
 macro_rules! words {
     ($type:ty, $what:literal, $($word:literal => $value:path),+) => {
@@ -170,7 +175,7 @@ macro_rules! words {
     };
 }
 
-words!(LogFormat, "text or json", "text" => LogFormat::Text, "json" => LogFormat::Json);
+words!(Format, "text or json", "text" => Format::Text, "json" => Format::Json);
 words!(Eviction, "lru or tiny_lfu", "lru" => Eviction::Lru, "tiny_lfu" => Eviction::TinyLfu);
 words!(
     Level,
@@ -225,6 +230,14 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_resolved() {
+        let resolve = |text| Address::parse(text).ok().unwrap().resolve().unwrap();
+        assert_eq!(resolve("127.0.0.1:1").to_string(), "127.0.0.1:1");
+        assert_eq!(resolve("[::1]:2").to_string(), "[::1]:2");
+        assert!(resolve("localhost:3").ip().is_loopback());
+    }
+
+    #[test]
     fn words_and_numbers() {
         check::<bool>("true", Some("true"));
         check::<bool>("True", None);
@@ -236,7 +249,7 @@ mod tests {
         check::<Level>("warn", Some("warn"));
         check::<Level>("warning", None);
         check::<Eviction>("tiny_lfu", Some("tiny_lfu"));
-        check::<LogFormat>("json", Some("json"));
+        check::<Format>("json", Some("json"));
     }
 
     #[test]

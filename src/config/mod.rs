@@ -19,7 +19,7 @@ mod units;
 mod value;
 mod yaml;
 
-pub use kinds::{Address, LogFormat};
+pub use kinds::Address;
 pub use settings::Settings;
 pub use template::template;
 

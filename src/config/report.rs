@@ -12,7 +12,7 @@ impl Config {
             .map(|row| {
                 let note = match row.setting.name {
                     "indices.requests.cache.size" if row.shown.ends_with('%') => {
-                        format!("{}, {}mb here", row.origin, self.settings.cache_size >> 20)
+                        format!("{}, {}mb here", row.origin, self.settings.proxy.capacity >> 20)
                     }
                     _ => row.origin.to_string(),
                 };

@@ -7,17 +7,18 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tracing::Level;
 
-use super::kinds::{Address, LogFormat, Secret};
+use super::kinds::{Address, Secret};
 use super::table::Values;
 use super::units::{ByteSize, Wait};
-use crate::cache::Eviction;
 use crate::key::headers::HeaderRules;
 use crate::policy::Policy;
+use crate::proxy::ProxySettings;
+use crate::telemetry::Format;
 use crate::upstream::{Credentials, UpstreamSettings};
 use crate::watcher::WatcherSettings;
 
 /// All that is configured.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// `listen`
     pub listen: Address,
@@ -25,24 +26,14 @@ pub struct Settings {
     pub admin_listen: Address,
     /// `drain.timeout`
     pub drain_timeout: Duration,
-    /// `upstream.*`
-    pub upstream: UpstreamSettings,
-    /// `indices.requests.cache.size`, in bytes.
-    pub cache_size: u64,
-    /// `cache.eviction`
-    pub eviction: Eviction,
-    /// What decides about requests.
-    pub policy: Policy,
-    /// `key.*`
-    pub headers: HeaderRules,
-    /// How changes are watched.
-    pub watcher: WatcherSettings,
+    /// What the way of a request needs.
+    pub proxy: ProxySettings,
     /// `limits.max_concurrent_misses`
     pub max_concurrent_misses: usize,
     /// `log.level`
     pub log_level: Level,
     /// `log.format`
-    pub log_format: LogFormat,
+    pub log_format: Format,
 }
 
 /// What a body of either kind can hold at most: lengths of entries are counted in 32 bits.
@@ -90,41 +81,42 @@ fn together(
     headers: HeaderRules,
     credentials: Option<Credentials>,
 ) -> Settings {
-    let cache_size = values.cache_size.bytes(memory);
     let time = |wait: Option<Wait>| wait.map(|wait| wait.0);
     Settings {
         listen: values.listen,
         admin_listen: values.admin_listen,
         drain_timeout: values.drain_timeout,
-        upstream: UpstreamSettings {
-            hosts: values.upstream_hosts,
-            credentials,
-            connect_timeout: values.upstream_connect_timeout.0,
-            response_timeout: values.upstream_response_timeout.0,
-            max_idle_per_host: values.upstream_max_idle_per_host,
-            idle_timeout: values.upstream_idle_timeout.0,
-        },
-        cache_size,
-        eviction: values.cache_eviction,
-        policy: Policy {
-            enabled: values.cache_enabled,
-            hits: values.cache_hits,
-            max_entry_size: size(values.cache_max_entry_size),
-            max_key_body: size(values.limits_max_key_body),
-            max_staleness: values.freshness_max_staleness,
-            max_stale: values.freshness_max_stale,
-            ttl_only: time(values.freshness_ttl_only),
-            expire: time(values.cache_expire),
-            entry_ttl: time(values.auth_entry_ttl),
-            ignore_headers: values.key_ignore_headers.iter().map(ToString::to_string).collect(),
-            rules: values.rules.0,
-        },
-        headers,
-        watcher: WatcherSettings {
-            max_concurrent: values.freshness_max_concurrent_readings.get(),
-            timeout: values.freshness_reading_timeout.0,
-            max_targets: values.limits_max_targets.get() as u64,
-            wall: SystemTime::now,
+        proxy: ProxySettings {
+            upstream: UpstreamSettings {
+                hosts: values.upstream_hosts,
+                credentials,
+                connect_timeout: values.upstream_connect_timeout.0,
+                response_timeout: values.upstream_response_timeout.0,
+                max_idle_per_host: values.upstream_max_idle_per_host,
+                idle_timeout: values.upstream_idle_timeout.0,
+            },
+            capacity: values.cache_size.bytes(memory),
+            eviction: values.cache_eviction,
+            policy: Policy {
+                enabled: values.cache_enabled,
+                hits: values.cache_hits,
+                max_entry_size: size(values.cache_max_entry_size),
+                max_key_body: size(values.limits_max_key_body),
+                max_staleness: values.freshness_max_staleness,
+                max_stale: values.freshness_max_stale,
+                ttl_only: time(values.freshness_ttl_only),
+                expire: time(values.cache_expire),
+                entry_ttl: time(values.auth_entry_ttl),
+                ignore_headers: values.key_ignore_headers.iter().map(ToString::to_string).collect(),
+                rules: values.rules.0,
+            },
+            headers,
+            watcher: WatcherSettings {
+                max_concurrent: values.freshness_max_concurrent_readings.get(),
+                timeout: values.freshness_reading_timeout.0,
+                max_targets: values.limits_max_targets.get() as u64,
+                wall: SystemTime::now,
+            },
         },
         max_concurrent_misses: values.limits_max_concurrent_misses.get(),
         log_level: values.log_level,

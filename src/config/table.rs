@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::HeaderName;
 use tracing::Level;
 
-use super::kinds::{Address, LogFormat, Secret};
+use super::kinds::{Address, Secret};
 use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
+use crate::telemetry::Format;
 use crate::upstream::Host;
 
 /// One row of the table.
@@ -144,7 +145,7 @@ settings! {
         /// What is logged: error, warn, info, debug or trace.
         log_level: Level = "log.level", "info";
         /// text for people, json for machines.
-        log_format: LogFormat = "log.format", "text";
+        log_format: Format = "log.format", "text";
     }
 }
 

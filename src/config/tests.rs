@@ -34,20 +34,24 @@ fn nothing_written_is_the_default() {
     for file in ["", "# nothing\n", "---\n", "cache:\nlisten:\n  # more\nadmin.listen: ~\n"] {
         let settings = settings(file);
         assert_eq!(settings.listen.to_string(), "127.0.0.1:9280");
-        assert_eq!(settings.upstream.hosts[0].to_string(), "http://localhost:9200");
-        assert_eq!(settings.upstream.credentials, None);
-        assert_eq!(settings.cache_size, (16 << 30) / 50);
-        assert_eq!(settings.eviction, Eviction::Lru);
-        assert_eq!(settings.policy.max_staleness, Duration::ZERO);
-        assert_eq!(settings.policy.ttl_only, None);
-        assert!(settings.policy.enabled && settings.policy.hits && settings.policy.rules.is_empty());
+        assert_eq!(settings.proxy.upstream.hosts[0].to_string(), "http://localhost:9200");
+        assert_eq!(settings.proxy.upstream.credentials, None);
+        assert_eq!(settings.proxy.capacity, (16 << 30) / 50);
+        assert_eq!(settings.proxy.eviction, Eviction::Lru);
+        assert_eq!(settings.proxy.policy.max_staleness, Duration::ZERO);
+        assert_eq!(settings.proxy.policy.ttl_only, None);
+        assert!(
+            settings.proxy.policy.enabled
+                && settings.proxy.policy.hits
+                && settings.proxy.policy.rules.is_empty()
+        );
     }
 }
 
 /// What [`Policy`](crate::policy::Policy) takes for the default is what the table says.
 #[test]
 fn the_default_policy_is_that_of_the_table() {
-    let (ours, theirs) = (settings("").policy, crate::policy::Policy::default());
+    let (ours, theirs) = (settings("").proxy.policy, crate::policy::Policy::default());
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
 }
 
@@ -60,9 +64,9 @@ fn dotted_and_nested_names_are_one() {
     ];
     for file in files {
         let settings = settings(file);
-        assert_eq!(settings.cache_size, 512 << 20, "{file}");
-        assert_eq!(settings.policy.expire, Some(Duration::from_secs(3600)), "{file}");
-        assert!(!settings.policy.hits, "{file}");
+        assert_eq!(settings.proxy.capacity, 512 << 20, "{file}");
+        assert_eq!(settings.proxy.policy.expire, Some(Duration::from_secs(3600)), "{file}");
+        assert!(!settings.proxy.policy.hits, "{file}");
     }
 }
 
@@ -91,23 +95,25 @@ fn lists_have_three_spellings() {
         "upstream.hosts:\n- http://a\n- 'http://b'",
         "upstream.hosts: http://a, http://b",
     ] {
-        let hosts: Vec<String> = settings(file).upstream.hosts.iter().map(ToString::to_string).collect();
+        let hosts: Vec<String> =
+            settings(file).proxy.upstream.hosts.iter().map(ToString::to_string).collect();
         assert_eq!(hosts, ["http://a", "http://b"], "{file}");
     }
     let from_environment = config("", &[("ESCACHE_UPSTREAM_HOSTS", "http://a,http://b")], &[]).unwrap();
-    assert_eq!(from_environment.settings.upstream.hosts.len(), 2);
+    assert_eq!(from_environment.settings.proxy.upstream.hosts.len(), 2);
 }
 
 #[test]
 fn rules_come_from_file_and_environment() {
     let rules = settings("rules:\n- index: [logs-*, b]\n  api: count\n  max_staleness: 5s\n- cache: false\n")
+        .proxy
         .policy
         .rules;
     assert_eq!(rules[0].indices, ["logs-*", "b"]);
     assert_eq!((rules[0].api, rules[0].max_staleness), (Some(Api::Count), Some(Duration::from_secs(5))));
     assert_eq!((rules[1].cache, rules[1].api), (Some(false), None));
     let config = config("", &[("ESCACHE_RULES", "[{index: logs-*, hits: false}]")], &[]).unwrap();
-    assert_eq!(config.settings.policy.rules[0].hits, Some(false));
+    assert_eq!(config.settings.proxy.policy.rules[0].hits, Some(false));
 }
 
 #[test]
@@ -132,7 +138,7 @@ fn unknown_variables_are_refused_but_for_those_of_kubernetes() {
 
 #[test]
 fn credentials() {
-    let header = |file: &str| config(file, &[], &[]).map(|config| config.settings.upstream.credentials);
+    let header = |file: &str| config(file, &[], &[]).map(|config| config.settings.proxy.upstream.credentials);
     let expected = |text: &str| Ok(Some(crate::upstream::Credentials::new(text).unwrap()));
     assert_eq!(header("upstream.credentials: {username: u, password: 0123}"), expected("Basic dTowMTIz"));
     assert_eq!(header("upstream.credentials.api_key: aWQ6a2V5"), expected("ApiKey aWQ6a2V5"));
@@ -180,7 +186,7 @@ fn the_report_says_where_each_value_comes_from() {
 fn the_example_file_is_that_of_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/escache.yml");
     same_as_file(&path, &template());
-    assert!(settings(&template()).policy.rules.is_empty());
+    assert!(settings(&template()).proxy.policy.rules.is_empty());
     let uncommented: String = template()
         .lines()
         .filter_map(|l| l.strip_prefix('#'))
@@ -188,8 +194,8 @@ fn the_example_file_is_that_of_the_table() {
         .map(|l| format!("{l}\n"))
         .collect();
     let settings = settings(&uncommented);
-    assert_eq!(settings.policy.rules.len(), 2);
-    assert_eq!(settings.policy.max_entry_size, 8 << 20);
+    assert_eq!(settings.proxy.policy.rules.len(), 2);
+    assert_eq!(settings.proxy.policy.max_entry_size, 8 << 20);
 }
 
 /// A typo is a fixture: a file, and beside it what escache says of it.

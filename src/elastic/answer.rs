@@ -77,7 +77,11 @@ mod tests {
         let whole = r#"{"took":1,"timed_out":false,"_shards":{"total":2,"successful":2,"skipped":1,"failed":0},"hits":{}}"#;
         check(Search, whole, Ok(()));
         check(Search, &whole.replace("\"timed_out\":false", "\"timed_out\":true"), Err(Reason::TimedOut));
-        check(Search, &whole.replace("\"took\":1", "\"terminated_early\":true"), Err(Reason::TerminatedEarly));
+        check(
+            Search,
+            &whole.replace("\"took\":1", "\"terminated_early\":true"),
+            Err(Reason::TerminatedEarly),
+        );
         check(Search, &whole.replace("\"took\":1", "\"terminated_early\":false"), Ok(()));
         check(Search, &whole.replace("\"took\":1", "\"_scroll_id\":\"x\""), Err(Reason::Stateful));
         check(Search, &whole.replace("\"took\":1", "\"pit_id\":\"x\""), Err(Reason::Stateful));
@@ -89,6 +93,10 @@ mod tests {
         check(Search, r#"{"timed_out":false,"timed_out":false}"#, Err(Reason::PartialityUnknown));
         check(Search, "[]", Err(Reason::PartialityUnknown));
         check(Count, r#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#, Ok(()));
-        check(Count, r#"{"count":1,"_shards":{"total":2,"successful":1,"skipped":0,"failed":0}}"#, Err(Reason::Partial));
+        check(
+            Count,
+            r#"{"count":1,"_shards":{"total":2,"successful":1,"skipped":0,"failed":0}}"#,
+            Err(Reason::Partial),
+        );
     }
 }

@@ -125,10 +125,34 @@ fn is_index(segment: &str) -> bool {
 
 /// Endpoints that read although their method is POST (or DELETE, for what they had opened).
 const READS: &[&str] = &[
-    "_search", "_msearch", "_count", "_mget", "_source", "_field_caps", "_validate", "_explain", "_analyze",
-    "_termvectors", "_mtermvectors", "_rank_eval", "_render", "_search_shards", "_terms_enum", "_mvt",
-    "_async_search", "_pit", "_sql", "_query", "_eql", "_knn_search", "_graph", "_resolve", "_ppl",
-    "_asynchronous_search", "_fleet", "_inference",
+    "_search",
+    "_msearch",
+    "_count",
+    "_mget",
+    "_source",
+    "_field_caps",
+    "_validate",
+    "_explain",
+    "_analyze",
+    "_termvectors",
+    "_mtermvectors",
+    "_rank_eval",
+    "_render",
+    "_search_shards",
+    "_terms_enum",
+    "_mvt",
+    "_async_search",
+    "_pit",
+    "_sql",
+    "_query",
+    "_eql",
+    "_knn_search",
+    "_graph",
+    "_resolve",
+    "_ppl",
+    "_asynchronous_search",
+    "_fleet",
+    "_inference",
 ];
 
 /// Document writes: without `refresh` nothing is promised to later searches.
@@ -136,20 +160,34 @@ const DOCUMENT_WRITES: &[&str] = &["_doc", "_create", "_update", "_bulk"];
 
 /// Calls that change answers without moving any counter or the cluster state (exactness.md 2.5).
 const PURGES: &[&str] = &[
-    "_reload_search_analyzers", "_refresh_search_analyzers", "_synonyms", "_security", "_query_rules", "_searchguard",
+    "_reload_search_analyzers",
+    "_refresh_search_analyzers",
+    "_synonyms",
+    "_security",
+    "_query_rules",
+    "_searchguard",
     "_opendistro",
 ];
 
 fn effect(method: &Method, segments: Option<&[Cow<'_, str>]>, query: Option<&str>) -> Effect {
     let Some(segments) = segments else {
-        return if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) { Effect::None } else { Effect::Mark };
+        return if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            Effect::None
+        } else {
+            Effect::Mark
+        };
     };
     let has = |names: &[&str]| segments.iter().any(|s| names.contains(&s.as_ref()));
-    let refreshes = query.is_some_and(|q| q.split('&').any(|p| p.starts_with("refresh") && p != "refresh=false"));
+    let refreshes =
+        query.is_some_and(|q| q.split('&').any(|p| p.starts_with("refresh") && p != "refresh=false"));
     match *method {
         // `GET /_refresh` and `GET /_flush` are routes of the engines, and `GET _doc/1?refresh` refreshes
         Method::GET | Method::HEAD | Method::OPTIONS => {
-            if refreshes || has(&["_refresh", "_flush"]) { Effect::Mark } else { Effect::None }
+            if refreshes || has(&["_refresh", "_flush"]) {
+                Effect::Mark
+            } else {
+                Effect::None
+            }
         }
         _ if has(PURGES) => Effect::Purge,
         _ if refreshes => Effect::Mark,

@@ -7,7 +7,9 @@ use serde_json::json;
 #[must_use]
 pub fn body(status: u16, kind: &str, reason: &str) -> Bytes {
     let cause = json!({"type": kind, "reason": reason});
-    json!({"error": {"root_cause": [cause], "type": kind, "reason": reason}, "status": status}).to_string().into()
+    json!({"error": {"root_cause": [cause], "type": kind, "reason": reason}, "status": status})
+        .to_string()
+        .into()
 }
 
 #[cfg(test)]

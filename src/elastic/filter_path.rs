@@ -47,7 +47,10 @@ fn touches(pattern: &str) -> bool {
 /// [`Reason::PartialityUnknown`] if the text is not a JSON object as the engines write one.
 pub fn cut(body: &[u8]) -> Result<Vec<u8>, Reason> {
     let members = members(body).ok_or(Reason::PartialityUnknown)?;
-    let kept: Vec<_> = members.iter().filter(|m| !NEEDED.split(',').any(|n| n.as_bytes() == &body[m.name.clone()])).collect();
+    let kept: Vec<_> = members
+        .iter()
+        .filter(|m| !NEEDED.split(',').any(|n| n.as_bytes() == &body[m.name.clone()]))
+        .collect();
     let (Some(first), Some(last)) = (members.first(), members.last()) else { return Ok(body.to_vec()) };
     let (head, tail) = (&body[..first.whole.start], &body[last.whole.end..]);
     if kept.is_empty() {
@@ -155,7 +158,9 @@ mod tests {
         assert_eq!(widen("took,aggregations.**.buckets"), Ok(Widening::Add));
         assert_eq!(widen("_shards,timed_out,terminated_early,hits"), Ok(Widening::None));
         assert_eq!(widen("-hits.hits._source"), Ok(Widening::None));
-        for filter in ["_shards.total", "**.total", "*", "-_shards", "-hits,took", "", "-*.total", "timed_out"] {
+        for filter in
+            ["_shards.total", "**.total", "*", "-_shards", "-hits,took", "", "-*.total", "timed_out"]
+        {
             assert_eq!(widen(filter), Err(Reason::PartialityUnknown), "{filter}");
         }
     }
@@ -167,7 +172,10 @@ mod tests {
 
     #[test]
     fn cuts_byte_for_byte() {
-        check(r#"{"timed_out":false,"_shards":{"total":1},"hits":{"a":[1,"}"]}}"#, r#"{"hits":{"a":[1,"}"]}}"#);
+        check(
+            r#"{"timed_out":false,"_shards":{"total":1},"hits":{"a":[1,"}"]}}"#,
+            r#"{"hits":{"a":[1,"}"]}}"#,
+        );
         check(r#"{"took":3,"timed_out":false,"_shards":{"total":1}}"#, r#"{"took":3}"#);
         check(r#"{"timed_out":false,"_shards":{}}"#, "{}");
         check(r#"{"hits":1}"#, r#"{"hits":1}"#);

@@ -64,7 +64,12 @@ impl Target {
             ("ignore_unavailable", &self.ignore_unavailable),
             ("allow_no_indices", &self.allow_no_indices),
         ] {
-            let _ = write!(out, "{}{name}={}", if out.is_empty() { "" } else { "&" }, utf8_percent_encode(value, PLAIN));
+            let _ = write!(
+                out,
+                "{}{name}={}",
+                if out.is_empty() { "" } else { "&" },
+                utf8_percent_encode(value, PLAIN)
+            );
         }
         out
     }
@@ -72,7 +77,10 @@ impl Target {
     /// Bytes that this value holds beyond its own size.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        self.expression.len() + self.expand_wildcards.len() + self.ignore_unavailable.len() + self.allow_no_indices.len()
+        self.expression.len()
+            + self.expand_wildcards.len()
+            + self.ignore_unavailable.len()
+            + self.allow_no_indices.len()
     }
 }
 
@@ -91,7 +99,10 @@ mod tests {
         let params = Params::parse("expand_wildcards=open,hidden&ignore_unavailable=true").unwrap();
         let target = Target::new(Some("<logs-{now/d}>,a*"), &params);
         assert_eq!(target.path(), "%3Clogs%2D%7Bnow%2Fd%7D%3E,a*".replace("%2D", "-"));
-        assert_eq!(target.options(), "expand_wildcards=open,hidden&ignore_unavailable=true&allow_no_indices=true");
+        assert_eq!(
+            target.options(),
+            "expand_wildcards=open,hidden&ignore_unavailable=true&allow_no_indices=true"
+        );
         assert!(target.has_date_math());
         let all = Target::new(None, &Params::default());
         assert_eq!((all.path().as_str(), all.to_string().as_str()), ("_all", "_all"));

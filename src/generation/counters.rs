@@ -84,7 +84,9 @@ impl Counters {
     /// Whether every shard of an index has a started copy here.
     pub(super) fn has_started(&self, name: &str, uuid: &str, shards: usize) -> bool {
         let Some(index) = self.indices.get(name) else { return false };
-        let started = |copies: &Vec<Copy>| copies.iter().any(|c| matches!(c.routing.state.as_str(), "STARTED" | "RELOCATING"));
+        let started = |copies: &Vec<Copy>| {
+            copies.iter().any(|c| matches!(c.routing.state.as_str(), "STARTED" | "RELOCATING"))
+        };
         index.uuid == uuid && index.shards.len() >= shards && index.shards.values().all(started)
     }
 
@@ -115,7 +117,9 @@ impl Copy {
         field(&mut hasher, self.routing.state.as_bytes());
         field(&mut hasher, self.routing.node.as_deref().unwrap_or_default().as_bytes());
         hasher.update(&[u8::from(self.routing.primary)]);
-        for counter in [self.refresh.total, self.refresh.external_total, self.merges.total, self.merges.current] {
+        for counter in
+            [self.refresh.total, self.refresh.external_total, self.merges.total, self.merges.current]
+        {
             hasher.update(&counter.to_le_bytes());
         }
         for number in [self.seq_no.max_seq_no, self.seq_no.local_checkpoint] {

@@ -89,14 +89,18 @@ struct State {
 
 impl Metadata {
     /// Reads the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
-    /// (the filters of aliases are not in the cluster state's JSON).
+    /// (the filters of aliases are not in the cluster state's JSON). Where the cluster settings may not be read, the
+    /// state's own uuid stands for them.
     ///
     /// # Errors
     /// [`Reason::GenerationUnknown`] if something is missing.
-    pub fn read(state: &[u8], cluster_settings: &[u8], aliases: &[u8]) -> Result<Metadata, Reason> {
+    pub fn read(state: &[u8], cluster_settings: Option<&[u8]>, aliases: &[u8]) -> Result<Metadata, Reason> {
         let unknown = |_| Reason::GenerationUnknown;
         let state: State = serde_json::from_slice(state).map_err(unknown)?;
-        let settings: Value = serde_json::from_slice(cluster_settings).map_err(unknown)?;
+        let settings: Value = match cluster_settings {
+            Some(text) => serde_json::from_slice(text).map_err(unknown)?,
+            None => Value::String(state.version.state_uuid.clone()),
+        };
         let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
         let mut indices = BTreeMap::new();
         let mut refusal = judge_aliases(&aliases);
@@ -179,7 +183,10 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
                 || !options["synonyms_set"].is_null()
                 || options["type"].as_str().is_some_and(|t| RELOADING_TYPES.contains(&t));
             if reloads {
-                return at(Reason::ReloadableAnalyzer, &format!("settings.index.analysis.{kind}.{component}"));
+                return at(
+                    Reason::ReloadableAnalyzer,
+                    &format!("settings.index.analysis.{kind}.{component}"),
+                );
             }
         }
     }
@@ -194,7 +201,9 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
     }
     // A2: the search that fills an entry must keep its shard awake until the next scheduled refresh
     let idle_after = settings["search"]["idle"]["after"].as_str();
-    if settings["refresh_interval"].is_null() && idle_after.is_some_and(|t| millis(t).is_none_or(|t| t < 2_000)) {
+    if settings["refresh_interval"].is_null()
+        && idle_after.is_some_and(|t| millis(t).is_none_or(|t| t < 2_000))
+    {
         return at(Reason::SearchIdle, "settings.index.search.idle.after");
     }
     None
@@ -265,7 +274,7 @@ mod tests {
     }
 
     fn read(state: &Value, settings: &str, aliases: &str) -> Metadata {
-        Metadata::read(state.to_string().as_bytes(), settings.as_bytes(), aliases.as_bytes()).unwrap()
+        Metadata::read(state.to_string().as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
     }
 
     #[test]
@@ -286,12 +295,21 @@ mod tests {
             *changed.pointer_mut(pointer).unwrap() = value;
             assert_ne!(read(&changed, "{}", "{}").digest(), base.digest(), "{pointer}");
         }
-        assert_ne!(read(&state(), r#"{"persistent":{"search.allow_expensive_queries":"false"}}"#, "{}").digest(), base.digest());
-        assert_ne!(read(&state(), "{}", r#"{"logs":{"aliases":{"a":{"filter":{"term":{"x":1}}}}}}"#).digest(), base.digest());
+        assert_ne!(
+            read(&state(), r#"{"persistent":{"search.allow_expensive_queries":"false"}}"#, "{}").digest(),
+            base.digest()
+        );
+        assert_ne!(
+            read(&state(), "{}", r#"{"logs":{"aliases":{"a":{"filter":{"term":{"x":1}}}}}}"#).digest(),
+            base.digest()
+        );
+        let unreadable =
+            |state: &Value| Metadata::read(state.to_string().as_bytes(), None, b"{}").unwrap().digest();
         let mut later = state();
         later["version"] = json!(8);
         later["state_uuid"] = json!("t");
         assert_eq!(read(&later, "{}", "{}").digest(), base.digest());
+        assert_ne!(unreadable(&later), unreadable(&state()));
     }
 
     #[track_caller]
@@ -308,7 +326,11 @@ mod tests {
 
     #[test]
     fn properties_that_no_counter_shows_are_refused() {
-        check_refusal("/settings/index/search", json!({"default_pipeline": "p"}), Some(Reason::DefaultPipeline));
+        check_refusal(
+            "/settings/index/search",
+            json!({"default_pipeline": "p"}),
+            Some(Reason::DefaultPipeline),
+        );
         check_refusal("/settings/index/search", json!({"default_pipeline": "_none"}), None);
         check_refusal("/settings/index/search", json!({"idle": {"after": "0s"}}), Some(Reason::SearchIdle));
         check_refusal("/settings/index/search", json!({"idle": {"after": "30s"}}), None);
@@ -345,7 +367,8 @@ mod tests {
     fn the_cache_setting_of_one_index_is_the_targets() {
         assert!(!read(&state(), "{}", "{}").property().cache_disabled);
         let mut off = state();
-        off["metadata"]["indices"]["logs"]["settings"]["index"]["requests"] = json!({"cache": {"enable": "false"}});
+        off["metadata"]["indices"]["logs"]["settings"]["index"]["requests"] =
+            json!({"cache": {"enable": "false"}});
         assert!(read(&off, "{}", "{}").property().cache_disabled);
     }
 
@@ -354,7 +377,7 @@ mod tests {
         for missing in ["cluster_uuid", "state_uuid", "version"] {
             let mut without = state();
             without.as_object_mut().unwrap().remove(missing);
-            assert!(Metadata::read(without.to_string().as_bytes(), b"{}", b"{}").is_err(), "{missing}");
+            assert!(Metadata::read(without.to_string().as_bytes(), Some(b"{}"), b"{}").is_err(), "{missing}");
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{
-    CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderValue};
 
 /// Fields that belong to one connection (RFC 9110 7.6.1), whether or not `Connection` names them.
@@ -27,7 +25,9 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .flat_map(|v| v.split(','))
             .filter_map(|name| HeaderName::try_from(name.trim()).ok())
             // RFC 9110 7.6.1 forbids to name these; who does so wants to smuggle
-            .filter(|name| !matches!(name.as_str(), "host" | "content-length" | "authorization" | "cache-control"))
+            .filter(|name| {
+                !matches!(name.as_str(), "host" | "content-length" | "authorization" | "cache-control")
+            })
             .collect();
         for name in named {
             headers.remove(name);
@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn forwarding_fields_begin_here() {
-        let mut headers = map(&[("host", "search.example"), ("x-forwarded-for", "10.0.0.1"), ("expect", "100-continue")]);
+        let mut headers =
+            map(&[("host", "search.example"), ("x-forwarded-for", "10.0.0.1"), ("expect", "100-continue")]);
         forward(&mut headers, &HeaderValue::from_static("es:9200"), Some("127.0.0.1".parse().unwrap()));
         assert_eq!(
             headers,

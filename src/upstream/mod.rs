@@ -91,8 +91,8 @@ impl Credentials {
     /// # Errors
     /// The text has characters that a header cannot hold.
     pub fn new(authorization: &str) -> Result<Credentials, String> {
-        let mut value =
-            HeaderValue::try_from(authorization).map_err(|_| "credentials that no header can hold".to_owned())?;
+        let mut value = HeaderValue::try_from(authorization)
+            .map_err(|_| "credentials that no header can hold".to_owned())?;
         value.set_sensitive(true);
         Ok(Credentials(value))
     }
@@ -205,9 +205,11 @@ impl Upstream {
             answered = &mut exchange => Ok(answered),
             _ = sent => tokio::time::timeout(limit, exchange).await.map_err(|_| ProxyError::TimedOut(limit)),
         };
-        answered.and_then(|answer| answer.map_err(|e| ProxyError::Unreachable(reason(&e)))).inspect_err(|_| {
-            self.stats.plain.upstream_errors.inc();
-        })
+        answered.and_then(|answer| answer.map_err(|e| ProxyError::Unreachable(reason(&e)))).inspect_err(
+            |_| {
+                self.stats.plain.upstream_errors.inc();
+            },
+        )
     }
 
     fn host(&self) -> &Host {
