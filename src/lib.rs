@@ -43,3 +43,5 @@ pub mod surface;
 pub mod server;
 
 pub mod telemetry;
+
+pub mod config;

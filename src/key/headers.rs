@@ -24,13 +24,13 @@ pub struct HeaderRules {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderRulesError {
     /// No header can have this name.
-    #[error("\"{0}\" is not the name of a header")]
+    #[error("[{0}] is not the name of a header")]
     NotAName(String),
     /// Without this header in the key one user would get the answers of another.
-    #[error("\"{0}\" says who asks, and can never be ignored")]
+    #[error("[{0}] says who asks, and can never be ignored")]
     Identity(HeaderName),
     /// Without this header in the key an answer in one format would be given to who asked for another.
-    #[error("\"{0}\" decides in which format the engine reads or answers, and can never be ignored")]
+    #[error("[{0}] decides in which format the engine reads or answers, and can never be ignored")]
     Representation(HeaderName),
 }
 
@@ -279,15 +279,15 @@ mod tests {
     #[test]
     fn the_operator_cannot_ignore_what_matters() {
         let cases = [
-            ("Authorization", "\"authorization\" says who asks, and can never be ignored"),
-            ("x-tenant", "\"x-tenant\" says who asks, and can never be ignored"),
-            ("x-badge", "\"x-badge\" says who asks, and can never be ignored"),
+            ("Authorization", "[authorization] says who asks, and can never be ignored"),
+            ("x-tenant", "[x-tenant] says who asks, and can never be ignored"),
+            ("x-badge", "[x-badge] says who asks, and can never be ignored"),
             (
                 "Accept",
-                "\"accept\" decides in which format the engine reads or answers, and can never be ignored",
+                "[accept] decides in which format the engine reads or answers, and can never be ignored",
             ),
-            ("x y", "\"x y\" is not the name of a header"),
-            ("", "\"\" is not the name of a header"),
+            ("x y", "[x y] is not the name of a header"),
+            ("", "[] is not the name of a header"),
         ];
         for (name, expected) in cases {
             let error = HeaderRules::new(&[name], &["x-badge"]).unwrap_err();
