@@ -5,9 +5,43 @@
 // -- words
 pub mod outcome;
 
+pub mod stats;
+
 // -- domain: no network, no clock (time is an argument)
 pub mod elastic;
+
+pub mod policy;
 
 pub mod cacheability;
 
 pub mod key;
+
+pub mod plan;
+
+pub mod control;
+
+pub mod generation;
+
+pub mod cache;
+
+// -- wire
+pub mod error;
+
+pub mod upstream;
+
+pub mod respond;
+
+// -- house
+pub mod watcher;
+
+pub mod proxy;
+
+pub mod probe;
+
+pub mod surface;
+
+pub mod server;
+
+pub mod telemetry;
+
+pub mod config;

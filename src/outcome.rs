@@ -181,6 +181,123 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What became of a request, in the words of RFC 9211.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered from the cache.
+    Hit,
+    /// Could have been answered from the cache, but had to be forwarded.
+    Miss,
+    /// Answered from the cache although newer data may exist, because the engine could not be asked.
+    Stale,
+    /// Forwarded, and not for want of an entry.
+    Bypass,
+}
+
+impl Outcome {
+    /// All variants.
+    pub const ALL: [Outcome; 4] = [Outcome::Hit, Outcome::Miss, Outcome::Stale, Outcome::Bypass];
+
+    /// The value of the `X-Cache` header.
+    #[must_use]
+    pub fn x_cache(self) -> &'static str {
+        match self {
+            Outcome::Hit => "HIT",
+            Outcome::Miss => "MISS",
+            Outcome::Stale => "STALE",
+            Outcome::Bypass => "BYPASS",
+        }
+    }
+
+    /// The label in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Hit => "hit",
+            Outcome::Miss => "miss",
+            Outcome::Stale => "stale",
+            Outcome::Bypass => "bypass",
+        }
+    }
+}
+
+/// What happened to a request: the content of the headers that escache adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    /// Hit, miss, stale or bypass.
+    pub outcome: Outcome,
+    /// Whether the answer was stored, or is shared with the request that stored it.
+    pub stored: bool,
+    /// Whether the answer came from the search of another, equal request.
+    pub collapsed: bool,
+    /// The seconds for which a hit will stay fresh by time alone; `None` where only changes end it.
+    pub ttl: Option<u64>,
+    /// Why not; also why a miss was not stored.
+    pub refusal: Option<Refusal>,
+    /// `freshness.ttl_only` is on: nothing watches for changes.
+    pub unwatched: bool,
+}
+
+impl CacheStatus {
+    /// A status without anything special.
+    #[must_use]
+    pub fn new(outcome: Outcome) -> CacheStatus {
+        CacheStatus { outcome, stored: false, collapsed: false, ttl: None, refusal: None, unwatched: false }
+    }
+
+    /// The request bypassed the cache.
+    #[must_use]
+    pub fn bypass(refusal: impl Into<Refusal>) -> CacheStatus {
+        CacheStatus { refusal: Some(refusal.into()), ..CacheStatus::new(Outcome::Bypass) }
+    }
+}
+
+/// The value of the `Cache-Status` header (RFC 9211).
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("escache; ")?;
+        match self.outcome {
+            Outcome::Hit => f.write_str("hit")?,
+            Outcome::Miss => f.write_str("fwd=miss")?,
+            Outcome::Stale => f.write_str("hit; fwd=stale")?,
+            Outcome::Bypass => f.write_str("fwd=bypass")?,
+        }
+        if self.stored {
+            f.write_str("; stored")?;
+        }
+        if self.collapsed {
+            f.write_str("; collapsed")?;
+        }
+        if let Some(ttl) = self.ttl {
+            write!(f, "; ttl={ttl}")?;
+        }
+        match &self.refusal {
+            // a place is not a token of RFC 8941, so the two together are a string
+            Some(Refusal { reason, place }) if place.is_empty() => write!(f, "; detail={reason}")?,
+            Some(refusal) => write!(f, "; detail=\"{}\"", Quoted(&refusal.to_string()))?,
+            None if self.unwatched => f.write_str("; detail=ttl-only")?,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+/// A string of RFC 8941: printable ASCII, with backslash and quote escaped. Anything else becomes `?`.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars().take(256) {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                ' '..='~' => write!(f, "{c}")?,
+                _ => f.write_str("?")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,5 +310,22 @@ mod tests {
         assert_eq!(names.len(), Reason::ALL.len());
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
         assert!(Reason::ALL.iter().all(|r| r.help().ends_with('.') || r.help().ends_with(").")));
+    }
+
+    #[test]
+    fn cache_status_is_a_structured_field() {
+        let miss = CacheStatus { stored: true, ..CacheStatus::new(Outcome::Miss) };
+        assert_eq!(miss.to_string(), "escache; fwd=miss; stored");
+        let hit = CacheStatus { ttl: Some(5), ..CacheStatus::new(Outcome::Hit) };
+        assert_eq!(hit.to_string(), "escache; hit; ttl=5");
+        assert_eq!(
+            CacheStatus::bypass(Reason::ScopeUnknown).to_string(),
+            "escache; fwd=bypass; detail=scope-unknown"
+        );
+        let placed = Refusal::at(Reason::Now, "query.range.ä\"\n.gte");
+        assert_eq!(
+            CacheStatus::bypass(placed).to_string(),
+            "escache; fwd=bypass; detail=\"now at query.range.?\\\"?.gte\""
+        );
     }
 }

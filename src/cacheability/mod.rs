@@ -6,7 +6,7 @@
 use crate::elastic::api::{Api, Engine};
 use crate::elastic::json::Json;
 use crate::elastic::params::Params;
-use crate::outcome::Refusal;
+use crate::outcome::{Reason, Refusal};
 
 mod grammar;
 
@@ -66,6 +66,7 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         let form = match question.api {
             Api::Search => &language::search::SEARCH,
             Api::Count => &language::search::COUNT,
+            _ => return Err(Reason::Api.into()),
         };
         walk.body(form, body)?;
         size = size.or_else(|| size_of(body));

@@ -1,5 +1,15 @@
 //! What escache knows of the engines' HTTP interface: routes, index expressions, parameters, JSON, errors, answers.
 
-pub mod api;
 pub mod json;
+
 pub mod params;
+
+pub mod api;
+
+pub mod target;
+
+pub mod answer;
+
+pub mod filter_path;
+
+pub mod error;

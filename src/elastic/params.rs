@@ -45,6 +45,12 @@ impl<'a> Params<'a> {
         self.pairs.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
     }
 
+    /// The same parameters without those of these names.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Params<'a> {
+        Params { pairs: self.pairs.iter().filter(|(n, _)| !names.contains(&n.as_ref())).cloned().collect() }
+    }
+
     /// A boolean parameter as the engines read it: present without a value means true.
     ///
     /// # Errors

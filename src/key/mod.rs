@@ -1,1 +1,123 @@
 //! The key: blake3 of the canonical request. Two requests with equal keys are the same question.
+//!
+//! That is a law. That two spellings of one question have equal keys is a goal.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::elastic::json::Json;
+use crate::elastic::params::Params;
+
+pub mod canonical;
+pub mod fields;
+
+pub mod headers;
+
+pub mod identity;
+
+use fields::{Field, Fields};
+use headers::{CONNECTION_OPTIONS, HeaderRules, Role};
+use identity::Identity;
+
+/// What identifies a question. The method is not part of it: GET and POST ask the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CacheKey([u8; 32]);
+
+/// Everything that goes into a key. There is no other way to make one, so nothing can be forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'i> {
+    /// The identity of the engine: its cluster uuid.
+    pub engine: &'i str,
+    /// The endpoint by its name in Elastic's rest-api-spec.
+    pub api: &'i str,
+    /// The path segment with the index expression, decoded, otherwise as written; `None` if the path has none.
+    pub target: Option<&'i str>,
+    /// The URL parameters, without those that escache itself takes.
+    pub params: &'i Params<'i>,
+    /// The headers as the client sent them.
+    pub headers: &'i HeaderMap,
+    /// What they mean.
+    pub rules: &'i HeaderRules,
+    /// Who asks, as the same headers say.
+    pub identity: &'i Identity,
+    /// The body, objects whose order is free marked so.
+    pub body: Option<&'i Json<'i>>,
+}
+
+impl CacheKey {
+    /// The key of a request.
+    #[must_use]
+    pub fn of(inputs: &Inputs<'_>) -> CacheKey {
+        let mut fields = Fields::new("escache 1 key");
+        fields.put(Field::Engine, inputs.engine.as_bytes());
+        fields.put(Field::Api, inputs.api.as_bytes());
+        if let Some(target) = inputs.target {
+            fields.put(Field::Target, target.as_bytes());
+        }
+        put_params(inputs.params, &mut fields);
+        put_headers(inputs.headers, inputs.rules, &mut fields);
+        if let Identity::Bearer { digest, .. } = inputs.identity {
+            fields.put(Field::Identity, digest);
+        }
+        if let Some(body) = inputs.body {
+            let mut text = Vec::new();
+            canonical::write(body, &mut text);
+            fields.put(Field::Body, &text);
+        }
+        CacheKey(fields.finish())
+    }
+
+    /// All of the key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The first 16 hexadecimal digits: enough to recognise a key in a log.
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheKey({self})")
+    }
+}
+
+/// `request_cache` chooses how a question is answered, not what the answer is.
+fn put_params(params: &Params<'_>, fields: &mut Fields) {
+    let mut pairs: Vec<_> = params.iter().filter(|(name, _)| *name != "request_cache").collect();
+    pairs.sort_unstable();
+    for (name, value) in pairs {
+        fields.put(Field::ParamName, name.as_bytes());
+        fields.put(Field::ParamValue, value.as_bytes());
+    }
+}
+
+/// Values are taken as written, those of `Accept` and `Content-Type` too: the engines differ in what of their spelling
+/// they overlook.
+fn put_headers(headers: &HeaderMap, rules: &HeaderRules, fields: &mut Fields) {
+    let mut names: Vec<&HeaderName> = headers.keys().filter(|name| rules.role(name) == Role::Keyed).collect();
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    for name in names {
+        fields.put_header(name, headers);
+    }
+    let mut options: Vec<_> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|b| *b == b','))
+        .map(|option| option.trim_ascii().to_ascii_lowercase())
+        .filter(|option| !option.is_empty() && !CONNECTION_OPTIONS.iter().any(|o| o.as_bytes() == option))
+        .collect();
+    options.sort_unstable();
+    for option in options {
+        fields.put(Field::ConnectionOption, &option);
+    }
+}
+
+#[cfg(test)]
+mod tests;

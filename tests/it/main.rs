@@ -1,2 +1,21 @@
-//! One integration binary.
-fn main() {}
+//! The one integration binary: every test that needs a network, a pretend engine or a real node.
+
+mod churn;
+
+mod engine_self;
+
+mod engine_shapes;
+
+mod flights;
+
+mod freshness;
+
+mod nodes;
+
+mod real;
+
+mod surfaces;
+
+mod support;
+
+mod transparency;

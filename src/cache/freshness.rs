@@ -1,0 +1,70 @@
+//! When an entry may be served: a pure function of the entry, what is known of the target, and the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::entry::Entry;
+use crate::generation::Generation;
+
+/// What shows that an entry is current.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof<'a> {
+    /// A reading that started at `started` found this generation.
+    Reading {
+        /// What it found.
+        generation: &'a Generation,
+        /// When it started.
+        started: Instant,
+    },
+    /// `freshness.ttl_only`: nothing but the entry's age.
+    Unwatched,
+}
+
+/// How long an entry may live whatever its generation, counted from when it was *asked for*; no use renews it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime(pub Option<Duration>);
+
+impl Lifetime {
+    /// The shorter of two.
+    #[must_use]
+    pub fn and(self, other: Option<Duration>) -> Lifetime {
+        Lifetime(match (self.0, other) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+}
+
+/// What to do with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Serve it.
+    Serve {
+        /// The value of the `Age` header: the time since the proof started.
+        age: Duration,
+        /// How long it may still be served by its lifetime, if that is limited.
+        ttl: Option<Duration>,
+    },
+    /// The target has changed since.
+    Superseded,
+    /// Its lifetime is over.
+    Expired,
+}
+
+/// Decides on an entry at `now`. Generations compare by equality, never by order (R3).
+#[must_use]
+pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Instant) -> Decision {
+    let lived = now.saturating_duration_since(entry.asked());
+    if lifetime.0.is_some_and(|limit| lived >= limit) {
+        return Decision::Expired;
+    }
+    let ttl = lifetime.0.map(|limit| limit - lived);
+    match proof {
+        Proof::Unwatched => Decision::Serve { age: lived, ttl },
+        Proof::Reading { generation, started } if generation == entry.generation() => {
+            Decision::Serve { age: now.saturating_duration_since(started), ttl }
+        }
+        Proof::Reading { .. } => Decision::Superseded,
+    }
+}

@@ -1,0 +1,17 @@
+//! What is stored, what may be stored, when it may be served, and who shares an upstream search.
+
+mod entry;
+
+mod flight;
+
+mod freshness;
+
+mod storable;
+
+mod store;
+
+pub use self::entry::Entry;
+pub use self::flight::{Flights, Waiter};
+pub use self::freshness::{Decision, Lifetime, Proof, decide};
+pub use self::storable::{Fetched, Storable};
+pub use self::store::{Bounded, Epoch, Eviction, Store};

@@ -1,0 +1,203 @@
+//! Whether an answer may be stored. Only [`Storable::check`] makes a [`Storable`], and only that can be stored.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, WARNING};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::elastic::answer::Outline;
+use crate::elastic::api::Api;
+use crate::elastic::filter_path::{self, Widening};
+use crate::outcome::Reason;
+
+/// A whole answer of the engine, as it came.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The status.
+    pub status: StatusCode,
+    /// The end-to-end headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// The time from sending the request to the last byte of the answer.
+    pub took: Duration,
+}
+
+/// An answer that was checked: 200, JSON, whole, and made by the engine itself.
+#[derive(Clone, Debug)]
+pub struct Storable {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) took: Duration,
+}
+
+/// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
+const KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
+
+impl Storable {
+    /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`.
+    ///
+    /// # Errors
+    /// Why it may not be stored. The caller then forwards the answer as it came (cut alike where it was widened).
+    pub fn check(fetched: &Fetched, api: Api, widening: Widening) -> Result<Storable, Reason> {
+        if fetched.status != StatusCode::OK {
+            return Err(Reason::Status);
+        }
+        if shows_a_cache(&fetched.headers) {
+            return Err(Reason::CacheUnderneath);
+        }
+        if fetched.headers.contains_key(CONTENT_ENCODING) || !is_json(&fetched.headers) {
+            return Err(Reason::AnswerType);
+        }
+        if forbids(&fetched.headers) {
+            return Err(Reason::NoStore);
+        }
+        Outline::read(&fetched.body)?.is_whole(api)?;
+        let body = match widening {
+            Widening::None => fetched.body.clone(),
+            Widening::Add => filter_path::cut(&fetched.body)?.into(),
+        };
+        let mut headers = HeaderMap::with_capacity(KEPT.len() + 1);
+        for name in KEPT {
+            for value in fetched.headers.get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        headers.insert(ETAG, etag(&body));
+        Ok(Storable { headers, body, took: fetched.took })
+    }
+
+    /// The body as clients get it.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The headers as clients get them.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// A strong entity tag of the identity coding.
+fn etag(body: &[u8]) -> HeaderValue {
+    let hex = blake3::hash(body).to_hex();
+    HeaderValue::try_from(format!("\"{}\"", &hex[..32])).expect("hex in quotes is a header value")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(kind)) = headers.get(CONTENT_TYPE).map(HeaderValue::to_str) else { return false };
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/vnd.elasticsearch+json"))
+}
+
+/// R6: an inner cache's old content must not get a newer tag.
+fn shows_a_cache(headers: &HeaderMap) -> bool {
+    let says = |name: &str, word: &str| {
+        headers.get_all(name).iter().any(|v| {
+            v.to_str()
+                .is_ok_and(|v| v.to_ascii_lowercase().split([';', ',', ' ']).any(|part| part.trim() == word))
+        })
+    };
+    headers.contains_key(AGE)
+        || says("cache-status", "hit")
+        || ["hit", "stale", "updating", "revalidated"].iter().any(|word| says("x-cache", word))
+        || says("x-cache-status", "hit")
+        || says("cf-cache-status", "hit")
+        || says("x-cache-hit", "true")
+}
+
+fn forbids(headers: &HeaderMap) -> bool {
+    headers.get_all(CACHE_CONTROL).iter().any(|v| {
+        v.to_str().is_ok_and(|v| {
+            v.to_ascii_lowercase().split(',').any(|d| matches!(d.trim(), "no-store" | "private"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str =
+        r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#;
+
+    fn fetched(status: u16, headers: &[(&str, &str)], body: &str) -> Fetched {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
+        }
+        Fetched {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: map,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            took: Duration::ZERO,
+        }
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json; charset=UTF-8");
+
+    #[test]
+    fn only_whole_answers_of_the_engine_are_stored() {
+        let check = |status, headers: &[(&str, &str)], body: &str| {
+            Storable::check(&fetched(status, headers, body), Api::Search, Widening::None).map(|_| ()).err()
+        };
+        assert_eq!(check(200, &[JSON], WHOLE), None);
+        assert_eq!(
+            check(200, &[("content-type", "application/vnd.elasticsearch+json;compatible-with=8")], WHOLE),
+            None
+        );
+        assert_eq!(check(404, &[JSON], WHOLE), Some(Reason::Status));
+        assert_eq!(check(200, &[], WHOLE), Some(Reason::AnswerType));
+        assert_eq!(check(200, &[("content-type", "application/yaml")], WHOLE), Some(Reason::AnswerType));
+        assert_eq!(check(200, &[JSON, ("content-encoding", "gzip")], WHOLE), Some(Reason::AnswerType));
+        assert_eq!(check(200, &[JSON, ("cache-control", "private")], WHOLE), Some(Reason::NoStore));
+        for underneath in [
+            ("age", "0"),
+            ("x-cache", "HIT"),
+            ("x-cache", "HIT from squid"),
+            ("cache-status", "inner; hit; ttl=3"),
+            ("cache-status", "inner; hit"),
+        ] {
+            assert_eq!(
+                check(200, &[JSON, underneath], WHOLE),
+                Some(Reason::CacheUnderneath),
+                "{underneath:?}"
+            );
+        }
+        assert_eq!(
+            check(200, &[JSON, ("cache-status", "inner; fwd=miss"), ("x-cache", "MISS")], WHOLE),
+            None
+        );
+    }
+
+    #[test]
+    fn headers_are_kept_by_allow_list() {
+        let answer = fetched(
+            200,
+            &[
+                JSON,
+                ("x-elastic-product", "Elasticsearch"),
+                ("warning", "299 a"),
+                ("warning", "299 b"),
+                ("set-cookie", "secret"),
+                ("x-opaque-id", "7"),
+                ("content-length", "3"),
+            ],
+            WHOLE,
+        );
+        let stored = Storable::check(&answer, Api::Search, Widening::None).unwrap();
+        let names: Vec<_> = stored.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["content-type", "warning", "x-elastic-product", "etag"]);
+        assert_eq!(stored.headers().get_all(WARNING).iter().count(), 2);
+    }
+
+    #[test]
+    fn a_widened_answer_is_cut_before_it_is_stored() {
+        let answer = fetched(200, &[JSON], WHOLE);
+        let stored = Storable::check(&answer, Api::Search, Widening::Add).unwrap();
+        assert_eq!(stored.body(), r#"{"took":1}"#);
+    }
+}

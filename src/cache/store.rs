@@ -1,0 +1,194 @@
+//! The store: moka, bounded by bytes. The only file that names moka.
+
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+
+use super::entry::Entry;
+use crate::key::CacheKey;
+use crate::stats::Stats;
+
+/// Which entry goes when there is no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Eviction {
+    /// The least recently used.
+    #[default]
+    Lru,
+    /// By frequency and recency; new entries must first prove themselves.
+    TinyLfu,
+}
+
+/// The purge epoch (R7): a fill is stored, and a flight joined, only within one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+/// Entries by key, bounded by bytes.
+#[derive(Debug)]
+pub struct Store {
+    entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    epoch: RwLock<Epoch>,
+}
+
+impl Store {
+    /// A store of at most `capacity` bytes. Entries older than `expire` leave by themselves (they are not served
+    /// after that in any case, see [`decide`](super::decide)).
+    #[must_use]
+    pub fn new(capacity: u64, expire: Option<Duration>, eviction: Eviction, stats: Arc<Stats>) -> Store {
+        let listener = move |_: Arc<CacheKey>, entry: Arc<Entry>, cause| {
+            entry.indices().resize(-i64::from(entry.weight()));
+            match cause {
+                RemovalCause::Size => {
+                    entry.indices().evictions.inc();
+                    stats.plain.evictions_size.inc();
+                }
+                RemovalCause::Expired => stats.plain.evictions_expired.inc(),
+                RemovalCause::Replaced => stats.plain.evictions_replaced.inc(),
+                RemovalCause::Explicit => stats.plain.evictions_explicit.inc(),
+            }
+        };
+        let mut builder = moka::sync::Cache::builder()
+            .max_capacity(capacity)
+            .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight())
+            .eviction_policy(match eviction {
+                Eviction::Lru => EvictionPolicy::lru(),
+                Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+            })
+            .eviction_listener(listener);
+        if let Some(expire) = expire {
+            builder = builder.time_to_live(expire);
+        }
+        Store { entries: builder.build(), epoch: RwLock::new(Epoch(0)) }
+    }
+
+    /// The entry of a key, whether or not it is still current.
+    #[must_use]
+    pub fn get(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// The epoch of now.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        *self.epoch.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores an entry that was asked for within `epoch`. Returns whether it was: not if a purge came in between.
+    pub fn insert(&self, key: CacheKey, entry: Arc<Entry>, epoch: Epoch) -> bool {
+        // held while storing, so that a purge either finds the entry or is seen here
+        let current = self.epoch.read().unwrap_or_else(PoisonError::into_inner);
+        if *current != epoch {
+            return false;
+        }
+        entry.indices().resize(i64::from(entry.weight()));
+        self.entries.insert(key, entry);
+        true
+    }
+
+    /// Begins a new epoch: what is being fetched now will not be stored.
+    pub fn raise_epoch(&self) {
+        self.epoch.write().unwrap_or_else(PoisonError::into_inner).0 += 1;
+    }
+
+    /// Removes what belongs to one of the indices; everything if `names` is `None`. Returns how many went.
+    pub fn purge(&self, names: Option<&[Arc<str>]>) -> u64 {
+        self.raise_epoch();
+        let mut removed = 0;
+        for (key, entry) in &self.entries {
+            let touched =
+                |names: &[Arc<str>]| entry.indices().names().iter().any(|name| names.contains(name));
+            if names.is_none_or(touched) {
+                self.entries.invalidate(&*key);
+                removed += 1;
+            }
+        }
+        self.entries.run_pending_tasks();
+        removed
+    }
+
+    /// Removes one entry.
+    pub fn remove(&self, key: &CacheKey) {
+        self.entries.invalidate(key);
+    }
+
+    /// Entries and their bytes, as far as the store has counted.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        (self.entries.entry_count(), self.entries.weighted_size())
+    }
+
+    /// Lets the store do what it has put off, so that [`size`](Store::size) is exact.
+    pub fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+
+    /// Every entry, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (CacheKey, Arc<Entry>)> {
+        self.entries.iter().map(|(key, entry)| (*key, entry))
+    }
+}
+
+/// A map that forgets what was least used when it holds more than `most`: for everything that clients can grow.
+#[derive(Debug)]
+pub struct Bounded<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
+    moka::sync::Cache<K, V>,
+);
+
+impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bounded<K, V> {
+    /// A map of at most `most` values.
+    #[must_use]
+    pub fn new(most: u64) -> Bounded<K, V> {
+        Bounded(
+            moka::sync::Cache::builder().max_capacity(most).eviction_policy(EvictionPolicy::lru()).build(),
+        )
+    }
+
+    /// A map whose values together weigh at most `most`, by the given weight.
+    #[must_use]
+    pub fn weighed(most: u64, weight: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Bounded<K, V> {
+        let builder = moka::sync::Cache::builder().max_capacity(most).weigher(weight);
+        Bounded(builder.eviction_policy(EvictionPolicy::lru()).build())
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<V> {
+        self.0.get(key)
+    }
+
+    /// The value of a key, made if it is absent; made once, whoever asks at the same time.
+    #[must_use]
+    pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V {
+        self.0.get_with(key, make)
+    }
+
+    /// Stores a value.
+    pub fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.0.invalidate_all();
+    }
+
+    /// How many values there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.run_pending_tasks();
+        self.0.entry_count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every value, in no order.
+    pub fn values(&self) -> impl Iterator<Item = V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+}

@@ -1,0 +1,231 @@
+//! Configuration: settings as written (file, environment, flags) -> settings as used (valid by construction).
+//!
+//! One table names all settings; every surface is made from it. A value that is wrong anywhere is an error, also
+//! where another source overrides it, and all errors are told at once.
+
+use std::fmt;
+
+pub mod cli;
+
+mod kinds;
+mod memory;
+mod nearest;
+mod report;
+mod rules;
+mod settings;
+mod table;
+mod template;
+mod units;
+mod value;
+mod yaml;
+
+pub use kinds::Address;
+pub use settings::Settings;
+pub use template::template;
+
+use nearest::nearest;
+use table::{Setting, TABLE, Values, setting};
+use value::Written;
+use yaml::Place;
+
+/// The exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits).
+pub const EX_CONFIG: u8 = 78;
+
+/// A configuration that can be used.
+#[derive(Debug)]
+pub struct Config {
+    /// Its settings.
+    pub settings: Settings,
+    rows: Vec<Row>,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(Vec<String>);
+
+/// What somebody wrote, by where.
+#[derive(Clone, Debug, Default)]
+struct Sources {
+    /// Name and text of the file.
+    file: Option<(String, String)>,
+    environment: Vec<(String, String)>,
+    /// By the name of the setting.
+    flags: Vec<(&'static str, Written)>,
+    /// How much memory there is.
+    memory: Option<u64>,
+}
+
+/// A setting with its value and where it comes from.
+#[derive(Debug)]
+struct Row {
+    setting: &'static Setting,
+    written: Written,
+    origin: Origin,
+    /// The value as it was understood.
+    shown: String,
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    Default,
+    File { name: String, line: u64 },
+    Variable(String),
+    Flag(&'static str),
+}
+
+impl Config {
+    /// Reads all sources: a flag wins over the environment, that over the file, that over the default.
+    fn read(sources: &Sources) -> Result<Config, ConfigError> {
+        let mut problems = Vec::new();
+        let mut rows: Vec<Row> = TABLE.iter().map(Row::default).collect();
+        let mut set =
+            |setting: &'static Setting, written: Written, origin: Origin, problems: &mut Vec<String>| {
+                match (setting.understand)(&written) {
+                    Err(reason) => problems.push(format!("{origin}: {}: {reason}", setting.name)),
+                    Ok(shown) => {
+                        let row = rows.iter_mut().find(|row| row.setting.name == setting.name);
+                        *row.expect("the table has it") = Row { setting, written, origin, shown };
+                    }
+                }
+            };
+        for (setting, written, origin) in from_file(sources, &mut problems) {
+            set(setting, written, origin, &mut problems);
+        }
+        for (setting, written, origin) in from_environment(sources, &mut problems) {
+            set(setting, written, origin, &mut problems);
+        }
+        for (name, written) in &sources.flags {
+            let setting = setting(name).expect("a flag is made from the table");
+            set(setting, written.clone(), Origin::Flag(setting.flag.unwrap_or_default()), &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        let mut written = rows.iter().map(|row| &row.written);
+        let values = Values::read(|_| written.next().expect("a row for each setting"))
+            .map_err(|e| ConfigError(vec![e]))?;
+        let settings = Settings::new(values, sources.memory).map_err(|problems| {
+            ConfigError(problems.into_iter().map(|problem| placed(problem, &rows)).collect())
+        })?;
+        Ok(Config { settings, rows })
+    }
+}
+
+/// A problem that begins with the name of a setting, with where that setting was written.
+fn placed(problem: String, rows: &[Row]) -> String {
+    let name = problem.split(':').next().unwrap_or_default();
+    match rows.iter().find(|row| row.setting.name == name) {
+        Some(row) if row.origin != Origin::Default => format!("{}: {problem}", row.origin),
+        _ => problem,
+    }
+}
+
+type Found = Vec<(&'static Setting, Written, Origin)>;
+
+fn from_file(sources: &Sources, problems: &mut Vec<String>) -> Found {
+    let Some((file, text)) = &sources.file else { return Vec::new() };
+    let entries = match yaml::entries(text, &place) {
+        Ok(entries) => entries,
+        Err(unreadable) => {
+            let line = unreadable.line.map(|line| format!(":{line}")).unwrap_or_default();
+            problems.push(format!("{file}{line}: {}", unreadable.message));
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        let origin = Origin::File { name: file.clone(), line: entry.line };
+        if let Some(first) = entries[..i].iter().find(|other| other.name == entry.name) {
+            problems.push(format!("{origin}: {}: is set twice, first in line {}", entry.name, first.line));
+        }
+        match (setting(&entry.name), &entry.written) {
+            (Some(setting), Some(written)) => found.push((setting, written.clone(), origin)),
+            _ => {
+                let hint = did_you_mean(nearest(&entry.name, TABLE.iter().map(|row| row.name)));
+                problems.push(format!("{origin}: unknown setting [{}]{hint}", entry.name));
+            }
+        }
+    }
+    found
+}
+
+/// What a name in the file stands for.
+fn place(name: &str) -> Place {
+    let group = |row: &Setting| row.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    match setting(name) {
+        Some(setting) => Place::Value(setting.shape),
+        None if TABLE.iter().any(group) => Place::Group,
+        None => Place::Unknown,
+    }
+}
+
+/// A variable without a value is as good as none: that is how compose files and charts leave one out.
+fn from_environment(sources: &Sources, problems: &mut Vec<String>) -> Found {
+    let mut found = Vec::new();
+    for (variable, value) in &sources.environment {
+        match TABLE.iter().find(|setting| setting.variable() == *variable) {
+            Some(_) if value.is_empty() => {}
+            Some(setting) => {
+                found.push((setting, Written::One(value.clone()), Origin::Variable(variable.clone())));
+            }
+            None if !variable.starts_with("ESCACHE_")
+                || variable == "ESCACHE_CONFIG"
+                || of_kubernetes(variable) => {}
+            None => {
+                let names: Vec<String> = TABLE.iter().map(Setting::variable).collect();
+                let names = names.iter().map(|name| name.strip_prefix("ESCACHE_").unwrap_or(name));
+                let wanted = variable.strip_prefix("ESCACHE_").unwrap_or(variable);
+                let hint = nearest_variable(wanted, names).map(|name| format!("ESCACHE_{name}"));
+                problems.push(format!(
+                    "unknown environment variable [{variable}]{}",
+                    did_you_mean(hint.as_deref())
+                ));
+            }
+        }
+    }
+    found
+}
+
+fn nearest_variable<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let names: Vec<(&str, String)> = names.map(|name| (name, name.to_lowercase())).collect();
+    let lower = nearest(written, names.iter().map(|(_, lower)| lower.as_str()))?;
+    names.iter().find(|(_, l)| l == lower).map(|(name, _)| *name)
+}
+
+/// Kubernetes tells every container about the services of its namespace. One that is called `escache` has variables
+/// that begin as ours do.
+fn of_kubernetes(variable: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| variable.ends_with(end))
+        || ["_SERVICE_PORT_", "_PORT_"].iter().any(|part| variable.contains(part))
+}
+
+fn did_you_mean(name: Option<&str>) -> String {
+    name.map_or_else(
+        || "; config/escache.yml lists all".to_owned(),
+        |name| format!(", did you mean [{name}]?"),
+    )
+}
+
+impl Row {
+    fn default(setting: &'static Setting) -> Row {
+        let written = setting.written_default();
+        let shown = (setting.understand)(&written).unwrap_or_default();
+        Row { setting, written, origin: Origin::Default, shown }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::Variable(name) => write!(f, "environment variable {name}"),
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

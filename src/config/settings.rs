@@ -1,0 +1,180 @@
+//! Settings as used: valid by construction, in the types of the modules that use them.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tracing::Level;
+
+use super::kinds::{Address, Secret};
+use super::table::Values;
+use super::units::{ByteSize, Wait};
+use crate::key::headers::HeaderRules;
+use crate::policy::Policy;
+use crate::proxy::ProxySettings;
+use crate::telemetry::Format;
+use crate::upstream::{Credentials, UpstreamSettings};
+use crate::watcher::WatcherSettings;
+
+/// All that is configured.
+#[derive(Debug)]
+pub struct Settings {
+    /// `listen`
+    pub listen: Address,
+    /// `admin.listen`
+    pub admin_listen: Address,
+    /// `drain.timeout`
+    pub drain_timeout: Duration,
+    /// What the way of a request needs.
+    pub proxy: ProxySettings,
+    /// `limits.max_concurrent_misses`
+    pub max_concurrent_misses: usize,
+    /// `log.level`
+    pub log_level: Level,
+    /// `log.format`
+    pub log_format: Format,
+}
+
+/// What a body of either kind can hold at most: lengths of entries are counted in 32 bits.
+const LARGEST: ByteSize = ByteSize(1 << 30);
+
+impl Settings {
+    /// Puts together what was read, if it goes together.
+    pub(super) fn new(values: Values, memory: Option<u64>) -> Result<Settings, Vec<String>> {
+        let mut problems = Vec::new();
+        if values.listen == values.admin_listen && values.listen.port != 0 {
+            problems.push("admin.listen: must not be the address of listen".to_owned());
+        }
+        let hosts = &values.upstream_hosts;
+        if hosts.is_empty() {
+            problems.push("upstream.hosts: must have at least one host".to_owned());
+        }
+        for (i, host) in hosts.iter().enumerate() {
+            if hosts[..i].contains(host) {
+                problems.push(format!("upstream.hosts: [{host}] is there twice"));
+            }
+        }
+        for (name, size) in [
+            ("cache.max_entry_size", values.cache_max_entry_size),
+            ("limits.max_key_body", values.limits_max_key_body),
+        ] {
+            if size.0 > LARGEST.0 {
+                problems.push(format!("{name}: must be at most 1gb"));
+            }
+        }
+        let mut take = |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
+        let headers = take(headers(&values));
+        let credentials = credentials(&values).map_err(|problem| problems.push(problem)).ok();
+        match (headers, credentials) {
+            (Some(headers), Some(credentials)) if problems.is_empty() => {
+                Ok(together(values, memory, headers, credentials))
+            }
+            _ => Err(problems),
+        }
+    }
+}
+
+fn together(
+    values: Values,
+    memory: Option<u64>,
+    headers: HeaderRules,
+    credentials: Option<Credentials>,
+) -> Settings {
+    let time = |wait: Option<Wait>| wait.map(|wait| wait.0);
+    Settings {
+        listen: values.listen,
+        admin_listen: values.admin_listen,
+        drain_timeout: values.drain_timeout,
+        proxy: ProxySettings {
+            upstream: UpstreamSettings {
+                hosts: values.upstream_hosts,
+                credentials,
+                connect_timeout: values.upstream_connect_timeout.0,
+                response_timeout: values.upstream_response_timeout.0,
+                max_idle_per_host: values.upstream_max_idle_per_host,
+                idle_timeout: values.upstream_idle_timeout.0,
+            },
+            capacity: values.cache_size.bytes(memory),
+            eviction: values.cache_eviction,
+            policy: Policy {
+                enabled: values.cache_enabled,
+                hits: values.cache_hits,
+                max_entry_size: size(values.cache_max_entry_size),
+                max_key_body: size(values.limits_max_key_body),
+                max_staleness: values.freshness_max_staleness,
+                max_stale: values.freshness_max_stale,
+                ttl_only: time(values.freshness_ttl_only),
+                expire: time(values.cache_expire),
+                entry_ttl: time(values.auth_entry_ttl),
+                ignore_headers: values.key_ignore_headers.iter().map(ToString::to_string).collect(),
+                rules: values.rules.0,
+            },
+            headers,
+            watcher: WatcherSettings {
+                max_concurrent: values.freshness_max_concurrent_readings.get(),
+                timeout: values.freshness_reading_timeout.0,
+                max_targets: values.limits_max_targets.get() as u64,
+                wall: SystemTime::now,
+            },
+        },
+        max_concurrent_misses: values.limits_max_concurrent_misses.get(),
+        log_level: values.log_level,
+        log_format: values.log_format,
+    }
+}
+
+fn size(size: ByteSize) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+fn headers(values: &Values) -> Result<HeaderRules, String> {
+    let rules = HeaderRules::new(&values.key_ignore_headers, &values.key_identity_headers);
+    rules.map_err(|error| format!("key.ignore_headers: {error}"))
+}
+
+fn credentials(values: &Values) -> Result<Option<Credentials>, String> {
+    const AT: &str = "upstream.credentials";
+    let password =
+        secret("password", values.upstream_password.as_ref(), values.upstream_password_file.as_deref())?;
+    let api_key =
+        secret("api_key", values.upstream_api_key.as_ref(), values.upstream_api_key_file.as_deref())?;
+    let header = match (&values.upstream_username, password, api_key) {
+        (None, None, None) => return Ok(None),
+        (None, Some(_), _) => return Err(format!("{AT}.password: needs {AT}.username")),
+        (Some(_), None, None) => {
+            return Err(format!("{AT}.username: needs {AT}.password or {AT}.password_file"));
+        }
+        (Some(_), _, Some(_)) => return Err(format!("{AT}.api_key: must not stand beside {AT}.username")),
+        (Some(user), ..) if user.contains(':') => {
+            return Err(format!("{AT}.username: must not contain a colon"));
+        }
+        (Some(user), Some(password), None) => {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+        }
+        (None, None, Some(key)) if key.contains(':') => format!("ApiKey {}", BASE64_STANDARD.encode(key)),
+        (None, None, Some(key)) => format!("ApiKey {key}"),
+    };
+    Credentials::new(&header).map(Some).map_err(|reason| format!("{AT}: {reason}"))
+}
+
+/// A secret as it stands there, or in a file of which the last line ending does not count.
+fn secret(name: &str, plain: Option<&Secret>, file: Option<&str>) -> Result<Option<String>, String> {
+    let name = format!("upstream.credentials.{name}");
+    match (plain, file) {
+        (Some(_), Some(_)) => Err(format!("{name}: must not stand beside {name}_file")),
+        (Some(Secret(text)), None) => Ok(Some(text.clone())),
+        (None, Some(path)) => {
+            let text = fs::read_to_string(path)
+                .map_err(|error| format!("{name}_file: [{path}] cannot be read: {error}"))?;
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            if text.is_empty() {
+                Err(format!("{name}_file: [{path}] is empty"))
+            } else {
+                Ok(Some(text.to_owned()))
+            }
+        }
+        (None, None) => Ok(None),
+    }
+}

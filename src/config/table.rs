@@ -1,0 +1,211 @@
+//! The table of all settings: name, kind, default and help. File, environment, flags, `escache check` and
+//! `config/escache.yml` are made from it.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use http::HeaderName;
+use tracing::Level;
+
+use super::kinds::{Address, Secret};
+use super::rules::Rules;
+use super::units::{ByteSize, MemorySize, Wait};
+use super::value::{Shape, Value, Written};
+use crate::cache::Eviction;
+use crate::telemetry::Format;
+use crate::upstream::Host;
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) name: &'static str,
+    /// Of which part of escache it is.
+    pub(super) section: &'static str,
+    /// One sentence, or a few.
+    pub(super) help: &'static str,
+    /// As it could be written; empty for nothing.
+    pub(super) default: &'static str,
+    pub(super) shape: Shape,
+    /// Its flag on the command line, if it has one.
+    pub(super) flag: Option<&'static str>,
+    /// Reads a value and shows what was understood, or says what is wrong.
+    pub(super) understand: fn(&Written) -> Result<String, String>,
+}
+
+macro_rules! settings {
+    ($($section:literal {
+        $($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $default:literal $(, $flag:literal)?;)+
+    })+) => {
+        /// The value of each setting, read by itself.
+        #[derive(Debug)]
+        pub(super) struct Values {
+            $($($(#[doc = $doc])+ pub(super) $field: $type,)+)+
+        }
+
+        /// All settings.
+        pub(super) const TABLE: &[Setting] = &[$($(Setting {
+            name: $name,
+            section: $section,
+            help: concat!($($doc,)+).trim_ascii(),
+            default: $default,
+            shape: <$type as Value>::SHAPE,
+            flag: [$(Some($flag),)? None][0],
+            understand: |written| <$type as Value>::read(written).map(|value| value.show()),
+        },)+)+];
+
+        impl Values {
+            /// Reads one value for each row of the table, in its order.
+            pub(super) fn read<'w>(mut written: impl FnMut(&'static Setting) -> &'w Written) -> Result<Values, String> {
+                let mut rows = TABLE.iter();
+                let mut next = || rows.next().map(&mut written).ok_or("the table ended early");
+                Ok(Values { $($($field: <$type as Value>::read(next()?)?,)+)+ })
+            }
+        }
+    };
+}
+
+settings! {
+    "Listeners" {
+        /// Where clients connect.
+        listen: Address = "listen", "127.0.0.1:9280", "--listen";
+        /// Where the live page, metrics and health checks are; keep it away from clients.
+        admin_listen: Address = "admin.listen", "127.0.0.1:9281", "--admin";
+        /// How long requests under way may take to end when escache is told to stop.
+        drain_timeout: Duration = "drain.timeout", "10s";
+    }
+    "Engine" {
+        /// The nodes of one Elasticsearch or OpenSearch cluster; requests go to them in turn.
+        upstream_hosts: Vec<Host> = "upstream.hosts", "http://localhost:9200", "--upstream";
+        /// The user as whom escache itself reads statistics and metadata. Requests of clients keep their own credentials.
+        upstream_username: Option<String> = "upstream.credentials.username", "";
+        /// The password of that user.
+        upstream_password: Option<Secret> = "upstream.credentials.password", "";
+        /// A file that holds the password of that user, instead of the password itself.
+        upstream_password_file: Option<String> = "upstream.credentials.password_file", "";
+        /// An API key instead of a user: the encoded form, or id:api_key.
+        upstream_api_key: Option<Secret> = "upstream.credentials.api_key", "";
+        /// A file that holds the API key, instead of the key itself.
+        upstream_api_key_file: Option<String> = "upstream.credentials.api_key_file", "";
+        /// How long a connection to a node may take to open.
+        upstream_connect_timeout: Wait = "upstream.connect_timeout", "5s";
+        /// How long a node may take to begin its answer.
+        upstream_response_timeout: Wait = "upstream.response_timeout", "60s";
+        /// How many idle connections to one node are kept.
+        upstream_max_idle_per_host: usize = "upstream.pool.max_idle_per_host", "256";
+        /// How long an idle connection is kept; make it shorter than the node's side keeps it.
+        upstream_idle_timeout: Wait = "upstream.pool.idle_timeout", "60s";
+    }
+    "Cache" {
+        /// Whether anything is cached; false forwards everything.
+        cache_enabled: bool = "cache.enabled", "true";
+        /// How much memory answers may take: a size such as 512mb, or a share of the memory of the machine or container (at least 64mb, at most half of the memory).
+        cache_size: MemorySize = "indices.requests.cache.size", "2%", "--cache-size";
+        /// How long an answer is kept at most, though nothing changed.
+        cache_expire: Option<Wait> = "indices.requests.cache.expire", "none";
+        /// The largest answer that is kept.
+        cache_max_entry_size: ByteSize = "cache.max_entry_size", "8mb";
+        /// Whether searches that return hits are cached; if false, only those with size 0, as Elasticsearch's own request cache does. A request with request_cache=true is cached either way.
+        cache_hits: bool = "cache.hits", "true";
+        /// Which answer goes when there is no room: lru (the least recently used), or tiny_lfu (by frequency too; a new answer must first prove itself).
+        cache_eviction: Eviction = "cache.eviction", "lru";
+    }
+    "Freshness" {
+        /// How old an answer may be. 0s is exact: before each hit escache asks the engine whether anything changed, once for all who wait. With 1s it asks at most once a second.
+        freshness_max_staleness: Duration = "freshness.max_staleness", "0s", "--max-staleness";
+        /// How much older an answer a request may allow with Cache-Control: max-stale.
+        freshness_max_stale: Duration = "freshness.max_stale", "0s";
+        /// Never ask whether anything changed, and serve answers for this long. Only for clusters that have no _stats (serverless); answers are stale for up to this time.
+        freshness_ttl_only: Option<Wait> = "freshness.ttl_only", "none", "--ttl-only";
+        /// How many questions whether anything changed may be under way at once; requests beyond that are forwarded.
+        freshness_max_concurrent_readings: NonZeroUsize = "freshness.max_concurrent_readings", "64";
+        /// How long such a question may take; then the request is forwarded.
+        freshness_reading_timeout: Wait = "freshness.reading_timeout", "2s";
+    }
+    "Identity and key" {
+        /// How long an answer to a request with credentials is kept where nothing proves that the permissions of its user are unchanged; none does not cache it.
+        auth_entry_ttl: Option<Wait> = "auth.entry_ttl", "none";
+        /// Request headers that do not change answers, besides those that escache knows. Any header not known splits the cache; headers that say who asks cannot be ignored.
+        key_ignore_headers: Vec<HeaderName> = "key.ignore_headers", "";
+        /// Request headers of your own gateway that say who asks, besides those that escache knows.
+        key_identity_headers: Vec<HeaderName> = "key.identity_headers", "";
+    }
+    "Rules" {
+        /// What to cache by index and endpoint; the first rule that matches decides. Each has index (patterns with *), api (search or count), and what it sets: cache, ttl, max_staleness, hits.
+        rules: Rules = "rules", "";
+    }
+    "Limits" {
+        /// The largest request body that is read to look for its answer; larger ones are forwarded.
+        limits_max_key_body: ByteSize = "limits.max_key_body", "1mb";
+        /// How many searches that fill the cache may be under way at once; requests beyond that are forwarded.
+        limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
+        /// How many index expressions are watched for changes at once; the least used is forgotten.
+        limits_max_targets: NonZeroUsize = "limits.max_targets", "10000";
+    }
+    "Log" {
+        /// What is logged: error, warn, info, debug or trace.
+        log_level: Level = "log.level", "info";
+        /// text for people, json for machines.
+        log_format: Format = "log.format", "text";
+    }
+}
+
+impl Setting {
+    /// The variable of the environment: `upstream.hosts` is `ESCACHE_UPSTREAM_HOSTS`.
+    pub(super) fn variable(&self) -> String {
+        format!("ESCACHE_{}", self.name.to_uppercase().replace('.', "_"))
+    }
+
+    /// The default, as if somebody had written it.
+    pub(super) fn written_default(&self) -> Written {
+        match self.shape {
+            Shape::One => Written::One(self.default.to_owned()),
+            Shape::Many => {
+                Written::Many(self.default.split(',').filter(|d| !d.is_empty()).map(str::to_owned).collect())
+            }
+            Shape::Rules => Written::Rules(Vec::new()),
+        }
+    }
+}
+
+/// The row of a name.
+pub(super) fn setting(name: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sound() {
+        for (i, row) in TABLE.iter().enumerate() {
+            let name = row.name;
+            assert!((row.understand)(&row.written_default()).is_ok(), "the default of {name}");
+            assert!(row.help.ends_with('.') && !row.help.contains('\n'), "the help of {name}");
+            for other in &TABLE[..i] {
+                assert_ne!(row.variable(), other.variable());
+                let (short, long) =
+                    if name.len() < other.name.len() { (name, other.name) } else { (other.name, name) };
+                assert!(!long.starts_with(&format!("{short}.")), "{short} is a setting and a group: {long}");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_are_shown_as_they_are_written() {
+        for row in TABLE {
+            let shown = (row.understand)(&row.written_default()).unwrap();
+            let written =
+                if row.shape == Shape::One { row.default.to_owned() } else { format!("[{}]", row.default) };
+            assert_eq!(shown, written.replace("60s", "1m"), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn secrets_have_no_flag() {
+        let secret =
+            |row: &&Setting| (row.understand)(&Written::One("hush".to_owned())) == Ok("********".to_owned());
+        assert_eq!(TABLE.iter().filter(secret).count(), 2);
+        assert!(TABLE.iter().filter(secret).all(|row| row.flag.is_none()));
+    }
+}

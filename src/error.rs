@@ -1,0 +1,61 @@
+//! What can go wrong between escache and the engine, whose fault it is, and which status that makes.
+
+use http::StatusCode;
+
+/// Why there is no answer of the engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The engine refused the connection, or broke it before it answered.
+    #[error("the engine cannot be reached: {0}")]
+    Unreachable(String),
+    /// The engine did not answer in time.
+    #[error("the engine did not answer within {0:?}")]
+    TimedOut(std::time::Duration),
+    /// The answer of the engine broke off.
+    #[error("the answer of the engine broke off: {0}")]
+    BrokenAnswer(String),
+    /// The body of the client's request broke off, or could not be read.
+    #[error("the request's body broke off")]
+    BrokenRequest,
+    /// `Cache-Control: only-if-cached`, and there is nothing.
+    #[error("only-if-cached: no stored answer can be used")]
+    OnlyIfCached,
+    /// escache itself is at fault.
+    #[error("an error inside escache")]
+    Internal,
+}
+
+impl ProxyError {
+    /// The status for the client.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            ProxyError::Unreachable(_) | ProxyError::BrokenAnswer(_) => StatusCode::BAD_GATEWAY,
+            ProxyError::TimedOut(_) | ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+            ProxyError::BrokenRequest => StatusCode::BAD_REQUEST,
+            ProxyError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The `type` in the error's body, after the names of the engines.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ProxyError::Unreachable(_) | ProxyError::BrokenAnswer(_) => "bad_gateway_exception",
+            ProxyError::TimedOut(_) => "gateway_timeout_exception",
+            ProxyError::OnlyIfCached => "only_if_cached_exception",
+            ProxyError::BrokenRequest => "broken_request_exception",
+            ProxyError::Internal => "escache_internal_exception",
+        }
+    }
+
+    /// What the client may know. The log has the rest.
+    #[must_use]
+    pub fn public(&self) -> String {
+        match self {
+            ProxyError::Unreachable(_) => "escache: the engine cannot be reached".to_owned(),
+            ProxyError::BrokenAnswer(_) => "escache: the answer of the engine broke off".to_owned(),
+            other => format!("escache: {other}"),
+        }
+    }
+}

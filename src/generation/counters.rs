@@ -1,0 +1,196 @@
+//! The counters of every shard copy, out of `/{target}/_stats/refresh,merge?level=shards`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::outcome::Reason;
+
+/// The `filter_path` that keeps an answer to what [`Counters`] reads.
+pub const COUNTERS_FILTER: &str = concat!(
+    "_shards,indices.*.uuid,indices.*.shards.*.routing,",
+    "indices.*.shards.*.refresh.total,indices.*.shards.*.refresh.external_total,",
+    "indices.*.shards.*.merges.total,indices.*.shards.*.merges.current,",
+    "indices.*.shards.*.seq_no.max_seq_no,indices.*.shards.*.seq_no.local_checkpoint"
+);
+
+/// The counters of all shard copies of a target.
+#[derive(Debug, Deserialize)]
+pub struct Counters {
+    #[serde(rename = "_shards")]
+    shards: Broadcast,
+    #[serde(default)]
+    indices: BTreeMap<String, Index>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Broadcast {
+    failed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Index {
+    uuid: String,
+    #[serde(default)]
+    shards: BTreeMap<String, Vec<Copy>>,
+}
+
+/// One copy of a shard. Every field is part of the tag (exactness.md 2.6): `external_total` alone stays 0 on replicas
+/// with segment replication, `total` and `external_total` alone do not see what waits on an idle shard, and merges
+/// change the order of ties.
+#[derive(Debug, Deserialize)]
+struct Copy {
+    routing: Routing,
+    refresh: Refresh,
+    merges: Merges,
+    seq_no: SeqNo,
+}
+
+#[derive(Debug, Deserialize)]
+struct Routing {
+    state: String,
+    primary: bool,
+    node: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refresh {
+    total: u64,
+    external_total: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Merges {
+    current: u64,
+    total: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct SeqNo {
+    max_seq_no: i64,
+    local_checkpoint: i64,
+}
+
+impl Counters {
+    /// Reads the answer of `_stats`.
+    ///
+    /// # Errors
+    /// [`Reason::GenerationUnknown`] if a counter is missing or a shard failed to answer.
+    pub fn read(body: &[u8]) -> Result<Counters, Reason> {
+        let counters: Counters = serde_json::from_slice(body).map_err(|_| Reason::GenerationUnknown)?;
+        if counters.shards.failed > 0 { Err(Reason::GenerationUnknown) } else { Ok(counters) }
+    }
+
+    /// Whether every shard of an index has a started copy here.
+    pub(super) fn has_started(&self, name: &str, uuid: &str, shards: usize) -> bool {
+        let Some(index) = self.indices.get(name) else { return false };
+        let started = |copies: &Vec<Copy>| {
+            copies.iter().any(|c| matches!(c.routing.state.as_str(), "STARTED" | "RELOCATING"))
+        };
+        index.uuid == uuid && index.shards.len() >= shards && index.shards.values().all(started)
+    }
+
+    /// The digest of all copies, in an order of its own: the engine's order follows its nodes' answers.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (name, index) in &self.indices {
+            field(&mut hasher, name.as_bytes());
+            field(&mut hasher, index.uuid.as_bytes());
+            for (shard, copies) in &index.shards {
+                field(&mut hasher, shard.as_bytes());
+                let mut digests: Vec<_> = copies.iter().map(Copy::digest).collect();
+                digests.sort_unstable();
+                hasher.update(&(digests.len() as u64).to_le_bytes());
+                for digest in digests {
+                    hasher.update(&digest);
+                }
+            }
+            hasher.update(b"/");
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl Copy {
+    fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        field(&mut hasher, self.routing.state.as_bytes());
+        field(&mut hasher, self.routing.node.as_deref().unwrap_or_default().as_bytes());
+        hasher.update(&[u8::from(self.routing.primary)]);
+        for counter in
+            [self.refresh.total, self.refresh.external_total, self.merges.total, self.merges.current]
+        {
+            hasher.update(&counter.to_le_bytes());
+        }
+        for number in [self.seq_no.max_seq_no, self.seq_no.local_checkpoint] {
+            hasher.update(&number.to_le_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COPY: &str = r#"{"routing":{"state":"STARTED","primary":true,"node":"n1","relocating_node":null},
+        "refresh":{"total":5,"external_total":4},"merges":{"current":0,"total":1},
+        "seq_no":{"max_seq_no":9,"local_checkpoint":9}}"#;
+
+    fn stats(copies: &str) -> String {
+        format!(
+            r#"{{"_shards":{{"total":1,"successful":1,"failed":0}},
+                "indices":{{"logs":{{"uuid":"u","shards":{{"0":[{copies}]}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn every_field_of_a_copy_moves_the_digest() {
+        let digest = |copy: &str| Counters::read(stats(copy).as_bytes()).unwrap().digest();
+        let base = digest(COPY);
+        for (from, to) in [
+            ("STARTED", "RELOCATING"),
+            ("\"primary\":true", "\"primary\":false"),
+            ("n1", "n2"),
+            ("\"total\":5", "\"total\":6"),
+            ("\"external_total\":4", "\"external_total\":5"),
+            ("\"current\":0", "\"current\":1"),
+            ("\"total\":1", "\"total\":2"),
+            ("\"max_seq_no\":9", "\"max_seq_no\":10"),
+            ("\"local_checkpoint\":9", "\"local_checkpoint\":8"),
+        ] {
+            let changed = COPY.replacen(from, to, 1);
+            assert_ne!(changed, COPY);
+            assert_ne!(digest(&changed), base, "{from} -> {to}");
+        }
+        let replica = COPY.replace("n1", "n2").replace("true", "false");
+        assert_eq!(digest(&format!("{COPY},{replica}")), digest(&format!("{replica},{COPY}")));
+        assert_ne!(digest(&format!("{COPY},{replica}")), base);
+    }
+
+    #[test]
+    fn a_missing_counter_is_unknown() {
+        assert!(Counters::read(stats(COPY).as_bytes()).is_ok());
+        for missing in ["\"external_total\":4", "\"max_seq_no\":9,", "\"current\":0,"] {
+            let body = stats(&COPY.replace(missing, "")).replace(",}", "}");
+            assert_eq!(Counters::read(body.as_bytes()).unwrap_err(), Reason::GenerationUnknown, "{missing}");
+        }
+        let failed = stats(COPY).replace("\"failed\":0", "\"failed\":1");
+        assert!(Counters::read(failed.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_shard_without_a_started_copy_is_seen() {
+        let counters = Counters::read(stats(COPY).as_bytes()).unwrap();
+        assert!(counters.has_started("logs", "u", 1));
+        assert!(!counters.has_started("logs", "u", 2));
+        assert!(!counters.has_started("logs", "other", 1));
+        assert!(!counters.has_started("other", "u", 1));
+        let starting = Counters::read(stats(&COPY.replace("STARTED", "INITIALIZING")).as_bytes()).unwrap();
+        assert!(!starting.has_started("logs", "u", 1));
+    }
+}

@@ -1,0 +1,383 @@
+//! The metadata digest: what of the cluster state can change an answer (exactness.md 2.4), and the properties of
+//! indices that decide whether they may be cached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::digest_unordered;
+use crate::outcome::{Reason, Refusal};
+
+/// The `filter_path` that keeps `/_cluster/state/metadata,routing_table,nodes/{target}` to what [`Metadata`] reads.
+pub const METADATA_FILTER: &str = concat!(
+    "cluster_uuid,version,state_uuid,",
+    "metadata.indices.*.mapping_version,metadata.indices.*.settings_version,metadata.indices.*.aliases_version,",
+    "metadata.indices.*.state,metadata.indices.*.primary_terms,metadata.indices.*.aliases,",
+    "metadata.indices.*.settings.index.uuid,metadata.indices.*.settings.index.number_of_shards,",
+    "metadata.indices.*.settings.index.refresh_interval,metadata.indices.*.settings.index.requests,",
+    "metadata.indices.*.settings.index.search,",
+    "metadata.indices.*.settings.index.analysis.*.*.updateable,",
+    "metadata.indices.*.settings.index.analysis.*.*.synonyms_set,",
+    "metadata.indices.*.settings.index.analysis.*.*.type,",
+    "metadata.indices.*.mappings.*.runtime,metadata.indices.*.mappings.*.derived,",
+    "metadata.data_stream,",
+    "routing_table.indices.*.shards.*.node,routing_table.indices.*.shards.*.state,",
+    "routing_table.indices.*.shards.*.primary,routing_table.indices.*.shards.*.allocation_id,",
+    "nodes.*.ephemeral_id"
+);
+
+/// Which state of which cluster an answer of `/_cluster/state` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct StateVersion {
+    /// The cluster.
+    pub cluster_uuid: String,
+    /// Rises with every state that the master publishes.
+    pub version: u64,
+    /// Names the state; tells apart equal versions of two masters.
+    pub state_uuid: String,
+}
+
+impl StateVersion {
+    /// Reads the answer of `/_cluster/state/version`.
+    ///
+    /// # Errors
+    /// [`Reason::GenerationUnknown`] if one of the three is missing.
+    pub fn read(body: &[u8]) -> Result<StateVersion, Reason> {
+        serde_json::from_slice(body).map_err(|_| Reason::GenerationUnknown)
+    }
+}
+
+/// What of the cluster's metadata can change an answer of a target.
+#[derive(Debug, Default)]
+pub struct Metadata {
+    version: StateVersion,
+    digest: [u8; 32],
+    indices: BTreeMap<String, Index>,
+    names: Arc<[Arc<str>]>,
+    refusal: Option<Refusal>,
+    property: Property,
+}
+
+/// What of one index is needed beside the digest.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) uuid: String,
+    pub(super) shards: usize,
+    open: bool,
+}
+
+/// Properties of the indices of a target that the request itself can override.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Property {
+    /// `index.requests.cache.enable` is false on one of them.
+    pub cache_disabled: bool,
+}
+
+#[derive(Deserialize)]
+struct State {
+    #[serde(flatten)]
+    version: StateVersion,
+    #[serde(default)]
+    metadata: Value,
+    #[serde(default)]
+    routing_table: Value,
+    #[serde(default)]
+    nodes: Value,
+}
+
+impl Metadata {
+    /// Reads the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
+    /// (the filters of aliases are not in the cluster state's JSON). Where the cluster settings may not be read, the
+    /// state's own uuid stands for them.
+    ///
+    /// # Errors
+    /// [`Reason::GenerationUnknown`] if something is missing.
+    pub fn read(state: &[u8], cluster_settings: Option<&[u8]>, aliases: &[u8]) -> Result<Metadata, Reason> {
+        let unknown = |_| Reason::GenerationUnknown;
+        let state: State = serde_json::from_slice(state).map_err(unknown)?;
+        let settings: Value = match cluster_settings {
+            Some(text) => serde_json::from_slice(text).map_err(unknown)?,
+            None => Value::String(state.version.state_uuid.clone()),
+        };
+        let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
+        let mut indices = BTreeMap::new();
+        let mut refusal = judge_aliases(&aliases);
+        let mut property = Property::default();
+        let empty = serde_json::Map::new();
+        for (name, index) in state.metadata["indices"].as_object().unwrap_or(&empty) {
+            let settings = &index["settings"]["index"];
+            let uuid = settings["uuid"].as_str().ok_or(Reason::GenerationUnknown)?.to_owned();
+            let shards = number(&settings["number_of_shards"]).ok_or(Reason::GenerationUnknown)?;
+            let open = match index["state"].as_str() {
+                Some("open") => true,
+                Some("close") => false,
+                _ => return Err(Reason::GenerationUnknown),
+            };
+            property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
+            refusal = refusal.or_else(|| judge_index(name, index));
+            indices.insert(name.clone(), Index { uuid, shards, open });
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(state.version.cluster_uuid.as_bytes());
+        for part in [&state.metadata, &state.routing_table, &state.nodes, &settings, &aliases] {
+            hasher.update(&digest_unordered(part));
+        }
+        let names = indices.keys().map(|name| Arc::from(name.as_str())).collect();
+        Ok(Metadata {
+            version: state.version,
+            digest: *hasher.finalize().as_bytes(),
+            indices,
+            names,
+            refusal,
+            property,
+        })
+    }
+
+    /// The state that it was read from.
+    #[must_use]
+    pub fn version(&self) -> &StateVersion {
+        &self.version
+    }
+
+    /// The names of the indices that the target resolves to, sorted.
+    #[must_use]
+    pub fn names(&self) -> &Arc<[Arc<str>]> {
+        &self.names
+    }
+
+    /// Why no answer of this target may be cached, whatever the request.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
+    /// Properties that a request can override.
+    #[must_use]
+    pub fn property(&self) -> Property {
+        self.property
+    }
+
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    pub(super) fn open_indices(&self) -> impl Iterator<Item = (&str, &Index)> {
+        self.indices.iter().filter(|(_, index)| index.open).map(|(name, index)| (name.as_str(), index))
+    }
+}
+
+/// Tokenizers and filters of plugins that reload their dictionaries without a trace in the engine.
+const RELOADING_TYPES: &[&str] = &["ik_max_word", "ik_smart", "dynamic_synonym", "hanlp", "pinyin_dynamic"];
+
+fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
+    let settings = &index["settings"]["index"];
+    let at = |reason, place: &str| Some(Refusal::at(reason, format!("{name}.{place}")));
+    if settings["search"]["default_pipeline"].as_str().is_some_and(|p| p != "_none") {
+        return at(Reason::DefaultPipeline, "settings.index.search.default_pipeline");
+    }
+    for (kind, components) in settings["analysis"].as_object().into_iter().flatten() {
+        for (component, options) in components.as_object().into_iter().flatten() {
+            let reloads = is(&options["updateable"], "true")
+                || !options["synonyms_set"].is_null()
+                || options["type"].as_str().is_some_and(|t| RELOADING_TYPES.contains(&t));
+            if reloads {
+                return at(
+                    Reason::ReloadableAnalyzer,
+                    &format!("settings.index.analysis.{kind}.{component}"),
+                );
+            }
+        }
+    }
+    for mapping in index["mappings"].as_object().into_iter().flat_map(serde_json::Map::values) {
+        for section in ["runtime", "derived"] {
+            for (field, definition) in mapping[section].as_object().into_iter().flatten() {
+                if !definition["script"].is_null() || is(&definition["type"], "lookup") {
+                    return at(Reason::RuntimeField, &format!("mappings.{section}.{field}"));
+                }
+            }
+        }
+    }
+    // A2: the search that fills an entry must keep its shard awake until the next scheduled refresh
+    let idle_after = settings["search"]["idle"]["after"].as_str();
+    if settings["refresh_interval"].is_null()
+        && idle_after.is_some_and(|t| millis(t).is_none_or(|t| t < 2_000))
+    {
+        return at(Reason::SearchIdle, "settings.index.search.idle.after");
+    }
+    None
+}
+
+/// Alias filters are judged by their text: anything that could read the clock, a script or another document is refused.
+fn judge_aliases(aliases: &Value) -> Option<Refusal> {
+    const SUSPECT: &[&str] = &["now", "script", "percolate", "more_like_this", "indexed_shape", "\"path\""];
+    for (index, entry) in aliases.as_object()? {
+        for (alias, definition) in entry["aliases"].as_object().into_iter().flatten() {
+            let filter = &definition["filter"];
+            let text = filter.to_string();
+            if !filter.is_null() && SUSPECT.iter().any(|word| text.contains(word)) {
+                return Some(Refusal::at(Reason::AliasFilter, format!("{index}.aliases.{alias}")));
+            }
+        }
+    }
+    None
+}
+
+/// A setting that the engines show as text, but may show as a JSON value.
+fn is(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(s) => s == text,
+        Value::Null => false,
+        other => other.to_string() == text,
+    }
+}
+
+fn number(value: &Value) -> Option<usize> {
+    value.as_str().and_then(|s| s.parse().ok()).or_else(|| value.as_u64()?.try_into().ok())
+}
+
+/// An ES time value in milliseconds, for the units that make sense here.
+fn millis(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(split);
+    let scale = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state() -> Value {
+        json!({
+            "cluster_uuid": "c", "version": 7, "state_uuid": "s",
+            "metadata": {"indices": {"logs": {
+                "mapping_version": 1, "settings_version": 1, "aliases_version": 1, "state": "open",
+                "primary_terms": {"0": 1}, "aliases": ["a"],
+                "settings": {"index": {"uuid": "u", "number_of_shards": "1"}}
+            }}},
+            "routing_table": {"indices": {"logs": {"shards": {"0": [
+                {"node": "n", "state": "STARTED", "primary": true, "allocation_id": {"id": "x"}}
+            ]}}}},
+            "nodes": {"n": {"ephemeral_id": "e"}}
+        })
+    }
+
+    fn read(state: &Value, settings: &str, aliases: &str) -> Metadata {
+        Metadata::read(state.to_string().as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn everything_but_the_state_version_moves_the_digest() {
+        let base = read(&state(), "{}", "{}");
+        for (pointer, value) in [
+            ("/cluster_uuid", json!("d")),
+            ("/metadata/indices/logs/mapping_version", json!(2)),
+            ("/metadata/indices/logs/settings_version", json!(2)),
+            ("/metadata/indices/logs/aliases_version", json!(2)),
+            ("/metadata/indices/logs/state", json!("close")),
+            ("/metadata/indices/logs/primary_terms/0", json!(2)),
+            ("/metadata/indices/logs/settings/index/uuid", json!("v")),
+            ("/routing_table/indices/logs/shards/0/0/allocation_id/id", json!("y")),
+            ("/nodes/n/ephemeral_id", json!("f")),
+        ] {
+            let mut changed = state();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            assert_ne!(read(&changed, "{}", "{}").digest(), base.digest(), "{pointer}");
+        }
+        assert_ne!(
+            read(&state(), r#"{"persistent":{"search.allow_expensive_queries":"false"}}"#, "{}").digest(),
+            base.digest()
+        );
+        assert_ne!(
+            read(&state(), "{}", r#"{"logs":{"aliases":{"a":{"filter":{"term":{"x":1}}}}}}"#).digest(),
+            base.digest()
+        );
+        let unreadable =
+            |state: &Value| Metadata::read(state.to_string().as_bytes(), None, b"{}").unwrap().digest();
+        let mut later = state();
+        later["version"] = json!(8);
+        later["state_uuid"] = json!("t");
+        assert_eq!(read(&later, "{}", "{}").digest(), base.digest());
+        assert_ne!(unreadable(&later), unreadable(&state()));
+    }
+
+    #[track_caller]
+    fn check_refusal(pointer: &str, value: Value, expected: Option<Reason>) {
+        let mut changed = state();
+        let (parent, last) = pointer.rsplit_once('/').unwrap();
+        let mut at = &mut changed["metadata"]["indices"]["logs"];
+        for step in parent.split('/').filter(|s| !s.is_empty()) {
+            at = &mut at[step];
+        }
+        at[last] = value;
+        assert_eq!(read(&changed, "{}", "{}").refusal().map(|r| r.reason), expected, "{pointer}");
+    }
+
+    #[test]
+    fn properties_that_no_counter_shows_are_refused() {
+        check_refusal(
+            "/settings/index/search",
+            json!({"default_pipeline": "p"}),
+            Some(Reason::DefaultPipeline),
+        );
+        check_refusal("/settings/index/search", json!({"default_pipeline": "_none"}), None);
+        check_refusal("/settings/index/search", json!({"idle": {"after": "0s"}}), Some(Reason::SearchIdle));
+        check_refusal("/settings/index/search", json!({"idle": {"after": "30s"}}), None);
+        check_refusal(
+            "/settings/index/analysis",
+            json!({"filter": {"syn": {"type": "synonym", "updateable": "true"}}}),
+            Some(Reason::ReloadableAnalyzer),
+        );
+        check_refusal(
+            "/settings/index/analysis",
+            json!({"filter": {"syn": {"synonyms_set": "mine"}}}),
+            Some(Reason::ReloadableAnalyzer),
+        );
+        check_refusal("/settings/index/analysis", json!({"filter": {"syn": {"type": "stop"}}}), None);
+        check_refusal(
+            "/mappings",
+            json!({"_doc": {"runtime": {"f": {"type": "long", "script": {"source": "emit(1)"}}}}}),
+            Some(Reason::RuntimeField),
+        );
+        check_refusal("/mappings", json!({"_doc": {"runtime": {"f": {"type": "long"}}}}), None);
+    }
+
+    #[test]
+    fn alias_filters_that_may_move_by_themselves_are_refused() {
+        let filter = |f: &str| {
+            let aliases = format!(r#"{{"logs":{{"aliases":{{"a":{{"filter":{f}}}}}}}}}"#);
+            read(&state(), "{}", &aliases).refusal().map(|r| r.reason)
+        };
+        assert_eq!(filter(r#"{"range":{"@timestamp":{"gte":"now-1d"}}}"#), Some(Reason::AliasFilter));
+        assert_eq!(filter(r#"{"term":{"team":"b"}}"#), None);
+    }
+
+    #[test]
+    fn the_cache_setting_of_one_index_is_the_targets() {
+        assert!(!read(&state(), "{}", "{}").property().cache_disabled);
+        let mut off = state();
+        off["metadata"]["indices"]["logs"]["settings"]["index"]["requests"] =
+            json!({"cache": {"enable": "false"}});
+        assert!(read(&off, "{}", "{}").property().cache_disabled);
+    }
+
+    #[test]
+    fn a_state_without_what_is_needed_is_unknown() {
+        for missing in ["cluster_uuid", "state_uuid", "version"] {
+            let mut without = state();
+            without.as_object_mut().unwrap().remove(missing);
+            assert!(Metadata::read(without.to_string().as_bytes(), Some(b"{}"), b"{}").is_err(), "{missing}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What identifies the searchable state of a target: the counters of every shard copy and the metadata digest
+//! (exactness.md 2.6). Compared whole, by equality only.
+//!
+//! A generation is a sandwich: metadata, then the counters, then the metadata again and equal. So the counters belong
+//! to the shards whose lives (allocation ids, primary terms, ephemeral ids) the metadata names, and equal generations
+//! at two times mean that nothing that a search could see has changed between them.
+
+mod counters;
+
+mod metadata;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use self::counters::{COUNTERS_FILTER, Counters};
+pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
+use crate::outcome::Reason;
+
+/// The searchable state of a target. Cheap to clone; two are equal if their digests are.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    digest: [u8; 32],
+    metadata: Arc<Metadata>,
+}
+
+impl Generation {
+    /// Puts counters and metadata together.
+    ///
+    /// # Errors
+    /// [`Reason::GenerationIncomplete`] if the counters do not show every open index that the metadata lists, each of
+    /// its shards with a started copy: credentials that see fewer indices than the client does would otherwise hide
+    /// changes for ever.
+    pub fn new(counters: &Counters, metadata: Arc<Metadata>) -> Result<Generation, Reason> {
+        for (name, index) in metadata.open_indices() {
+            if !counters.has_started(name, &index.uuid, index.shards) {
+                return Err(Reason::GenerationIncomplete);
+            }
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&metadata.digest());
+        hasher.update(&counters.digest());
+        Ok(Generation { digest: *hasher.finalize().as_bytes(), metadata })
+    }
+
+    /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
+    #[must_use]
+    pub fn unwatched() -> Generation {
+        Generation { digest: [0; 32], metadata: Arc::new(Metadata::default()) }
+    }
+
+    /// The digest that stands for it in logs and in `explain`, in hex.
+    #[must_use]
+    pub fn id(&self) -> String {
+        blake3::Hash::from_bytes(self.digest).to_hex()[..16].to_owned()
+    }
+
+    /// The bytes that equality compares.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// The metadata that it was read with.
+    #[must_use]
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+}
+
+impl PartialEq for Generation {
+    fn eq(&self, other: &Generation) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Generation {}
+
+/// One completed read of a generation.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When its first request to the engine was about to be sent. What counts (R2, R8) is the start, never the end.
+    pub started: Instant,
+    /// How long it took.
+    pub took: Duration,
+    /// What it found, or why it is invalid.
+    pub found: Result<Generation, Reason>,
+}
+
+impl Reading {
+    /// Whether this reading may decide a question that needs one that started at `needed` or later, with everything
+    /// that was marked up to `mark` (marks want a strictly later start: the clock may not tell the two apart).
+    #[must_use]
+    pub fn serves(&self, needed: Instant, mark: Option<Instant>) -> bool {
+        self.started >= needed && mark.is_none_or(|mark| self.started > mark)
+    }
+}
+
+/// Hashes a JSON value so that neither the order of members nor that of array elements matters. Used for metadata,
+/// whose order follows hash maps of the engine, while its versions move with every change of content.
+fn digest_unordered(value: &serde_json::Value) -> [u8; 32] {
+    use serde_json::Value;
+    let mut hasher = blake3::Hasher::new();
+    let mut parts: Vec<[u8; 32]> = match value {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| {
+                let mut member = blake3::Hasher::new();
+                member.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+                *member.update(&digest_unordered(value)).finalize().as_bytes()
+            })
+            .collect(),
+        Value::Array(elements) => elements.iter().map(digest_unordered).collect(),
+        leaf => return *hasher.update(b"v").update(leaf.to_string().as_bytes()).finalize().as_bytes(),
+    };
+    parts.sort_unstable();
+    hasher.update(if value.is_object() { b"o" } else { b"a" });
+    for part in parts {
+        hasher.update(&part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unordered_digest_tells_content_apart() {
+        let base = digest_unordered(&json!({"a": [1, 2], "b": {"c": "x"}}));
+        assert_eq!(base, digest_unordered(&json!({"b": {"c": "x"}, "a": [2, 1]})));
+        for other in [
+            json!({"a": [1, 2, 2], "b": {"c": "x"}}),
+            json!({"a": ["1", 2], "b": {"c": "x"}}),
+            json!({"a": [1, 2], "b": {"c": "x", "d": null}}),
+            json!({"a": [1, 2], "b": [{"c": "x"}]}),
+        ] {
+            assert_ne!(base, digest_unordered(&other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_mark_wants_a_strictly_later_start() {
+        let now = Instant::now();
+        let reading = Reading { started: now, took: Duration::ZERO, found: Ok(Generation::unwatched()) };
+        assert!(reading.serves(now, None));
+        assert!(!reading.serves(now + Duration::from_nanos(1), None));
+        assert!(!reading.serves(now, Some(now)));
+        assert!(reading.serves(now - Duration::from_secs(1), Some(now - Duration::from_nanos(1))));
+    }
+}

@@ -1,0 +1,297 @@
+//! What a request header means for the key. Deny by default: what is not known to be neutral splits the key.
+
+use http::HeaderName;
+
+/// What a header does to the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It does not change the answer and is left out.
+    Neutral,
+    /// It says who asks. It is in the key, and the permissions of its bearer must be proven besides.
+    Identity,
+    /// It may change the answer: requests that differ in it have different keys.
+    Keyed,
+}
+
+/// The roles of all headers: the lists below with what the operator added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    ignored: Vec<HeaderName>,
+    identity: Vec<HeaderName>,
+}
+
+/// Why a list of header names in the configuration cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderRulesError {
+    /// No header can have this name.
+    #[error("[{0}] is not the name of a header")]
+    NotAName(String),
+    /// Without this header in the key one user would get the answers of another.
+    #[error("[{0}] says who asks, and can never be ignored")]
+    Identity(HeaderName),
+    /// Without this header in the key an answer in one format would be given to who asked for another.
+    #[error("[{0}] decides in which format the engine reads or answers, and can never be ignored")]
+    Representation(HeaderName),
+}
+
+impl HeaderRules {
+    /// The default rules with headers that the operator knows to be neutral (`key.ignore_headers`) or to carry an
+    /// identity (`key.identity_headers`).
+    ///
+    /// # Errors
+    /// If a name is no header name, or a header that must not be ignored is to be.
+    pub fn new<S: AsRef<str>>(ignored: &[S], identity: &[S]) -> Result<HeaderRules, HeaderRulesError> {
+        let identity = names(identity)?;
+        let rules = HeaderRules { ignored: Vec::new(), identity };
+        let ignored = names(ignored)?;
+        for name in &ignored {
+            if rules.role(name) == Role::Identity {
+                return Err(HeaderRulesError::Identity(name.clone()));
+            }
+            if REPRESENTATION.contains(&name.as_str()) {
+                return Err(HeaderRulesError::Representation(name.clone()));
+            }
+        }
+        Ok(HeaderRules { ignored, ..rules })
+    }
+
+    /// The role of a header.
+    #[must_use]
+    pub fn role(&self, name: &HeaderName) -> Role {
+        let text = name.as_str();
+        if self.identity.contains(name) {
+            Role::Identity
+        } else if self.ignored.contains(name)
+            || NEUTRAL.contains(&text)
+            || starts_with_any(text, NEUTRAL_PREFIXES)
+        {
+            Role::Neutral
+        } else if starts_with_any(text, IDENTITY_PREFIXES)
+            || text.split(['-', '_']).any(|word| IDENTITY_WORDS.contains(&word))
+        {
+            Role::Identity
+        } else {
+            Role::Keyed
+        }
+    }
+}
+
+/// Options of `Connection` that are about the connection. Any other option names a header that the next hop is not to
+/// see, and then the request is not what its headers say: the option goes into the key.
+pub const CONNECTION_OPTIONS: &[&str] = &[
+    "close",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Headers that decide in which format the engine reads the request or writes the answer.
+const REPRESENTATION: &[&str] = &["accept", "content-encoding", "content-type"];
+
+/// Headers that the engines do not read, or do not answer by.
+///
+/// Not among them, though proxies add them: `x-forwarded-for`, `forwarded` and `x-real-ip`. OpenSearch's security
+/// plugin can take the client's address from them and map roles to addresses. Nor `origin`: the answer to it has
+/// headers of its own.
+const NEUTRAL: &[&str] = &[
+    // the message and its way
+    "connection",
+    "content-length",
+    "date",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    // read by escache itself
+    "accept-encoding",
+    "cache-control",
+    "if-none-match",
+    "pragma",
+    // who wrote the client program
+    "user-agent",
+    "x-elastic-client-meta",
+    // to find a request again
+    "b3",
+    "baggage",
+    "elastic-apm-traceparent",
+    "sentry-trace",
+    "traceparent",
+    "tracestate",
+    "uber-trace-id",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-opaque-id",
+    "x-request-id",
+];
+
+const NEUTRAL_PREFIXES: &[&str] = &["x-b3-", "x-datadog-"];
+
+/// Families of headers by which gateways tell who asks.
+const IDENTITY_PREFIXES: &[&str] =
+    &["cf-access-", "x-amz-", "x-goog-authenticated-", "x-goog-iap-", "x-ms-client-", "x-proxy-", "x-ssl-"];
+
+/// A header is taken to carry an identity if one of these is a word of its name, as in `es-security-runas-user`,
+/// `opendistro_security_impersonate_as`, `x-auth-request-email` or `x-api-key`. A word too many costs hits, a word
+/// too few a proof.
+const IDENTITY_WORDS: &[&str] = &[
+    "account",
+    "actor",
+    "apikey",
+    "assertion",
+    "auth",
+    "authenticated",
+    "authentication",
+    "authn",
+    "authorization",
+    "authz",
+    "bearer",
+    "cert",
+    "certificate",
+    "cookie",
+    "cookie2",
+    "credential",
+    "credentials",
+    "dn",
+    "email",
+    "group",
+    "groups",
+    "identity",
+    "impersonate",
+    "jwt",
+    "key",
+    "login",
+    "oauth",
+    "oauth2",
+    "oidc",
+    "passwd",
+    "password",
+    "permission",
+    "permissions",
+    "principal",
+    "role",
+    "roles",
+    "runas",
+    "saml",
+    "secret",
+    "securitytenant",
+    "session",
+    "sessionid",
+    "sgtenant",
+    "sid",
+    "signature",
+    "sso",
+    "subject",
+    "tenant",
+    "token",
+    "uid",
+    "user",
+    "userid",
+    "username",
+];
+
+fn starts_with_any(text: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| text.starts_with(prefix))
+}
+
+fn names<S: AsRef<str>>(names: &[S]) -> Result<Vec<HeaderName>, HeaderRulesError> {
+    let name = |name: &S| {
+        HeaderName::from_bytes(name.as_ref().as_bytes())
+            .map_err(|_| HeaderRulesError::NotAName(name.as_ref().to_owned()))
+    };
+    names.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(rules: &HeaderRules, name: &str) -> Role {
+        rules.role(&HeaderName::from_bytes(name.as_bytes()).unwrap())
+    }
+
+    fn check(role_expected: Role, names: &str) {
+        for name in names.split_whitespace() {
+            assert_eq!(role(&HeaderRules::default(), name), role_expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn identity_headers() {
+        check(
+            Role::Identity,
+            "Authorization proxy-authorization cookie es-security-runas-user es-secondary-authorization
+            es-client-authentication es-secondary-x-client-authentication x-api-key apikey api-key
+            opendistro_security_impersonate_as opensearch_security_impersonate_as sg_impersonate_as securitytenant
+            security_tenant sgtenant x-proxy-user x-proxy-roles x-proxy-ext-department x-forwarded-user
+            x-forwarded-email x-forwarded-groups x-forwarded-preferred-username x-forwarded-access-token x-remote-user
+            remote-user x-webauth-user x-auth-request-user x-auth-request-email x-auth-request-access-token
+            x-amz-security-token x-amz-date x-amz-content-sha256 x-jwt-assertion x-goog-iap-jwt-assertion
+            x-goog-authenticated-user-email x-ms-client-principal x-ms-client-principal-name cf-access-jwt-assertion
+            x-client-cert ssl-client-cert x-ssl-client-s-dn x-client-dn x-user-id x-tenant-id x-roles x-session-id
+            x-access-token x-id-token x-auth-token jwt x-csrf-token x-saml x-vouch-user",
+        );
+    }
+
+    #[test]
+    fn neutral_headers() {
+        check(
+            Role::Neutral,
+            "Host User-Agent content-length transfer-encoding connection keep-alive te trailer upgrade proxy-connection
+            accept-encoding x-opaque-id traceparent tracestate b3 x-b3-traceid x-b3-sampled x-request-id
+            x-elastic-client-meta via x-forwarded-proto x-forwarded-host x-forwarded-port expect cache-control pragma
+            if-none-match date",
+        );
+    }
+
+    #[test]
+    fn every_other_header_is_keyed() {
+        check(
+            Role::Keyed,
+            "accept content-type content-encoding accept-language origin referer range if-modified-since if-match
+            x-elastic-product-origin x-elastic-internal-origin kbn-xsrf osd-xsrf x-forwarded-for forwarded x-real-ip
+            x-acme-shard-hint x-http-method-override sec-fetch-mode",
+        );
+    }
+
+    #[test]
+    fn the_operator_adds() {
+        let rules = HeaderRules::new(&["X-Acme-Team", "x-forwarded-for"], &["X-Acme-Badge", "via"]).unwrap();
+        assert_eq!(role(&rules, "x-acme-team"), Role::Neutral);
+        assert_eq!(role(&rules, "x-forwarded-for"), Role::Neutral);
+        assert_eq!(role(&rules, "x-acme-badge"), Role::Identity);
+        assert_eq!(role(&rules, "via"), Role::Identity);
+        assert_eq!(role(&rules, "x-acme"), Role::Keyed);
+    }
+
+    #[test]
+    fn the_operator_cannot_ignore_what_matters() {
+        let cases = [
+            ("Authorization", "[authorization] says who asks, and can never be ignored"),
+            ("x-tenant", "[x-tenant] says who asks, and can never be ignored"),
+            ("x-badge", "[x-badge] says who asks, and can never be ignored"),
+            (
+                "Accept",
+                "[accept] decides in which format the engine reads or answers, and can never be ignored",
+            ),
+            ("x y", "[x y] is not the name of a header"),
+            ("", "[] is not the name of a header"),
+        ];
+        for (name, expected) in cases {
+            let error = HeaderRules::new(&[name], &["x-badge"]).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A request that may be cached, understood: parsed, judged and given its key. A pure function of its text.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RANGE, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::cacheability::{self, Question};
+use crate::elastic::api::{Api, Engine, Route};
+use crate::elastic::filter_path::{self, Widening};
+use crate::elastic::json::{self, Json};
+use crate::elastic::params::Params;
+use crate::elastic::target::Target;
+use crate::key::headers::HeaderRules;
+use crate::key::identity::Identity;
+use crate::key::{CacheKey, Inputs};
+use crate::outcome::{Reason, Refusal};
+use crate::policy::{Policy, Rule};
+
+/// A request as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Where it goes.
+    pub route: &'a Route<'a>,
+    /// The raw query string.
+    pub query: Option<&'a str>,
+    /// The headers as the client sent them.
+    pub headers: &'a HeaderMap,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// What a plan depends on beside the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The engine, if it is known.
+    pub engine: Option<Engine>,
+    /// Its cluster uuid, if it is known.
+    pub cluster: &'a str,
+    /// What the operator decided.
+    pub policy: &'a Policy,
+    /// What headers mean.
+    pub headers: &'a HeaderRules,
+}
+
+/// What to do with a request that may be cached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The endpoint.
+    pub api: Api,
+    /// The key.
+    pub key: CacheKey,
+    /// The target.
+    pub target: Target,
+    /// `request_cache`, if the request says it.
+    pub request_cache: Option<bool>,
+    /// Whether nobody is named by the request.
+    pub anonymous: bool,
+    /// How the fill's answer is cut.
+    pub widening: Widening,
+    /// The query string of the fill, where it differs from the request's.
+    pub fill_query: Option<String>,
+    /// The number of the rule that applies.
+    pub rule: Option<usize>,
+}
+
+/// Understands a request.
+///
+/// # Errors
+/// The reason why it is not answered from the cache, whatever is stored.
+pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
+    let policy = context.policy;
+    let api = asked.route.api;
+    if !policy.enabled {
+        return Err(Reason::Off.into());
+    }
+    check_headers(asked)?;
+    let identity = Identity::of(asked.headers, context.headers);
+    if !identity.is_anonymous() && policy.entry_ttl.is_none() {
+        return Err(Reason::ScopeUnknown.into());
+    }
+    let expression = asked.route.index.as_deref();
+    let (rule, settings) = match policy.rule(expression.unwrap_or("_all"), api) {
+        Some((number, rule)) => (Some(number), rule.clone()),
+        None => (None, Rule::default()),
+    };
+    if settings.cache == Some(false) {
+        return Err(Refusal::at(Reason::Rule, format!("rules[{}]", rule.unwrap_or_default())));
+    }
+
+    let params = Params::parse(asked.query.unwrap_or_default())?;
+    let request_cache = params.flag("request_cache")?;
+    if request_cache == Some(false) {
+        return Err(Reason::RequestCacheFalse.into());
+    }
+    let source = source(asked, &params)?;
+    let mut body = if source.trim_ascii().is_empty() { None } else { Some(json::parse(&source)?) };
+    // no body and an empty one ask the same: everything
+    body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
+    let params = params.without(&["source", "source_content_type"]);
+    let question =
+        Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: false };
+    if let Some(expression) = expression {
+        cacheability::judge_target(expression)?;
+    }
+    let terms = cacheability::judge(question)?;
+    if terms.hits && !settings.hits.unwrap_or(policy.hits) && request_cache != Some(true) {
+        return Err(Reason::Hits.into());
+    }
+    let (widening, fill_query) = match params.get("filter_path") {
+        None => (Widening::None, None),
+        Some(filter) => match filter_path::widen(filter)? {
+            Widening::None => (Widening::None, None),
+            Widening::Add => (Widening::Add, Some(widened(asked.query.unwrap_or_default()))),
+        },
+    };
+    let key = CacheKey::of(&Inputs {
+        engine: context.cluster,
+        api: api.name(),
+        target: expression,
+        params: &params,
+        headers: asked.headers,
+        rules: context.headers,
+        identity: &identity,
+        body: body.as_ref(),
+    });
+    let target = Target::new(expression, &params);
+    let anonymous = identity.is_anonymous();
+    Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, rule })
+}
+
+fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
+    for name in [RANGE, UPGRADE] {
+        if asked.headers.contains_key(&name) {
+            return Err(Refusal::at(Reason::Header, name.as_str()));
+        }
+    }
+    if asked.headers.contains_key(CONTENT_ENCODING) {
+        return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
+    }
+    let kind = asked.headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
+    match kind {
+        None if asked.body.is_empty() => Ok(()),
+        Some(Ok(kind)) if is_json(kind) => Ok(()),
+        Some(_) if asked.body.is_empty() => Ok(()),
+        _ => Err(Reason::ContentType.into()),
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence == "application/vnd.elasticsearch+json"
+}
+
+/// The text of the question: the body, or the parameter `source`.
+fn source<'a>(asked: &Asked<'a>, params: &Params<'_>) -> Result<Cow<'a, [u8]>, Refusal> {
+    let Some(source) = params.get("source") else { return Ok(Cow::Borrowed(asked.body)) };
+    if !asked.body.is_empty() {
+        return Err(Reason::SourceAndBody.into());
+    }
+    match params.get("source_content_type") {
+        Some(kind) if is_json(kind) => Ok(Cow::Owned(source.as_bytes().to_vec())),
+        _ => Err(Refusal::at(Reason::UnknownParameter, "source_content_type")),
+    }
+}
+
+/// The raw query string with what a fill needs added to `filter_path`.
+fn widened(query: &str) -> String {
+    let widen = |pair: &str| {
+        let is_filter = Params::parse(pair).is_ok_and(|p| p.get("filter_path").is_some());
+        if is_filter { format!("{pair},{}", filter_path::NEEDED) } else { pair.to_owned() }
+    };
+    query.split('&').map(widen).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::elastic::api::route;
+
+    fn check(request: &str, headers: &[(&'static str, &'static str)], body: &str) -> Result<Plan, Reason> {
+        let (method, target) = request.split_once(' ').unwrap();
+        let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
+        let route = route(&method.parse::<Method>().unwrap(), path, query);
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect();
+        let asked = Asked { route: &route, query, headers: &headers, body: body.as_bytes() };
+        let (policy, rules) = (Policy::default(), HeaderRules::default());
+        let context = Context { engine: None, cluster: "c", policy: &policy, headers: &rules };
+        plan(&asked, &context).map_err(|refusal| refusal.reason)
+    }
+
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+    #[test]
+    fn one_question_has_one_key_however_it_is_asked() {
+        let body = r#"{"query":{"match_all":{}}}"#;
+        let key = check("POST /logs/_search", JSON, body).unwrap().key;
+        assert_eq!(check("GET /logs/_search", JSON, body).unwrap().key, key);
+        assert_eq!(
+            check("POST /logs/_search?request_cache=true", JSON, " {\"query\" : {\"match_all\":{}}}\n")
+                .unwrap()
+                .key,
+            key
+        );
+        assert_ne!(check("POST /log/_search", JSON, body).unwrap().key, key);
+        assert_ne!(check("POST /logs/_count", JSON, body).unwrap().key, key);
+        assert_ne!(check("POST /logs/_search?size=1", JSON, body).unwrap().key, key);
+    }
+
+    #[test]
+    fn source_is_a_body() {
+        let source = "GET /logs/_search?source=%7B%7D&source_content_type=application/json";
+        assert!(check(source, &[], "").is_ok());
+        assert_eq!(check(source, JSON, "{}"), Err(Reason::SourceAndBody));
+        assert_eq!(check("GET /logs/_search?source=%7B%7D", &[], ""), Err(Reason::UnknownParameter));
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused() {
+        assert_eq!(check("POST /logs/_search", &[], "{}"), Err(Reason::ContentType));
+        assert_eq!(
+            check("POST /logs/_search", &[("content-type", "application/yaml")], "a: 1"),
+            Err(Reason::ContentType)
+        );
+        assert_eq!(
+            check(
+                "POST /logs/_search",
+                &[("content-type", "application/json"), ("content-encoding", "gzip")],
+                "{}"
+            ),
+            Err(Reason::ContentType)
+        );
+        assert_eq!(check("POST /logs/_search", JSON, "{"), Err(Reason::NotJson));
+        assert_eq!(
+            check("GET /logs/_search", &[("authorization", "Basic x")], ""),
+            Err(Reason::ScopeUnknown)
+        );
+        assert_eq!(check("GET /logs/_search?request_cache=false", &[], ""), Err(Reason::RequestCacheFalse));
+        assert_eq!(check("GET /other:logs/_search", &[], ""), Err(Reason::RemoteIndex));
+        assert_eq!(check("GET /logs/_search", &[("range", "bytes=0-1")], ""), Err(Reason::Header));
+    }
+
+    #[test]
+    fn a_filter_path_is_widened_for_the_fill() {
+        let plan = check("GET /logs/_search?pretty&filter%5Fpath=hits.hits&size=1", &[], "").unwrap();
+        assert_eq!(
+            plan.fill_query.as_deref(),
+            Some("pretty&filter%5Fpath=hits.hits,_shards,timed_out,terminated_early&size=1")
+        );
+        assert_eq!(check("GET /logs/_search?filter_path=**.total", &[], ""), Err(Reason::PartialityUnknown));
+    }
+}

@@ -1,0 +1,160 @@
+//! What the operator decided: what is cached, for how long, and how old an answer may be.
+
+use std::time::Duration;
+
+use crate::elastic::api::Api;
+
+/// The settings that decide about requests.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `cache.enabled`
+    pub enabled: bool,
+    /// `cache.hits`: whether searches that return hits are cached without `request_cache=true`.
+    pub hits: bool,
+    /// `cache.max_entry_size`, in bytes.
+    pub max_entry_size: usize,
+    /// `limits.max_key_body`, in bytes: larger bodies stream through.
+    pub max_key_body: usize,
+    /// `freshness.max_staleness`: 0 is strict.
+    pub max_staleness: Duration,
+    /// `freshness.max_stale`: how far a request's `max-stale` may raise that.
+    pub max_stale: Duration,
+    /// `freshness.ttl_only`: no watching for changes at all.
+    pub ttl_only: Option<Duration>,
+    /// `indices.requests.cache.expire`
+    pub expire: Option<Duration>,
+    /// `auth.entry_ttl`: how long an entry of an identity lives from when it was asked for.
+    pub entry_ttl: Option<Duration>,
+    /// `key.ignore_headers`, lower case.
+    pub ignore_headers: Vec<String>,
+    /// `rules`; the first that matches decides.
+    pub rules: Vec<Rule>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            enabled: true,
+            hits: true,
+            max_entry_size: 8 << 20,
+            max_key_body: 1 << 20,
+            max_staleness: Duration::ZERO,
+            max_stale: Duration::ZERO,
+            ttl_only: None,
+            expire: None,
+            entry_ttl: None,
+            ignore_headers: Vec::new(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// A rule by index and endpoint. What it does not say stays as the general settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Index patterns with `*`; any of them. Empty: every target.
+    pub indices: Vec<String>,
+    /// The endpoint; `None`: every one.
+    pub api: Option<Api>,
+    /// Whether to cache.
+    pub cache: Option<bool>,
+    /// The longest life of an entry.
+    pub ttl: Option<Duration>,
+    /// Instead of `freshness.max_staleness`.
+    pub max_staleness: Option<Duration>,
+    /// Instead of `cache.hits`.
+    pub hits: Option<bool>,
+}
+
+impl Policy {
+    /// The first rule for an index expression as the client wrote it, and its number in the list, from 0.
+    #[must_use]
+    pub fn rule(&self, expression: &str, api: Api) -> Option<(usize, &Rule)> {
+        self.rules.iter().enumerate().find(|(_, rule)| {
+            rule.api.is_none_or(|wanted| wanted == api)
+                && (rule.indices.is_empty() || expression.split(',').any(|part| rule.names(part)))
+        })
+    }
+
+    /// Whether a rule forbids to cache answers that touch one of these indices, however the client named them.
+    #[must_use]
+    pub fn forbids(&self, names: impl IntoIterator<Item = impl AsRef<str>>, api: Api) -> bool {
+        let forbidding = |rule: &&Rule| {
+            rule.cache == Some(false)
+                && !rule.indices.is_empty()
+                && rule.api.is_none_or(|wanted| wanted == api)
+        };
+        self.rules.iter().any(|rule| forbidding(&rule))
+            && names
+                .into_iter()
+                .any(|name| self.rules.iter().filter(forbidding).any(|rule| rule.names(name.as_ref())))
+    }
+}
+
+impl Rule {
+    fn names(&self, name: &str) -> bool {
+        self.indices.iter().any(|pattern| matches(pattern, name))
+    }
+}
+
+/// `Regex.simpleMatch` of the engines: `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_the_engines() {
+        for (pattern, text, expected) in [
+            ("logs-*", "logs-2026", true),
+            ("logs-*", "logs-*", true),
+            ("logs-*", "other", false),
+            ("*", "", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXc", false),
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+            ("*ab", "abab", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_matching_rule_decides() {
+        let rule =
+            |index: &str, api, cache| Rule { indices: vec![index.into()], api, cache, ..Rule::default() };
+        let policy = Policy {
+            rules: vec![
+                rule("secret-*", None, Some(false)),
+                rule("logs-*", Some(Api::Count), Some(true)),
+                Rule::default(),
+            ],
+            ..Policy::default()
+        };
+        assert_eq!(policy.rule("logs-1", Api::Count).unwrap().0, 1);
+        assert_eq!(policy.rule("logs-1", Api::Search).unwrap().0, 2);
+        assert_eq!(policy.rule("logs-1,secret-2", Api::Search).unwrap().0, 0);
+        assert!(policy.forbids(["logs-1", "secret-2"], Api::Search));
+        assert!(!policy.forbids(["logs-1"], Api::Search));
+    }
+}

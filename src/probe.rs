@@ -1,0 +1,121 @@
+//! Asks the engine who it is: at start, and from time to time. A changed cluster empties the cache.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::elastic::api::{Distribution, Engine};
+use crate::elastic::params::Params;
+use crate::elastic::target::Target;
+use crate::generation::StateVersion;
+use crate::outcome::Reason;
+use crate::proxy::{EngineInfo, Proxy};
+
+/// What the engine said about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What escache needs to know of it.
+    pub info: EngineInfo,
+    /// For people: `Elasticsearch 7.17.29, cluster "x"`.
+    pub name: String,
+    /// What is missing for exact caching, in a sentence.
+    pub missing: Option<String>,
+}
+
+/// Asks the engine who it is and whether generations can be read.
+///
+/// # Errors
+/// Why it did not answer.
+pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
+    let (status, headers, body) = proxy.upstream.ask("/").await.map_err(|e| e.to_string())?;
+    let root: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let is_elasticsearch = headers.contains_key("x-elastic-product");
+    let mut version = root["version"]["number"].as_str().map(str::to_owned);
+    if version.is_none()
+        && let Ok((StatusCode::OK, _, body)) =
+            proxy.upstream.ask("/_nodes/_local?filter_path=nodes.*.version").await
+    {
+        let nodes: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let first = nodes["nodes"].as_object().and_then(|nodes| nodes.values().next());
+        version = first.and_then(|node| node["version"].as_str()).map(str::to_owned);
+    }
+    let distribution = match root["version"]["distribution"].as_str() {
+        Some("opensearch") => Some(Distribution::OpenSearch),
+        None if is_elasticsearch || root["tagline"] == "You Know, for Search" => {
+            Some(Distribution::Elasticsearch)
+        }
+        _ => None,
+    };
+    let engine = version.as_deref().and_then(|v| {
+        let mut numbers = v.split('.').map(|n| n.parse().ok());
+        Some(Engine { distribution: distribution?, version: (numbers.next()??, numbers.next()??) })
+    });
+    let (cluster_uuid, mut missing) = match proxy.upstream.ask("/_cluster/state/version").await {
+        Ok((StatusCode::OK, _, body)) => match StateVersion::read(&body) {
+            Ok(state) => (state.cluster_uuid, None),
+            Err(_) => (String::new(), Some("its cluster state has no version".to_owned())),
+        },
+        Ok((status, _, _)) => (String::new(), Some(format!("GET _cluster/state/version answered {status}"))),
+        Err(error) => return Err(error.to_string()),
+    };
+    if missing.is_none() && proxy.policy.ttl_only.is_none() {
+        missing = missing_readings(proxy).await;
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        missing =
+            Some("it wants credentials; set upstream.credentials for escache's own questions".to_owned());
+    }
+    let name = match (engine, version) {
+        (Some(engine), Some(version)) => format!("{:?} {version}", engine.distribution),
+        (_, Some(version)) => format!("an engine of version {version}"),
+        _ => format!("an engine that answered {status}"),
+    };
+    let cluster = root["cluster_name"].as_str().map_or(String::new(), |c| format!(", cluster \"{c}\""));
+    Ok(Found { info: EngineInfo { engine, cluster_uuid }, name: name + &cluster, missing })
+}
+
+/// Whether a reading of all indices works; with the reason in words if not.
+async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
+    let everything = Target::new(None, &Params::default());
+    let reading = proxy.watcher.reading(&everything, tokio::time::Instant::now()).await;
+    match reading.found {
+        Err(Reason::GenerationUnknown) => Some(
+            "generations cannot be read (_stats, _cluster/state or _alias refused); searches will be forwarded".to_owned(),
+        ),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// Asks for ever, every `interval`, and tells the proxy what has changed.
+pub async fn keep_asking(proxy: Arc<Proxy>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        learn(&proxy, ask(&proxy).await);
+    }
+}
+
+/// Takes over what the engine said.
+pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
+    let reachable = answer.is_ok();
+    if proxy.reachable.swap(reachable, Ordering::AcqRel) != reachable {
+        match &answer {
+            Ok(found) => tracing::info!(engine = found.name, "the engine answers"),
+            Err(error) => tracing::warn!(%error, "the engine does not answer"),
+        }
+    }
+    let Ok(found) = answer else { return };
+    let known = proxy.engine.load();
+    if **known == found.info {
+        return;
+    }
+    let other_cluster = !known.cluster_uuid.is_empty() && known.cluster_uuid != found.info.cluster_uuid;
+    proxy.engine.store(Arc::new(found.info));
+    if other_cluster {
+        tracing::warn!(engine = found.name, "another cluster answers: the cache is emptied");
+        proxy.watcher.forget();
+        proxy.purge(None);
+    }
+}

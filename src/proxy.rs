@@ -1,0 +1,524 @@
+//! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
+//! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other.
+
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::cache::{
+    Bounded, Decision, Entry, Epoch, Eviction, Fetched, Flights, Lifetime, Proof, Storable, Store, decide,
+};
+use crate::control::Control;
+use crate::elastic::api::{Api, Effect, Engine, Route};
+use crate::elastic::filter_path::{self, Widening};
+use crate::error::ProxyError;
+use crate::generation::Generation;
+use crate::key::CacheKey;
+use crate::key::headers::HeaderRules;
+use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
+use crate::plan::{Asked, Context, Plan, plan};
+use crate::policy::{Policy, Rule};
+use crate::respond;
+use crate::stats::Stats;
+use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
+use crate::watcher::{Watcher, WatcherSettings};
+
+/// What is known of the engine behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Its family and version; `None` while it is not known.
+    pub engine: Option<Engine>,
+    /// The cluster; empty while it is not known.
+    pub cluster_uuid: String,
+}
+
+/// Everything that a request meets on its way.
+#[derive(Debug)]
+pub struct Proxy {
+    /// What the operator decided.
+    pub policy: Policy,
+    /// What headers mean.
+    pub headers: HeaderRules,
+    /// What is known of the engine.
+    pub engine: ArcSwap<EngineInfo>,
+    /// The way to the engine.
+    pub upstream: Arc<Upstream>,
+    /// Who reads generations.
+    pub watcher: Arc<Watcher>,
+    /// The entries.
+    pub store: Store,
+    /// Upstream searches under way.
+    pub flights: Arc<Flights<FlightKey, Landed>>,
+    /// Keys whose answers were too large to share.
+    pub unshareable: Bounded<CacheKey, ()>,
+    /// The counters.
+    pub stats: Arc<Stats>,
+    /// Whether the engine answered when it was last asked who it is.
+    pub reachable: AtomicBool,
+    /// Whether escache is about to stop.
+    pub draining: AtomicBool,
+}
+
+/// Requests share an upstream search if they ask the same, under an equal generation, within one purge epoch (R5, R7).
+pub type FlightKey = (CacheKey, [u8; 32], Epoch);
+
+/// How a flight ends.
+#[derive(Clone, Debug)]
+pub enum Landed {
+    /// The answer is stored. With the headers as they came, for the request that led.
+    Stored(Arc<Entry>, Arc<Fetched>),
+    /// The answer is whole, but not stored.
+    Unstored(Arc<Fetched>, Reason),
+    /// The answer is too large to be shared: whoever takes it first has it, the others ask for themselves.
+    TooLarge(Arc<Mutex<Option<Response<Body>>>>),
+    /// There is no answer.
+    Failed(ProxyError),
+}
+
+/// How a proxy is set up.
+#[derive(Debug)]
+pub struct ProxySettings {
+    /// What the operator decided.
+    pub policy: Policy,
+    /// What headers mean.
+    pub headers: HeaderRules,
+    /// Where the engine is.
+    pub upstream: UpstreamSettings,
+    /// How generations are read.
+    pub watcher: WatcherSettings,
+    /// The size of the store, in bytes.
+    pub capacity: u64,
+    /// Which entry goes when there is no room.
+    pub eviction: Eviction,
+}
+
+/// How many keys are remembered whose answers were too large to share.
+const MOST_UNSHAREABLE: u64 = 10_000;
+
+/// What is known about the target when a request is decided.
+pub(crate) struct View {
+    /// What identifies its searchable state.
+    pub(crate) generation: Generation,
+    /// When the reading started; `None` with `freshness.ttl_only`.
+    pub(crate) started: Option<Instant>,
+    /// How long entries may live for this request.
+    pub(crate) lifetime: Lifetime,
+}
+
+/// Who sent a request.
+pub type ClientAddress = Option<IpAddr>;
+
+impl Proxy {
+    /// A proxy with an empty cache. Asks nobody anything yet.
+    #[must_use]
+    pub fn new(settings: ProxySettings) -> Arc<Proxy> {
+        let stats = Arc::new(Stats::default());
+        let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
+        let policy = settings.policy;
+        Arc::new(Proxy {
+            headers: settings.headers,
+            engine: ArcSwap::default(),
+            watcher: Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher),
+            upstream,
+            store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
+            flights: Arc::default(),
+            unshareable: Bounded::new(MOST_UNSHAREABLE),
+            stats,
+            reachable: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            policy,
+        })
+    }
+
+    /// The street: answers a search or a count.
+    pub async fn search(
+        self: &Arc<Self>,
+        head: &Parts,
+        route: &Route<'_>,
+        body: Incoming,
+        client: ClientAddress,
+    ) -> (Response<Body>, CacheStatus) {
+        let body = match collect(body, self.policy.max_key_body).await {
+            Ok(Collected::Whole(body)) => body,
+            Ok(Collected::TooLong(body)) => {
+                return self.bypass(head, body, client, Reason::BodyTooLarge.into()).await;
+            }
+            Err(_) => {
+                return (respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson));
+            }
+        };
+        // a request has arrived when its last byte has (R8)
+        let arrival = Instant::now();
+        let control = Control::of(&head.headers);
+        let plan = match self.plan(head, route, &body, &control) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+        };
+        let view = match self.validate(&plan, &control, arrival).await {
+            Ok(view) => view,
+            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+        };
+        if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
+            return self.hit(head, &entry, age, ttl);
+        }
+        if control.only_if_cached {
+            return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
+        }
+        if self.unshareable.get(&plan.key).is_some() {
+            return self.miss_alone(head, body, client, &view).await;
+        }
+        match self.join_or_lead(head, body.clone(), client, &plan, &view).await {
+            Some(Flown { landed, led }) => match self.land(head, &landed, led) {
+                Some(answer) => answer,
+                None => self.miss_alone(head, body, client, &view).await,
+            },
+            None => self.miss_alone(head, body, client, &view).await,
+        }
+    }
+
+    /// Classify and key: the request alone, without what is stored or known of the target.
+    pub(crate) fn plan(
+        &self,
+        head: &Parts,
+        route: &Route<'_>,
+        body: &Bytes,
+        control: &Control,
+    ) -> Result<Plan, Refusal> {
+        if control.no_store {
+            return Err(Reason::NoStore.into());
+        }
+        let engine = self.engine.load();
+        let asked = Asked { route, query: head.uri.query(), headers: &head.headers, body };
+        let context = Context {
+            engine: engine.engine,
+            cluster: &engine.cluster_uuid,
+            policy: &self.policy,
+            headers: &self.headers,
+        };
+        plan(&asked, &context)
+    }
+
+    /// Validate: what is the target's generation, and may it be cached at all?
+    pub(crate) async fn validate(
+        &self,
+        plan: &Plan,
+        control: &Control,
+        arrival: Instant,
+    ) -> Result<View, Refusal> {
+        let none = Rule::default();
+        let rule = plan.rule.and_then(|number| self.policy.rules.get(number)).unwrap_or(&none);
+        let lifetime =
+            Lifetime(self.policy.expire).and(rule.ttl).and(self.policy.entry_ttl.filter(|_| !plan.anonymous));
+        if let Some(ttl) = self.policy.ttl_only {
+            let lifetime =
+                lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
+            return Ok(View { generation: Generation::unwatched(), started: None, lifetime });
+        }
+        let bound =
+            control.bound(rule.max_staleness.unwrap_or(self.policy.max_staleness), self.policy.max_stale);
+        let needed = arrival.checked_sub(bound).unwrap_or(arrival);
+        let reading = self.watcher.reading(&plan.target, needed).await;
+        let generation = reading.found?;
+        let metadata = generation.metadata();
+        if let Some(refusal) = metadata.refusal() {
+            return Err(refusal.clone());
+        }
+        if metadata.property().cache_disabled && plan.request_cache != Some(true) {
+            return Err(Reason::IndexSetting.into());
+        }
+        if self.policy.forbids(metadata.names().iter(), plan.api) {
+            return Err(Reason::Rule.into());
+        }
+        Ok(View { started: Some(reading.started), lifetime, generation })
+    }
+
+    /// Look up: an entry that may be served, its age, and how long its lifetime still is.
+    pub(crate) fn look_up(
+        &self,
+        plan: &Plan,
+        view: &View,
+    ) -> Option<(Arc<Entry>, Duration, Option<Duration>)> {
+        let entry = self.store.get(&plan.key)?;
+        let proof = match view.started {
+            Some(started) => Proof::Reading { generation: &view.generation, started },
+            None => Proof::Unwatched,
+        };
+        match decide(&entry, proof, view.lifetime, Instant::now()) {
+            Decision::Serve { age, ttl } => return Some((entry, age, ttl)),
+            Decision::Superseded => self.stats.plain.superseded.inc(),
+            Decision::Expired => self.stats.plain.expired.inc(),
+        }
+        None
+    }
+
+    /// Join or lead a flight. `None` if the flight was lost.
+    async fn join_or_lead(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: Bytes,
+        client: ClientAddress,
+        plan: &Plan,
+        view: &View,
+    ) -> Option<Flown> {
+        let epoch = self.store.epoch();
+        let key = (plan.key, *view.generation.digest(), epoch);
+        let cancelled = {
+            let stats = Arc::clone(&self.stats);
+            move || stats.plain.flights_cancelled.inc()
+        };
+        let waiter = self.flights.board(
+            &key,
+            || {
+                let fill = Fill {
+                    head: fill_head(head, plan),
+                    body,
+                    client,
+                    api: plan.api,
+                    key: plan.key,
+                    widening: plan.widening,
+                    generation: view.generation.clone(),
+                    epoch,
+                };
+                Arc::clone(self).fill(fill)
+            },
+            cancelled,
+        );
+        let led = waiter.leads;
+        let indices = self.stats.indices(view.generation.metadata().names());
+        if led {
+            self.stats.plain.flights.inc();
+            indices.misses.inc();
+        } else {
+            self.stats.plain.followers.inc();
+            // as the engines count: who gets the answer of a load under way has a hit
+            indices.hits.inc();
+        }
+        waiter.landed().await.map(|landed| Flown { landed, led })
+    }
+
+    /// Forward, decide if storable, store. Runs on a task of its own.
+    async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
+        let Fill { head, body, client, api, key, widening, generation, epoch } = fill;
+        let asked = Instant::now();
+        let answer = match self.upstream.forward(head, Body::whole(body), client).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::warn!(%error, "no answer to a search");
+                return Landed::Failed(error);
+            }
+        };
+        let (answer, stream) = answer.into_parts();
+        let body = match collect(stream, self.policy.max_entry_size).await {
+            Ok(Collected::Whole(body)) => body,
+            Ok(Collected::TooLong(rest)) => {
+                self.unshareable.insert(key, ());
+                // what was asked for beyond the client's filter cannot be cut out of a stream
+                let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
+                return Landed::TooLarge(Arc::new(Mutex::new(response)));
+            }
+            Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
+        };
+        let took = asked.elapsed();
+        self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
+        let checked = Storable::check(&fetched, api, widening);
+        if widening == Widening::Add
+            && let Ok(cut) = filter_path::cut(&fetched.body)
+        {
+            fetched.body = cut.into();
+        }
+        let fetched = Arc::new(fetched);
+        let answer = match checked {
+            Ok(answer) => answer,
+            Err(reason) => return Landed::Unstored(fetched, reason),
+        };
+        let indices = self.stats.indices(generation.metadata().names());
+        let entry = Arc::new(Entry::new(answer, generation, asked, indices));
+        if !self.store.insert(key, Arc::clone(&entry), epoch) {
+            return Landed::Unstored(fetched, Reason::Purged);
+        }
+        self.stats.plain.stored.inc();
+        Landed::Stored(entry, fetched)
+    }
+
+    /// Respond from a flight. `None` if this request has to ask for itself.
+    fn land(&self, head: &Parts, landed: &Landed, led: bool) -> Option<(Response<Body>, CacheStatus)> {
+        let status =
+            CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) };
+        Some(match landed {
+            Landed::Stored(entry, fetched) => {
+                let (mut response, not_modified) = respond::entry(entry, &head.headers, None);
+                if led && !not_modified {
+                    // all that the engine said, and the entity tag
+                    let tag = response.headers().get(http::header::ETAG).cloned();
+                    response = respond::fetched(fetched);
+                    response.headers_mut().extend(tag.map(|tag| (http::header::ETAG, tag)));
+                }
+                (response, CacheStatus { stored: true, ..status })
+            }
+            Landed::Unstored(fetched, reason) => {
+                let response =
+                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
+                (response, CacheStatus { refusal: Some((*reason).into()), ..status })
+            }
+            Landed::TooLarge(response) => {
+                let response = response.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
+            }
+            Landed::Failed(error) => (respond::error(error), status),
+        })
+    }
+
+    /// Respond from an entry.
+    fn hit(
+        &self,
+        head: &Parts,
+        entry: &Entry,
+        age: Duration,
+        ttl: Option<Duration>,
+    ) -> (Response<Body>, CacheStatus) {
+        let (response, not_modified) = respond::entry(entry, &head.headers, Some(age));
+        entry.indices().hits.inc();
+        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
+        if not_modified {
+            self.stats.plain.not_modified.inc();
+        }
+        let ttl = ttl.map(|ttl| ttl.as_secs());
+        (response, CacheStatus { ttl, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Hit) })
+    }
+
+    /// A miss that nobody shares: streamed.
+    async fn miss_alone(
+        &self,
+        head: &Parts,
+        body: Bytes,
+        client: ClientAddress,
+        view: &View,
+    ) -> (Response<Body>, CacheStatus) {
+        self.stats.indices(view.generation.metadata().names()).misses.inc();
+        let refusal = Some(Reason::EntryTooLarge.into());
+        let response = self.forward(head.clone(), Body::whole(body), client).await;
+        (response, CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) })
+    }
+
+    /// Forward a request that was judged and refused; its body is at hand.
+    async fn refuse(
+        &self,
+        head: &Parts,
+        body: Bytes,
+        client: ClientAddress,
+        control: &Control,
+        refusal: Refusal,
+    ) -> (Response<Body>, CacheStatus) {
+        if control.only_if_cached {
+            return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(refusal));
+        }
+        self.bypass(head, Body::whole(body), client, refusal).await
+    }
+
+    async fn bypass(
+        &self,
+        head: &Parts,
+        body: Body,
+        client: ClientAddress,
+        refusal: Refusal,
+    ) -> (Response<Body>, CacheStatus) {
+        (self.forward(head.clone(), body, client).await, CacheStatus::bypass(refusal))
+    }
+
+    /// Everything that is not cached. What it may have changed is marked at any end of the exchange, also if the
+    /// client hangs up, and before a byte of the answer goes to the client.
+    pub async fn pass(
+        &self,
+        head: Parts,
+        effect: Effect,
+        body: Incoming,
+        client: ClientAddress,
+    ) -> (Response<Body>, CacheStatus) {
+        let reason = if effect == Effect::None { Reason::Api } else { Reason::Write };
+        if effect == Effect::Purge {
+            self.store.raise_epoch();
+        }
+        let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
+        let response = self.forward(head, Body::Stream(body), client).await;
+        if effect == Effect::Purge && response.status().is_success() {
+            self.purge(None);
+        }
+        drop(mark);
+        (response, CacheStatus::bypass(reason))
+    }
+
+    /// Passes a request on, and turns an error into an answer.
+    pub async fn forward(&self, head: Parts, body: Body, client: ClientAddress) -> Response<Body> {
+        match self.upstream.forward(head, body, client).await {
+            Ok(answer) => answer.map(Body::Stream),
+            Err(error) => {
+                tracing::warn!(%error, "no answer to a request");
+                respond::error(&error)
+            }
+        }
+    }
+
+    /// Removes the entries of these indices, or all (R7).
+    pub fn purge(&self, names: Option<&[Arc<str>]>) -> u64 {
+        self.stats.plain.purges.inc();
+        self.store.purge(names)
+    }
+
+    fn unwatched(&self) -> bool {
+        self.policy.ttl_only.is_some()
+    }
+}
+
+/// What came of a flight, and whether this request led it.
+struct Flown {
+    landed: Landed,
+    led: bool,
+}
+
+/// What a flight needs.
+struct Fill {
+    head: Parts,
+    body: Bytes,
+    client: ClientAddress,
+    api: Api,
+    key: CacheKey,
+    widening: Widening,
+    generation: Generation,
+    epoch: Epoch,
+}
+
+/// The head of a fill: the leader's, but for what concerns caches. `no-cache` keeps caches underneath honest (R6).
+fn fill_head(head: &Parts, plan: &Plan) -> Parts {
+    let mut head = head.clone();
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, PRAGMA] {
+        head.headers.remove(name);
+    }
+    head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(query) = &plan.fill_query
+        && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))
+    {
+        head.uri = path.into();
+    }
+    head
+}
+
+/// Marks when it is dropped.
+struct MarkAtEnd<'a>(&'a Watcher);
+
+impl Drop for MarkAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.mark(Instant::now());
+    }
+}

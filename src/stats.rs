@@ -1,0 +1,281 @@
+//! Counters: one table of names and help. `/metrics`, `/stats` and the ES-shaped statistics read them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::outcome::{CacheStatus, Outcome, Reason};
+
+macro_rules! counters {
+    ($($name:ident: $help:literal,)+) => {
+        /// Plain counters, all monotone.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $(#[doc = $help] pub $name: Counter,)+
+        }
+
+        impl Counters {
+            /// Name, help and value of each.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), $help, self.$name.get()),)+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    flights: "Upstream searches that fill the cache, each shared by its waiters",
+    followers: "Requests that waited for the upstream search of an equal one",
+    flights_cancelled: "Upstream searches dropped because the last waiter had left",
+    stored: "Answers stored",
+    not_modified: "Hits answered with 304",
+    readings: "Readings of generations that ended valid",
+    readings_invalid: "Readings of generations that ended invalid",
+    reading_microseconds: "Time spent in readings, in microseconds",
+    reading_requests: "Requests to the engine for readings",
+    metadata_reads: "Readings that had to fetch the metadata again",
+    superseded: "Entries found to be of an older generation",
+    expired: "Entries found to be older than their time to live",
+    evictions_size: "Entries evicted for want of room",
+    evictions_expired: "Entries removed because their time to live had passed",
+    evictions_replaced: "Entries replaced by a newer answer",
+    evictions_explicit: "Entries removed by a clear",
+    purges: "Purges: clears, analyzer reloads and the like",
+    marks: "Writes, refreshes and metadata calls that readings must be newer than",
+    upstream_requests: "Requests sent to the engine on behalf of clients",
+    upstream_errors: "Requests to the engine that failed without an answer",
+    upstream_microseconds: "Time until the engine's answers to searches were complete, in microseconds",
+    saved_microseconds: "Engine time that hits saved, by what their entries had cost, in microseconds",
+    panics: "Requests that ended in a panic",
+}
+
+/// A monotone counter.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How many endpoints requests are counted by.
+const APIS: usize = 16;
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Stats {
+    /// The plain counters.
+    pub plain: Counters,
+    requests: [[Counter; Outcome::ALL.len()]; APIS],
+    reasons: Vec<Counter>,
+    sets: Mutex<Sets>,
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            plain: Counters::default(),
+            requests: Default::default(),
+            reasons: Reason::ALL.iter().map(|_| Counter::default()).collect(),
+            sets: Mutex::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Counts a request by the number of its endpoint and what became of it.
+    pub fn count(&self, api: usize, status: &CacheStatus) {
+        self.requests[api.min(APIS - 1)][status.outcome as usize].inc();
+        if let Some(refusal) = &status.refusal {
+            self.reasons[refusal.reason as usize].inc();
+        }
+    }
+
+    /// Requests of an endpoint with an outcome.
+    #[must_use]
+    pub fn requests(&self, api: usize, outcome: Outcome) -> u64 {
+        self.requests[api.min(APIS - 1)][outcome as usize].get()
+    }
+
+    /// How often a reason was given.
+    #[must_use]
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize].get()
+    }
+
+    /// The counters of a set of indices; equal sets share them.
+    #[must_use]
+    pub fn indices(&self, names: &Arc<[Arc<str>]>) -> Arc<IndexSet> {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = sets.live.get(names) {
+            return Arc::clone(found);
+        }
+        sets.retire();
+        let set = Arc::new(IndexSet { names: Arc::clone(names), ..IndexSet::default() });
+        sets.live.insert(Arc::clone(names), Arc::clone(&set));
+        set
+    }
+
+    /// The numbers of each index: every request counts for every index that it touched.
+    #[must_use]
+    pub fn by_index(&self) -> BTreeMap<Arc<str>, RequestCache> {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = sets.retired.clone();
+        for set in sets.live.values() {
+            let numbers = set.numbers();
+            for name in set.names.iter() {
+                out.entry(Arc::clone(name)).or_default().add(numbers);
+            }
+        }
+        out
+    }
+
+    /// The numbers of the whole cache: every request counts once.
+    #[must_use]
+    pub fn total(&self) -> RequestCache {
+        let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = sets.retired_total;
+        for set in sets.live.values() {
+            out.add(set.numbers());
+        }
+        out
+    }
+}
+
+/// How many sets of indices are counted apart before the least recent ones are folded together.
+const MOST_SETS: usize = 4_096;
+/// How many indices keep numbers of their own after that.
+const MOST_RETIRED: usize = 16_384;
+
+#[derive(Debug, Default)]
+struct Sets {
+    live: BTreeMap<Arc<[Arc<str>]>, Arc<IndexSet>>,
+    retired: BTreeMap<Arc<str>, RequestCache>,
+    retired_total: RequestCache,
+}
+
+impl Sets {
+    /// Makes room: sets that nothing refers to any more hold no bytes, and their counts are folded by index.
+    fn retire(&mut self) {
+        if self.live.len() < MOST_SETS {
+            return;
+        }
+        let (retired, total) = (&mut self.retired, &mut self.retired_total);
+        self.live.retain(|_, set| {
+            if Arc::strong_count(set) > 1 {
+                return true;
+            }
+            let numbers = set.numbers();
+            total.add(numbers);
+            for name in set.names.iter() {
+                if retired.len() < MOST_RETIRED || retired.contains_key(name) {
+                    retired.entry(Arc::clone(name)).or_default().add(numbers);
+                }
+            }
+            false
+        });
+    }
+}
+
+/// The numbers that Elasticsearch calls `request_cache`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCache {
+    /// Bytes of keys, headers, bodies and overhead.
+    pub memory: u64,
+    /// Entries evicted for want of room.
+    pub evictions: u64,
+    /// Requests answered from the cache.
+    pub hits: u64,
+    /// Requests that could have been answered from the cache and were forwarded.
+    pub misses: u64,
+}
+
+impl RequestCache {
+    fn add(&mut self, other: RequestCache) {
+        self.memory += other.memory;
+        self.evictions += other.evictions;
+        self.hits += other.hits;
+        self.misses += other.misses;
+    }
+}
+
+/// Counters of the requests that resolved to one set of indices.
+#[derive(Debug, Default)]
+pub struct IndexSet {
+    names: Arc<[Arc<str>]>,
+    /// Requests answered from the cache.
+    pub hits: Counter,
+    /// Requests forwarded for want of an entry.
+    pub misses: Counter,
+    /// Entries evicted for want of room.
+    pub evictions: Counter,
+    bytes: AtomicI64,
+}
+
+impl IndexSet {
+    /// The indices, sorted by name.
+    #[must_use]
+    pub fn names(&self) -> &Arc<[Arc<str>]> {
+        &self.names
+    }
+
+    /// An entry came or went.
+    pub fn resize(&self, bytes: i64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn numbers(&self) -> RequestCache {
+        RequestCache {
+            memory: self.bytes.load(Ordering::Relaxed).max(0).unsigned_abs(),
+            evictions: self.evictions.get(),
+            hits: self.hits.get(),
+            misses: self.misses.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Arc<[Arc<str>]> {
+        list.iter().map(|n| Arc::from(*n)).collect()
+    }
+
+    #[test]
+    fn an_index_counts_every_request_that_touched_it_and_the_total_each_once() {
+        let stats = Stats::default();
+        stats.indices(&names(&["a", "b"])).hits.add(2);
+        stats.indices(&names(&["b"])).misses.inc();
+        stats.indices(&names(&["a", "b"])).resize(10);
+        let by = stats.by_index();
+        assert_eq!(by["a"], RequestCache { memory: 10, evictions: 0, hits: 2, misses: 0 });
+        assert_eq!(by["b"], RequestCache { memory: 10, evictions: 0, hits: 2, misses: 1 });
+        assert_eq!(stats.total(), RequestCache { memory: 10, evictions: 0, hits: 2, misses: 1 });
+    }
+
+    #[test]
+    fn sets_are_bounded_and_nothing_is_lost() {
+        let stats = Stats::default();
+        for i in 0..MOST_SETS + 10 {
+            stats.indices(&names(&[&format!("i{i}"), "all"])).hits.inc();
+        }
+        let live = stats.sets.lock().unwrap().live.len();
+        assert!(live <= MOST_SETS, "{live}");
+        assert_eq!(stats.total().hits, MOST_SETS as u64 + 10);
+        assert_eq!(stats.by_index()["all"].hits, MOST_SETS as u64 + 10);
+    }
+}

@@ -1,0 +1,188 @@
+//! The admin listener: health, statistics, `explain`, clearing. Never reachable through the data listener.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use super::{explain, metrics};
+use crate::proxy::Proxy;
+use crate::respond;
+use crate::upstream::{Body, Collected, collect};
+
+/// The largest body that the admin listener takes.
+const MAX_BODY: usize = 4 << 20;
+
+/// Answers a request of the admin listener.
+pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    if let Err(reason) = check_origin(&head.headers) {
+        return respond::failure(StatusCode::FORBIDDEN, "forbidden_exception", reason);
+    }
+    match (head.uri.path(), &head.method) {
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", &Method::GET | &Method::HEAD) => {
+            get(proxy, head.uri.path())
+        }
+        ("/explain" | "/clear", &Method::POST) => {
+            let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            // a form or a text could be sent by any web page; JSON cannot, without our consent
+            if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
+                let reason = "Content-Type must be application/json";
+                return respond::failure(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "media_type_header_exception",
+                    reason,
+                );
+            }
+            match collect(body, MAX_BODY).await {
+                Ok(Collected::Whole(body)) => post(proxy, head.uri.path(), body).await,
+                _ => bad_request("the body is too large or broke off"),
+            }
+        }
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", _) => wrong_method("GET, HEAD"),
+        ("/explain" | "/clear", _) => wrong_method("POST"),
+        (path, _) => {
+            let reason = format!(
+                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear"
+            );
+            respond::failure(StatusCode::NOT_FOUND, "not_found_exception", &reason)
+        }
+    }
+}
+
+fn get(proxy: &Arc<Proxy>, path: &str) -> Response<Body> {
+    match path {
+        "/live" => text("text/plain; charset=utf-8", "alive\n"),
+        "/ready" => {
+            let (draining, reachable) =
+                (proxy.draining.load(Ordering::Acquire), proxy.reachable.load(Ordering::Acquire));
+            let (status, word) = match (draining, reachable) {
+                (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+                (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer\n"),
+                (false, true) => (StatusCode::OK, "ready\n"),
+            };
+            let mut response = text("text/plain; charset=utf-8", word);
+            *response.status_mut() = status;
+            response
+        }
+        "/metrics" => match metrics::text(proxy) {
+            Ok(metrics) => text("application/openmetrics-text; version=1.0.0; charset=utf-8", metrics),
+            Err(_) => respond::failure(StatusCode::INTERNAL_SERVER_ERROR, "internal_exception", "metrics"),
+        },
+        "/stats" => {
+            proxy.store.settle();
+            respond::json(StatusCode::OK, metrics::json(proxy).to_string())
+        }
+        "/entries" => entries(proxy),
+        _ => text("text/html; charset=utf-8", include_str!("page.html")),
+    }
+}
+
+/// The entries that cost the engine most, without what they were asked for.
+fn entries(proxy: &Proxy) -> Response<Body> {
+    const MOST: usize = 100;
+    let mut all: Vec<_> = proxy.store.iter().collect();
+    let total = all.len();
+    all.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.cost()));
+    let shown: Vec<_> = all
+        .iter()
+        .take(MOST)
+        .map(|(key, entry)| {
+            json!({
+                "key": key.to_string(),
+                "indices": entry.indices().names().iter().take(10).map(AsRef::as_ref).collect::<Vec<&str>>(),
+                "generation": entry.generation().id(),
+                "bytes": entry.weight(),
+                "age_seconds": entry.asked().elapsed().as_secs(),
+                "engine_time_microseconds": u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX),
+            })
+        })
+        .collect();
+    respond::json(StatusCode::OK, json!({"total": total, "entries": shown}).to_string())
+}
+
+async fn post(proxy: &Arc<Proxy>, path: &str, body: Bytes) -> Response<Body> {
+    match path {
+        "/explain" => {
+            let question: explain::Explained = match serde_json::from_slice(&body) {
+                Ok(question) => question,
+                Err(e) => {
+                    return bad_request(&format!(
+                        "{e}; expected {{\"method\", \"path\", \"headers\", \"body\"}}"
+                    ));
+                }
+            };
+            match explain::explain(proxy, question).await {
+                Ok(explanation) => respond::json(StatusCode::OK, format!("{explanation:#}\n")),
+                Err(reason) => bad_request(&reason),
+            }
+        }
+        _ => {
+            let removed = proxy.purge(None);
+            respond::json(StatusCode::OK, json!({"removed": removed}).to_string())
+        }
+    }
+}
+
+/// Against DNS rebinding and cross-site requests: a browser sends the name that it resolved as `Host`, and where the
+/// page came from as `Origin`. Addresses and `localhost` cannot be rebound.
+fn check_origin(headers: &HeaderMap) -> Result<(), &'static str> {
+    let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let authority: Authority = host.parse().map_err(|_| "the Host header is missing or not understood")?;
+    let name = authority.host().trim_matches(['[', ']']);
+    if name != "localhost" && name.parse::<std::net::IpAddr>().is_err() {
+        return Err("the Host header must be an address or localhost");
+    }
+    match headers.get(ORIGIN).map(HeaderValue::to_str) {
+        None => Ok(()),
+        Some(Ok(origin)) if origin.strip_prefix("http://") == Some(host) => Ok(()),
+        Some(_) => Err("requests from other origins are refused"),
+    }
+}
+
+fn text(kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn bad_request(reason: &str) -> Response<Body> {
+    respond::failure(StatusCode::BAD_REQUEST, "illegal_argument_exception", reason)
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Body> {
+    let reason = format!("allowed: [{allowed}]");
+    let mut response =
+        respond::failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed_exception", &reason);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(host: &str, origin: Option<&str>, allowed: bool) {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+        headers.extend(origin.map(|o| (ORIGIN, HeaderValue::from_str(o).unwrap())));
+        assert_eq!(check_origin(&headers).is_ok(), allowed, "{host} {origin:?}");
+    }
+
+    #[test]
+    fn other_names_and_other_origins_are_refused() {
+        check("127.0.0.1:9281", None, true);
+        check("[::1]:9281", None, true);
+        check("localhost", Some("http://localhost"), true);
+        check("evil.example:9281", None, false);
+        check("127.0.0.1:9281", Some("http://evil.example"), false);
+        check("127.0.0.1:9281", Some("null"), false);
+        check("127.0.0.1:9281", Some("http://127.0.0.1:9281"), true);
+    }
+}

@@ -1,0 +1,127 @@
+//! The data listener: sends each request on its way.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::request_cache::{self, Numbers};
+use crate::elastic::api::{Api, Route, route};
+use crate::elastic::params::Params;
+use crate::elastic::target::Target;
+use crate::outcome::{CacheStatus, Reason};
+use crate::proxy::{ClientAddress, Proxy};
+use crate::respond;
+use crate::upstream::{Body, Collected, collect};
+
+/// Answers a request of the data listener.
+pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, client: ClientAddress) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let route = route(&head.method, head.uri.path(), head.uri.query());
+    let (api, effect) = (route.api, route.effect);
+    let (response, status) = match api {
+        Api::Search | Api::Count => proxy.search(&head, &route, body, client).await,
+        Api::RequestCacheStats | Api::NodesRequestCacheStats => {
+            statistics(proxy, head, api, body, client).await
+        }
+        Api::ClearCache => {
+            let purges = purges(&route, head.uri.query());
+            if purges.is_some() {
+                proxy.store.raise_epoch();
+            }
+            let (response, status) = proxy.pass(head, effect, body, client).await;
+            if response.status().is_success()
+                && let Some(target) = purges
+            {
+                clear(proxy, &target).await;
+            }
+            (response, status)
+        }
+        Api::Other => proxy.pass(head, effect, body, client).await,
+    };
+    proxy.stats.count(api as usize, &status);
+    tracing::debug!(api = api.name(), status = response.status().as_u16(), cache = %status, "answered");
+    respond::with_status(response, &status)
+}
+
+/// The target whose entries a `_cache/clear` removes; `None` if it leaves the request cache alone.
+/// `request=true` alone clears everything, as does no flag (`IndicesService.clearIndexShardCache`).
+fn purges(route: &Route<'_>, query: Option<&str>) -> Option<Target> {
+    let params = Params::parse(query.unwrap_or_default()).unwrap_or_default();
+    let on = |name| params.flag(name).ok().flatten().unwrap_or(false);
+    let other =
+        on("query") || on("fielddata") || on("file") || params.get("fields").is_some_and(|f| !f.is_empty());
+    (on("request") || !other).then(|| Target::new(route.index.as_deref(), &params))
+}
+
+/// Removes the entries of a target's indices; all, where it is not certain which these are (R7).
+async fn clear(proxy: &Arc<Proxy>, target: &Target) {
+    // what is being fetched now was asked for before the clear was done
+    proxy.store.raise_epoch();
+    let everything = target.expression.is_empty() || proxy.policy.ttl_only.is_some();
+    let names = if everything {
+        None
+    } else {
+        let reading = proxy.watcher.reading(target, Instant::now()).await;
+        reading.found.ok().map(|generation| Arc::clone(generation.metadata().names()))
+    };
+    let removed = proxy.purge(names.as_deref());
+    tracing::info!(target = %target, removed, "cleared");
+}
+
+/// The engine's own answer with the proxy's numbers in it. The engine is asked first: it authorises, and shapes.
+async fn statistics(
+    proxy: &Arc<Proxy>,
+    mut head: Parts,
+    api: Api,
+    body: Incoming,
+    client: ClientAddress,
+) -> (Response<Body>, CacheStatus) {
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let (kept, own): (Vec<&str>, Vec<&str>) =
+        query.split('&').filter(|p| !p.is_empty()).partition(|pair| !pair.starts_with("escache="));
+    let ours = !own.contains(&"escache=false");
+    if !own.is_empty() {
+        let path = match kept.join("&") {
+            rest if rest.is_empty() => head.uri.path().to_owned(),
+            rest => format!("{}?{rest}", head.uri.path()),
+        };
+        if let Ok(path) = PathAndQuery::try_from(path) {
+            head.uri = path.into();
+        }
+    }
+    let status = CacheStatus::bypass(Reason::Api);
+    if !ours {
+        return (proxy.forward(head, Body::Stream(body), client).await, status);
+    }
+    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let response = proxy.forward(head, Body::Stream(body), client).await;
+    let json =
+        response.headers().get(CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    if !response.status().is_success() || !json || response.headers().contains_key(CONTENT_ENCODING) {
+        return (response, status);
+    }
+    let (mut parts, body) = response.into_parts();
+    let body = match body {
+        Body::Stream(stream) => match collect(stream, 64 << 20).await {
+            Ok(Collected::Whole(body)) => body,
+            Ok(Collected::TooLong(body)) => return (Response::from_parts(parts, body), status),
+            Err(e) => {
+                return (respond::error(&crate::error::ProxyError::BrokenAnswer(e.to_string())), status);
+            }
+        },
+        other => return (Response::from_parts(parts, other), status),
+    };
+    proxy.store.settle();
+    let params = Params::parse(&query).unwrap_or_default();
+    let on = |name| params.flag(name).ok().flatten().unwrap_or(false);
+    let numbers =
+        Numbers { total: proxy.stats.total(), by_index: proxy.stats.by_index(), human: on("human") };
+    let replaced = request_cache::replace(&body, &numbers, api, on("pretty"));
+    parts.headers.remove(CONTENT_LENGTH);
+    (Response::from_parts(parts, Body::whole(replaced.unwrap_or_else(|| body.to_vec()))), status)
+}

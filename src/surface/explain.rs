@@ -1,0 +1,158 @@
+//! `explain`: what escache would do with a request, and why. Nothing is forwarded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::cache::{Decision, Proof, decide};
+use crate::control::Control;
+use crate::elastic::api::{Api, route};
+use crate::key::headers::Role;
+use crate::outcome::{Reason, Refusal};
+use crate::proxy::Proxy;
+
+/// A request to be explained, as `POST /explain` takes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explained {
+    /// The method; GET if it is not given.
+    #[serde(default)]
+    method: Option<String>,
+    /// Path and query as a client would send them.
+    path: String,
+    /// Headers.
+    #[serde(default)]
+    headers: serde_json::Map<String, Value>,
+    /// The body: text, or JSON.
+    #[serde(default)]
+    body: Value,
+}
+
+/// Explains a request.
+///
+/// # Errors
+/// A sentence about what cannot be understood in the question.
+pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, String> {
+    let arrival = Instant::now();
+    let method: Method =
+        question.method.as_deref().unwrap_or("GET").parse().map_err(|_| "method: no such method")?;
+    let body: Bytes = match question.body {
+        Value::Null => Bytes::new(),
+        Value::String(text) => text.into(),
+        json => json.to_string().into(),
+    };
+    let headers = headers(question.headers, !body.is_empty())?;
+    let request = Request::builder().method(method).uri(question.path.as_str()).body(());
+    let (mut head, ()) = request.map_err(|_| "path: not a path that can be requested")?.into_parts();
+    head.headers = headers;
+
+    let route = route(&head.method, head.uri.path(), head.uri.query());
+    let keyed: Vec<&str> = head
+        .headers
+        .keys()
+        .filter(|n| proxy.headers.role(n) == Role::Keyed)
+        .map(HeaderName::as_str)
+        .collect();
+    let carriers: Vec<&str> = head
+        .headers
+        .keys()
+        .filter(|n| proxy.headers.role(n) == Role::Identity)
+        .map(HeaderName::as_str)
+        .collect();
+    let mut out = json!({
+        "api": route.api.name(),
+        "index": route.index,
+        "headers_in_key": keyed,
+        "identity_headers": carriers,
+    });
+    if !matches!(route.api, Api::Search | Api::Count) {
+        refuse(&mut out, &Reason::Api.into());
+        return Ok(out);
+    }
+    if body.len() > proxy.policy.max_key_body {
+        refuse(&mut out, &Reason::BodyTooLarge.into());
+        return Ok(out);
+    }
+    let control = Control::of(&head.headers);
+    let plan = match proxy.plan(&head, &route, &body, &control) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            refuse(&mut out, &refusal);
+            return Ok(out);
+        }
+    };
+    out["key"] = plan.key.to_string().into();
+    out["target"] = plan.target.to_string().into();
+    out["rule"] = plan.rule.map_or(Value::Null, Value::from);
+    let view = match proxy.validate(&plan, &control, arrival).await {
+        Ok(view) => view,
+        Err(refusal) => {
+            refuse(&mut out, &refusal);
+            return Ok(out);
+        }
+    };
+    out["verdict"] = "cacheable".into();
+    out["indices"] = view.generation.metadata().names().iter().map(|n| n.as_ref()).collect();
+    out["generation"] = view.generation.id().into();
+    if let Some(started) = view.started {
+        out["reading_age_ms"] = millis(started.elapsed()).into();
+    }
+    let entry = proxy.store.get(&plan.key);
+    out["stored"] = entry.is_some().into();
+    if let Some(entry) = entry {
+        let proof = match view.started {
+            Some(started) => Proof::Reading { generation: &view.generation, started },
+            None => Proof::Unwatched,
+        };
+        out["entry"] = json!({
+            "state": match decide(&entry, proof, view.lifetime, Instant::now()) {
+                Decision::Serve { .. } => "current",
+                Decision::Superseded => "superseded",
+                Decision::Expired => "expired",
+            },
+            "generation": entry.generation().id(),
+            "age_ms": millis(entry.asked().elapsed()),
+            "bytes": entry.body().len(),
+            "engine_time_ms": millis(entry.cost()),
+        });
+    }
+    Ok(out)
+}
+
+fn refuse(out: &mut Value, refusal: &Refusal) {
+    out["verdict"] = "bypass".into();
+    out["reason"] = refusal.reason.name().into();
+    out["place"] = refusal.place.as_str().into();
+    out["help"] = refusal.reason.help().into();
+}
+
+fn headers(given: serde_json::Map<String, Value>, has_body: bool) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in given {
+        let values = match value {
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        let name = HeaderName::try_from(name.as_str())
+            .map_err(|_| format!("headers: no header is called [{name}]"))?;
+        for value in values {
+            let text = value.as_str().ok_or_else(|| format!("headers.{name}: must be text"))?;
+            let value =
+                HeaderValue::try_from(text).map_err(|_| format!("headers.{name}: not a header's value"))?;
+            headers.append(name.clone(), value);
+        }
+    }
+    if has_body {
+        headers.entry(http::header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    }
+    Ok(headers)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

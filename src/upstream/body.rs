@@ -1,0 +1,151 @@
+//! The body of every request and answer that passes: whole, streamed, or a beginning with the rest of a stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+/// A body.
+#[derive(Debug)]
+pub enum Body {
+    /// All of it, in memory; `None` when it was taken.
+    Whole(Option<Bytes>),
+    /// A stream, as it comes.
+    Stream(Incoming),
+    /// The beginning in memory, and the rest of the stream.
+    Rest(VecDeque<Bytes>, Incoming),
+}
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Body {
+        Body::Whole(None)
+    }
+
+    /// A body in memory.
+    pub fn whole(bytes: impl Into<Bytes>) -> Body {
+        let bytes = bytes.into();
+        Body::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Body::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Body::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            Body::Rest(begin, stream) => match begin.pop_front() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Pin::new(stream).poll_frame(cx),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Whole(bytes) => bytes.is_none(),
+            Body::Stream(stream) => stream.is_end_stream(),
+            Body::Rest(begin, stream) => begin.is_empty() && stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Body::Stream(stream) => stream.size_hint(),
+            Body::Rest(begin, stream) => {
+                let held: u64 = begin.iter().map(|b| b.remaining() as u64).sum();
+                let mut hint = SizeHint::new();
+                if let Some(upper) = stream.size_hint().upper() {
+                    hint.set_upper(held + upper);
+                }
+                hint.set_lower(held + stream.size_hint().lower());
+                hint
+            }
+        }
+    }
+}
+
+/// A body on its way to the engine, with a sign for when it has been sent: the client drops it then.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    body: Body,
+    _gone: oneshot::Sender<()>,
+}
+
+impl Outgoing {
+    /// The receiver completes when the body has been sent, or given up.
+    pub(super) fn new(body: Body) -> (Outgoing, oneshot::Receiver<()>) {
+        let (gone, sent) = oneshot::channel();
+        (Outgoing { body, _gone: gone }, sent)
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What came of collecting a body.
+#[derive(Debug)]
+pub enum Collected {
+    /// All of it, in a buffer of exactly its size.
+    Whole(Bytes),
+    /// It is longer than the limit: what was read, and the rest.
+    TooLong(Body),
+}
+
+/// Reads a body up to `limit` bytes.
+///
+/// # Errors
+/// The body broke off.
+pub async fn collect(mut stream: Incoming, limit: usize) -> Result<Collected, hyper::Error> {
+    if stream.size_hint().lower() > limit as u64 {
+        return Ok(Collected::TooLong(Body::Stream(stream)));
+    }
+    let mut frames = VecDeque::new();
+    let mut length = 0;
+    while let Some(frame) = stream.frame().await {
+        // trailers of a body that is taken whole end here: the engines send none, and read none
+        if let Ok(data) = frame?.into_data() {
+            length += data.len();
+            frames.push_back(data);
+            if length > limit {
+                return Ok(Collected::TooLong(Body::Rest(frames, stream)));
+            }
+        }
+    }
+    // a frame is a part of the connection's read buffer, which it would keep alive: one exact copy
+    let mut whole = BytesMut::with_capacity(length);
+    for frame in frames {
+        whole.extend_from_slice(&frame);
+    }
+    Ok(Collected::Whole(whole.freeze()))
+}

@@ -1,0 +1,264 @@
+//! The way to the engine: a pooled client, its timeouts, and the headers of a request that is passed on.
+
+mod body;
+
+mod headers;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use self::body::Outgoing;
+pub use self::body::{Body, Collected, collect};
+pub use self::headers::strip_hop_by_hop;
+use crate::error::ProxyError;
+use crate::stats::Stats;
+
+/// Where the engine is and how it is asked.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Base addresses such as `http://localhost:9200`; used in turn.
+    pub hosts: Vec<Host>,
+    /// The credentials of escache itself, for readings and start-up questions. Never used for a client's request.
+    pub credentials: Option<Credentials>,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Time from the end of a request to the head of its answer.
+    pub response_timeout: Duration,
+    /// Idle connections kept per host.
+    pub max_idle_per_host: usize,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// One address of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    authority: Authority,
+    host_header: HeaderValue,
+    prefix: String,
+}
+
+impl Host {
+    /// Reads `http://host:port[/prefix]`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(text: &str) -> Result<Host, String> {
+        let uri: Uri = text.parse().map_err(|e| format!("[{text}] is not a URL: {e}"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some(other) => return Err(format!("[{text}]: the scheme {other} is not supported, only http")),
+            None => return Err(format!("[{text}] must begin with http://")),
+        }
+        let authority = uri.authority().cloned().ok_or_else(|| format!("[{text}] names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err("credentials do not belong into a URL; use upstream.credentials".to_owned());
+        }
+        if uri.query().is_some() {
+            return Err(format!("[{text}] must not have a query string"));
+        }
+        let host_header = HeaderValue::try_from(authority.as_str()).map_err(|e| e.to_string())?;
+        Ok(Host { authority, host_header, prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.prefix)
+    }
+}
+
+/// The value of an `Authorization` header. Not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials(HeaderValue);
+
+impl Credentials {
+    /// Credentials from the text of an `Authorization` header.
+    ///
+    /// # Errors
+    /// The text has characters that a header cannot hold.
+    pub fn new(authorization: &str) -> Result<Credentials, String> {
+        let mut value = HeaderValue::try_from(authorization)
+            .map_err(|_| "credentials that no header can hold".to_owned())?;
+        value.set_sensitive(true);
+        Ok(Credentials(value))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The engine, as seen from here.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: UpstreamSettings,
+    client: Client<HttpConnector, Outgoing>,
+    turn: AtomicUsize,
+    stats: Arc<Stats>,
+}
+
+/// The largest answer to a question of escache's own.
+const MAX_OWN_ANSWER: usize = 256 << 20;
+
+impl Upstream {
+    /// A client for these hosts; connects when it is first asked.
+    #[must_use]
+    pub fn new(settings: UpstreamSettings, stats: Arc<Stats>) -> Upstream {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(settings.connect_timeout));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(settings.idle_timeout)
+            .pool_max_idle_per_host(settings.max_idle_per_host)
+            .pool_timer(TokioTimer::new())
+            .set_host(false)
+            .build(connector);
+        Upstream { settings, client, turn: AtomicUsize::new(0), stats }
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// Passes a client's request on, its path and query byte for byte, and gives the answer as it comes. Dropping the
+    /// future, or the answer's body, aborts the exchange.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn forward(
+        &self,
+        mut head: http::request::Parts,
+        body: Body,
+        client: Option<IpAddr>,
+    ) -> Result<Response<Incoming>, ProxyError> {
+        let host = self.host();
+        // hyper frames bodies of unknown length by itself, but not for methods that seldom have one
+        let chunked = head.headers.contains_key(TRANSFER_ENCODING) && body.size_hint().exact().is_none();
+        headers::forward(&mut head.headers, &host.host_header, client);
+        if chunked {
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        } else if let Some(length) = body.size_hint().exact()
+            && (length > 0 || head.headers.contains_key(CONTENT_LENGTH))
+        {
+            head.headers.insert(CONTENT_LENGTH, length.into());
+        }
+        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        head.uri = target(host, path)?;
+        head.version = Version::HTTP_11;
+        self.stats.plain.upstream_requests.inc();
+        let mut answer = self.send(Request::from_parts(head, body)).await?;
+        strip_hop_by_hop(answer.headers_mut());
+        Ok(answer)
+    }
+
+    /// Asks the engine a question of escache's own, with escache's own credentials.
+    ///
+    /// # Errors
+    /// There is no answer, or it broke off.
+    pub async fn ask(&self, path_and_query: &str) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
+        let host = self.host();
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(target(host, path_and_query)?)
+            .header(HOST, host.host_header.clone());
+        if let Some(Credentials(authorization)) = &self.settings.credentials {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        let request = request.body(Body::empty()).map_err(|_| ProxyError::Internal)?;
+        let (head, body) = self.send(request).await?.into_parts();
+        match collect(body, MAX_OWN_ANSWER).await {
+            Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes)),
+            Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
+            Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
+        }
+    }
+
+    /// Sends a request. The clock of the answer starts when the request has been sent: a large one may take as long as
+    /// its client does.
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ProxyError> {
+        let (head, body) = request.into_parts();
+        let (body, sent) = Outgoing::new(body);
+        let limit = self.settings.response_timeout;
+        let exchange = self.client.request(Request::from_parts(head, body));
+        tokio::pin!(exchange);
+        let answered = tokio::select! {
+            biased;
+            answered = &mut exchange => Ok(answered),
+            _ = sent => tokio::time::timeout(limit, exchange).await.map_err(|_| ProxyError::TimedOut(limit)),
+        };
+        answered.and_then(|answer| answer.map_err(|e| ProxyError::Unreachable(reason(&e)))).inspect_err(
+            |_| {
+                self.stats.plain.upstream_errors.inc();
+            },
+        )
+    }
+
+    fn host(&self) -> &Host {
+        let hosts = &self.settings.hosts;
+        &hosts[self.turn.fetch_add(1, Ordering::Relaxed) % hosts.len()]
+    }
+}
+
+fn target(host: &Host, path_and_query: &str) -> Result<Uri, ProxyError> {
+    let path = if host.prefix.is_empty() {
+        PathAndQuery::try_from(path_and_query)
+    } else {
+        PathAndQuery::try_from(format!("{}{path_and_query}", host.prefix))
+    };
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(host.authority.clone());
+    parts.path_and_query = Some(path.map_err(|_| ProxyError::Internal)?);
+    Uri::from_parts(parts).map_err(|_| ProxyError::Internal)
+}
+
+/// The error and what caused it, for the log.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_strictly() {
+        assert_eq!(Host::parse("http://localhost:9200/").unwrap().to_string(), "http://localhost:9200");
+        assert_eq!(Host::parse("http://[::1]:9200/es").unwrap().to_string(), "http://[::1]:9200/es");
+        for bad in ["localhost:9200", "https://x", "http://u:p@x", "http://x?y", "ftp://x", ""] {
+            assert!(Host::parse(bad).is_err(), "{bad}");
+        }
+        assert!(!Host::parse("http://u:secret@x").unwrap_err().contains("secret"));
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        assert_eq!(format!("{:?}", Credentials::new("Basic c2VjcmV0").unwrap()), "[redacted]");
+    }
+}

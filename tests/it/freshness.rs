@@ -1,0 +1,273 @@
+//! No change is ever hidden: every kind of change at the engine, behind the proxy's back, and the searches after it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::escache::{Escache, verdict};
+
+const SEARCH: &str = "/logs/_search";
+
+fn all() -> Value {
+    json!({"query": {"match_all": {}}})
+}
+
+async fn two() -> (Engine, Escache) {
+    let engine = Engine::start();
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    let escache = Escache::start(&engine.url()).await;
+    (engine, escache)
+}
+
+#[tokio::test]
+async fn a_repeated_search_is_a_hit() {
+    let (engine, escache) = two().await;
+    let first = escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&first.headers), ("MISS", "escache; fwd=miss; stored"));
+    let second = escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&second.headers), ("HIT", "escache; hit"));
+    assert_eq!(second.header("age"), Some("0"));
+    assert_eq!(first.body, second.body);
+    assert_eq!(first.header("content-type"), second.header("content-type"));
+    assert_eq!(first.header("x-elastic-product"), second.header("x-elastic-product"));
+    assert_eq!(engine.seen(Api::Search), 1);
+    let reordered = escache
+        .send("GET", SEARCH, &[("content-type", "application/json")], " {\"query\":{ \"match_all\":{}}} ")
+        .await;
+    assert_eq!(verdict(&reordered.headers).0, "HIT");
+}
+
+/// After a change at the engine the search is a miss, and then a hit again.
+async fn check_change(name: &str, change: impl AsyncFn(&Engine)) {
+    let (engine, escache) = two().await;
+    engine.put_alias("logs", "al");
+    for _ in 0..2 {
+        escache.search(SEARCH, all()).await;
+    }
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "HIT", "{name}");
+    change(&engine).await;
+    let direct = escache.client.post(engine.url() + SEARCH, all()).await;
+    let after = escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&after.headers).0, "MISS", "{name}");
+    assert_eq!(after.json()["hits"], direct.json()["hits"], "{name}");
+    escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "HIT", "{name}");
+}
+
+#[tokio::test]
+async fn every_change_is_seen() {
+    check_change("index and refresh", async |e| {
+        e.index("logs", "2", json!({"team": "b"}));
+        e.refresh("logs");
+    })
+    .await;
+    check_change("index without a refresh", async |e| e.index("logs", "2", json!({"team": "b"}))).await;
+    check_change("delete and refresh", async |e| {
+        e.delete("logs", "1");
+        e.refresh("logs");
+    })
+    .await;
+    check_change("merge", async |e| e.merge("logs")).await;
+    check_change("mapping", async |e| {
+        e.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}))
+    })
+    .await;
+    check_change("setting", async |e| e.put_settings("logs", json!({"max_result_window": 5}))).await;
+    check_change("alias", async |e| e.remove_alias("logs", "al")).await;
+    check_change("cluster setting", async |e| {
+        e.cluster_setting("search.allow_expensive_queries", json!(false))
+    })
+    .await;
+    check_change("close and open", async |e| {
+        e.close("logs");
+        e.open("logs");
+    })
+    .await;
+    check_change("restart", async |e| e.restart_node(0)).await;
+    check_change("delete and create again", async |e| {
+        e.delete_index("logs");
+        e.index("logs", "1", json!({"team": "a"}));
+        e.refresh("logs");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unrelated_change_of_the_cluster_keeps_entries() {
+    let (engine, escache) = two().await;
+    escache.search(SEARCH, all()).await;
+    engine.bump_state();
+    engine.create_index_with("other", 1, 1);
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "HIT");
+}
+
+#[tokio::test]
+async fn where_generations_cannot_be_read_searches_are_forwarded() {
+    for (api, twist) in [
+        (Api::Stats, Twist::forbidden("indices:monitor/stats")),
+        (Api::Version, Twist::forbidden("cluster:monitor/state")),
+        (Api::Stats, Twist::Drop),
+        (Api::Stats, Twist::Truncate(20)),
+    ] {
+        let (engine, escache) = two().await;
+        escache.search(SEARCH, all()).await;
+        engine.on(api).always(twist);
+        let forwarded = escache.search(SEARCH, all()).await;
+        assert_eq!(forwarded.status, 200);
+        assert_eq!(verdict(&forwarded.headers), ("BYPASS", "escache; fwd=bypass; detail=generation-unknown"));
+    }
+}
+
+#[tokio::test]
+async fn a_reading_that_hides_an_index_is_invalid() {
+    let (engine, escache) = two().await;
+    engine.index("logs-2", "1", json!({"team": "b"}));
+    engine.refresh("logs-2");
+    engine.on(Api::Stats).always(Twist::HideIndex("logs-2".into()));
+    for _ in 0..2 {
+        let answer = escache.search("/logs*/_search", all()).await;
+        assert_eq!(verdict(&answer.headers), ("BYPASS", "escache; fwd=bypass; detail=generation-incomplete"));
+    }
+}
+
+#[tokio::test]
+async fn partial_answers_are_not_stored() {
+    for (twist, detail) in [
+        (Twist::ShardMissing, "partial"),
+        (Twist::ShardFailed, "partial"),
+        (Twist::TimedOut, "timed-out"),
+        (Twist::TerminatedEarly, "terminated-early"),
+        (Twist::Header("age", "3".into()), "cache-underneath"),
+        (Twist::Header("x-cache", "HIT".into()), "cache-underneath"),
+        (Twist::error(429, "circuit_breaking_exception", "full"), "status"),
+    ] {
+        for filter in ["", "?filter_path=hits.hits._id"] {
+            let (engine, escache) = two().await;
+            engine.on(Api::Search).next(twist.clone());
+            let path = format!("{SEARCH}{filter}");
+            let refused = escache.search(&path, all()).await;
+            let status = format!("escache; fwd=miss; detail={detail}");
+            assert_eq!(verdict(&refused.headers), ("MISS", status.as_str()), "{twist:?} {filter}");
+            let whole = escache.search(&path, all()).await;
+            assert_eq!(verdict(&whole.headers).0, "MISS", "{twist:?}");
+            assert_eq!(verdict(&escache.search(&path, all()).await.headers).0, "HIT", "{twist:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_widened_fill_answers_what_was_asked() {
+    let (engine, escache) = two().await;
+    let path = format!("{SEARCH}?filter_path=hits.hits._id");
+    let direct = escache.client.post(format!("{}{path}", engine.url()), all()).await;
+    for verdict_of in ["MISS", "HIT"] {
+        let answer = escache.search(&path, all()).await;
+        assert_eq!((verdict(&answer.headers).0, &answer.body), (verdict_of, &direct.body));
+    }
+}
+
+#[tokio::test]
+async fn the_index_setting_is_honoured_and_followed() {
+    let (engine, escache) = two().await;
+    escache.search(SEARCH, all()).await;
+    engine.put_settings("logs", json!({"requests.cache.enable": false}));
+    let refused = escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&refused.headers), ("BYPASS", "escache; fwd=bypass; detail=index-setting"));
+    let path = format!("{SEARCH}?request_cache=true");
+    assert_eq!(verdict(&escache.search(&path, all()).await.headers).0, "MISS");
+    assert_eq!(verdict(&escache.search(&path, all()).await.headers).0, "HIT");
+    engine.put_settings("logs", json!({"requests.cache.enable": true}));
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "MISS");
+}
+
+#[tokio::test]
+async fn a_filtered_alias_with_now_is_refused() {
+    let (engine, escache) = two().await;
+    engine.put_filtered_alias("logs", "recent", json!({"range": {"at": {"gte": "now-1h"}}}));
+    let refused = escache.search("/recent/_search", all()).await;
+    assert!(verdict(&refused.headers).1.contains("alias-filter"), "{:?}", refused.headers);
+}
+
+#[tokio::test]
+async fn the_request_controls_the_cache() {
+    let (engine, escache) = two().await;
+    let send = async |headers: &[(&str, &str)], path: &str| escache.send("GET", path, headers, "").await;
+    let only = send(&[("cache-control", "only-if-cached")], SEARCH).await;
+    assert_eq!(only.status, 504);
+    assert_eq!(only.json()["error"]["type"], "only_if_cached_exception");
+    assert_eq!(engine.seen(Api::Search), 0);
+    send(&[], SEARCH).await;
+    assert_eq!(verdict(&send(&[("cache-control", "only-if-cached")], SEARCH).await.headers).0, "HIT");
+    assert_eq!(verdict(&send(&[("cache-control", "no-cache")], SEARCH).await.headers).0, "HIT");
+    let bypassed = send(&[("cache-control", "no-store")], SEARCH).await;
+    assert_eq!(verdict(&bypassed.headers), ("BYPASS", "escache; fwd=bypass; detail=no-store"));
+    let refused = send(&[], "/logs/_search?request_cache=false").await;
+    assert_eq!(verdict(&refused.headers), ("BYPASS", "escache; fwd=bypass; detail=request-cache-false"));
+    let named = send(&[("authorization", "Basic eDp5")], SEARCH).await;
+    assert_eq!(verdict(&named.headers), ("BYPASS", "escache; fwd=bypass; detail=scope-unknown"));
+}
+
+#[tokio::test]
+async fn a_bound_serves_old_readings_but_never_older_ones_than_a_mark() {
+    let (engine, escache) = two().await;
+    let escache_bounded =
+        Escache::start_with(&engine.url(), |s| s.policy.max_staleness = Duration::from_secs(3600)).await;
+    for proxy in [&escache, &escache_bounded] {
+        proxy.search(SEARCH, all()).await;
+    }
+    let readings = engine.seen(Api::Stats);
+    assert_eq!(verdict(&escache_bounded.search(SEARCH, all()).await.headers).0, "HIT");
+    assert_eq!(engine.seen(Api::Stats), readings, "a bounded hit asks nothing");
+
+    engine.index("logs", "2", json!({"team": "b"}));
+    engine.refresh("logs");
+    assert_eq!(verdict(&escache_bounded.search(SEARCH, all()).await.headers).0, "HIT");
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "MISS");
+    // the request can lower the bound
+    let fresh = escache_bounded.send("GET", SEARCH, &[("cache-control", "max-age=0")], "").await;
+    assert_eq!(fresh.json()["hits"]["total"]["value"], 2);
+
+    // and a client reads its own writes
+    let written = escache_bounded
+        .send("PUT", "/logs/_doc/3?refresh=true", &[("content-type", "application/json")], "{}")
+        .await;
+    assert_eq!(written.status, 201, "{}", written.text());
+    let own = escache_bounded.search(SEARCH, all()).await;
+    assert_eq!((verdict(&own.headers).0, &own.json()["hits"]["total"]["value"]), ("MISS", &json!(3)));
+}
+
+#[tokio::test]
+async fn with_ttl_only_the_engine_is_asked_nothing_but_the_search() {
+    let engine = Engine::start_as(Flavour::Os2);
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    let escache =
+        Escache::start_with(&engine.url(), |s| s.policy.ttl_only = Some(Duration::from_secs(3600))).await;
+    let before = engine.seen(Api::Stats);
+    escache.search(SEARCH, all()).await;
+    engine.index("logs", "2", json!({"team": "b"}));
+    engine.refresh("logs");
+    let hit = escache.search(SEARCH, all()).await;
+    assert_eq!(verdict(&hit.headers), ("HIT", "escache; hit; ttl=3599; detail=ttl-only"));
+    assert_eq!((engine.seen(Api::Stats), engine.seen(Api::Search)), (before, 1));
+}
+
+#[tokio::test]
+async fn an_inner_cache_never_keeps_an_outer_one_stale() {
+    let (engine, _) = two().await;
+    let inner = Escache::start_with(&engine.url(), |s| s.policy.max_staleness = Duration::from_secs(5)).await;
+    let outer = Escache::start(&inner.url).await;
+    for _ in 0..3 {
+        outer.search(SEARCH, all()).await;
+    }
+    for doc in 2..6 {
+        engine.index("logs", &doc.to_string(), json!({"team": "b"}));
+        engine.refresh("logs");
+        for _ in 0..3 {
+            let answer = outer.search(SEARCH, all()).await;
+            assert_eq!(answer.json()["hits"]["total"]["value"], doc, "{:?}", verdict(&answer.headers));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! escache in this process, on ports of its own.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use escache::cache::Eviction;
+use escache::key::headers::HeaderRules;
+use escache::policy::Policy;
+use escache::probe;
+use escache::proxy::{Proxy, ProxySettings};
+use escache::server::{self, Role};
+use escache::upstream::{Host, UpstreamSettings};
+use escache::watcher::WatcherSettings;
+use http::HeaderMap;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::support::http::{Client, Response};
+
+/// A running escache, stopped when it is dropped.
+pub(crate) struct Escache {
+    /// The proxy itself, for counters.
+    pub(crate) proxy: Arc<Proxy>,
+    /// The data listener.
+    pub(crate) url: String,
+    /// The admin listener.
+    pub(crate) admin: String,
+    /// A client of one's own.
+    pub(crate) client: Client,
+    stop: watch::Sender<bool>,
+}
+
+/// The settings of a test: those of a new installation, in front of `url`.
+pub(crate) fn settings(url: &str) -> ProxySettings {
+    ProxySettings {
+        policy: Policy::default(),
+        headers: HeaderRules::default(),
+        upstream: UpstreamSettings {
+            hosts: vec![Host::parse(url).unwrap()],
+            credentials: None,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            max_idle_per_host: 1024,
+            idle_timeout: Duration::from_secs(60),
+        },
+        watcher: WatcherSettings {
+            max_concurrent: 64,
+            timeout: Duration::from_secs(10),
+            max_targets: 1024,
+            wall: SystemTime::now,
+        },
+        capacity: 64 << 20,
+        eviction: Eviction::Lru,
+    }
+}
+
+impl Escache {
+    /// escache with the settings of a new installation.
+    pub(crate) async fn start(url: &str) -> Escache {
+        Escache::start_with(url, |_| {}).await
+    }
+
+    /// escache with changed settings.
+    pub(crate) async fn start_with(url: &str, change: impl FnOnce(&mut ProxySettings)) -> Escache {
+        let mut settings = settings(url);
+        change(&mut settings);
+        let proxy = Proxy::new(settings);
+        probe::learn(&proxy, probe::ask(&proxy).await);
+        let (stop, stopped) = watch::channel(false);
+        let mut urls = Vec::new();
+        for role in [Role::Data, Role::Admin] {
+            let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            urls.push(format!("http://{}", listener.local_addr().unwrap()));
+            let drain = Duration::from_secs(1);
+            tokio::spawn(server::serve(Arc::clone(&proxy), listener, role, stopped.clone(), drain));
+        }
+        let admin = urls.pop().unwrap();
+        Escache { proxy, url: urls.pop().unwrap(), admin, client: Client::new(), stop }
+    }
+
+    /// POSTs a search.
+    pub(crate) async fn search(&self, path: &str, body: Value) -> Response {
+        self.client.post(format!("{}{path}", self.url), body).await
+    }
+
+    /// Sends anything.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
+        self.client.request(method, format!("{}{path}", self.url), headers, body.to_owned()).await
+    }
+
+    /// Asks the admin listener to explain a request.
+    pub(crate) async fn explain(&self, method: &str, path: &str, body: Value) -> Value {
+        let question = json!({"method": method, "path": path, "body": body});
+        self.client.post(format!("{}/explain", self.admin), question).await.json()
+    }
+
+    /// `/stats` of the admin listener.
+    pub(crate) async fn stats(&self) -> Value {
+        self.client.get(format!("{}/stats", self.admin)).await.json()
+    }
+}
+
+impl Drop for Escache {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+/// `HIT`, `MISS`, `BYPASS`, and the whole `Cache-Status`.
+pub(crate) fn verdict(headers: &HeaderMap) -> (&str, &str) {
+    let text = |name: &str| headers.get(name).map_or("", |v| v.to_str().unwrap());
+    (text("x-cache"), text("cache-status"))
+}

@@ -1,0 +1,11 @@
+//! What the integration tests share: a pretend engine and a small HTTP client.
+#![allow(dead_code, reason = "a tool of the tests need not be used by a test of today")]
+#![allow(clippy::unwrap_used, reason = "in a test's support a surprise is a failed test")]
+
+pub(crate) mod engine;
+
+pub(crate) mod escache;
+
+pub(crate) mod http;
+
+pub(crate) mod node;
