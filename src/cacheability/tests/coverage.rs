@@ -37,8 +37,7 @@ fn every_parameter() {
         let column = Engines::of(engine).unwrap();
         for parameter in PARAMETERS {
             let api = parameter.apis[0];
-            let verdict =
-                judge_body(api, Some(engine), &format!("{}=x", parameter.name), &mut tree(&json!({})), false);
+            let verdict = judge_body(api, Some(engine), &format!("{}=x", parameter.name), &json!({}), false);
             let expected = match parameter.rule {
                 _ if !parameter.engines.has(column) => Some(Reason::UnknownParameter),
                 parameters::Rule::Only(_, reason, _) => Some(reason),
@@ -201,7 +200,7 @@ impl Ask {
 
     #[track_caller]
     fn judge(self, body: &Value, expected: Option<Reason>, what: &str) {
-        let verdict = judge_body(self.api, Some(self.engine), "", &mut tree(body), false);
+        let verdict = judge_body(self.api, Some(self.engine), "", body, false);
         let reason = verdict.as_ref().err().map(|refusal| refusal.reason);
         assert_eq!(reason, expected, "{what} on {:?}: {verdict:?} to {body}", self.engine);
     }

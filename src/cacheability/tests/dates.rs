@@ -111,11 +111,11 @@ fn now_is_found_wherever_a_date_can_stand() {
             check(None, "", &now(text), "ok");
         }
         for text in ["now/d", "now-7d/d", "now/d-7d", "now/w+1d/d"] {
-            let terms = judge_body(Api::Search, None, "", &mut tree(&now(text)), true).unwrap();
+            let terms = judge_body(Api::Search, None, "", &now(text), true).unwrap();
             assert_eq!(terms.now.len(), 1, "{place}: {text}");
         }
         for text in ["now", "now-7d", "now+1H"] {
-            let refusal = judge_body(Api::Search, None, "", &mut tree(&now(text)), true).unwrap_err();
+            let refusal = judge_body(Api::Search, None, "", &now(text), true).unwrap_err();
             assert_eq!(refusal.to_string(), format!("now at {place}: now"));
         }
     }
@@ -199,7 +199,7 @@ fn terms_of(now: &str, zone: &str) -> Terms {
     if !zone.is_empty() {
         body["query"]["range"]["f"]["time_zone"] = json!(zone);
     }
-    judge_body(Api::Search, None, "", &mut tree(&body), true).unwrap()
+    judge_body(Api::Search, None, "", &body, true).unwrap()
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn the_nearest_boundary_counts() {
         "query": {"range": {"f": {"gte": "now-7d/d", "lt": "now/h"}}},
         "aggs": {"a": {"date_range": {"field": "f", "time_zone": "+01:00", "ranges": [{"from": "now/d"}]}}},
     });
-    let terms = judge_body(Api::Search, None, "", &mut tree(&body), true).unwrap();
+    let terms = judge_body(Api::Search, None, "", &body, true).unwrap();
     assert_eq!(terms.now.len(), 3);
     assert_eq!(valid_until(&terms, at("2026-03-04T22:10:00Z")), Some(at("2026-03-04T23:00:00Z")));
     assert_eq!(valid_until(&Terms::default(), 0), None);
@@ -266,14 +266,14 @@ fn the_zone_is_that_of_the_object() {
         json!({"aggs": {"a": {"date_histogram":
         {"field": "f", "extended_bounds": {"max": "now/d"}, "time_zone": zone}}}})
     };
-    let terms = judge_body(Api::Search, None, "", &mut tree(&bounds("+06:00")), true).unwrap();
+    let terms = judge_body(Api::Search, None, "", &bounds("+06:00"), true).unwrap();
     assert_eq!(valid_until(&terms, at("2026-03-04T12:00:00Z")), Some(at("2026-03-04T18:00:00Z")));
     for zone in ["Nowhere/Land", "europe/berlin", "EST5", "+25:00", "+1:00", "UTC+1:0"] {
-        let refusal = judge_body(Api::Search, None, "", &mut tree(&bounds(zone)), true).unwrap_err();
+        let refusal = judge_body(Api::Search, None, "", &bounds(zone), true).unwrap_err();
         assert_eq!(refusal.to_string(), "now at aggs.a.date_histogram.extended_bounds.max: now", "{zone}");
     }
     let numeric = json!({"aggs": {"a": {"date_range": {"ranges": [{"to": "now/d"}], "time_zone": 2}}}});
-    assert!(judge_body(Api::Search, None, "", &mut tree(&numeric), true).is_err());
+    assert!(judge_body(Api::Search, None, "", &numeric, true).is_err());
 }
 
 /// What the engine makes of a rounded `now` (`JavaDateMathParser.parseMath`), against what is promised: between `wall`

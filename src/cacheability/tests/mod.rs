@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::elastic::api::{Api, Distribution, Engine};
-use crate::elastic::json::{Json, Object, Order};
+use crate::elastic::json::{Json, Order, parse};
 use crate::elastic::params::Params;
 use crate::outcome::Refusal;
 
@@ -24,7 +24,7 @@ const ES8_19: Engine = Engine { distribution: Distribution::Elasticsearch, versi
 /// Judges a search; the refusal as it is shown.
 #[track_caller]
 fn check(engine: Option<Engine>, query: &str, body: &Value, expected: &str) {
-    let verdict = judge_body(Api::Search, engine, query, &mut tree(body), false);
+    let verdict = judge_body(Api::Search, engine, query, body, false);
     let shown = verdict.map_or_else(|refusal| refusal.to_string(), |_| "ok".to_owned());
     assert_eq!(shown, expected, "?{query} {body}");
 }
@@ -33,26 +33,12 @@ fn judge_body(
     api: Api,
     engine: Option<Engine>,
     query: &str,
-    body: &mut Json<'_>,
+    body: &Value,
     rounded_now: bool,
 ) -> Result<Terms, Refusal> {
-    let params = Params::parse(query)?;
-    judge(Question { api, engine, params: &params, body: Some(body), rounded_now })
-}
-
-/// A tree from a `serde_json` value.
-fn tree(value: &Value) -> Json<'static> {
-    match value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => Json::Bool(*value),
-        Value::Number(number) => Json::Number(number.to_string().leak()),
-        Value::String(text) => Json::String(text.clone().into()),
-        Value::Array(items) => Json::Array(items.iter().map(tree).collect()),
-        Value::Object(members) => Json::Object(Object {
-            members: members.iter().map(|(name, value)| (name.clone().into(), tree(value))).collect(),
-            order: Order::Kept,
-        }),
-    }
+    let (params, text) = (Params::parse(query)?, body.to_string());
+    let mut body = parse(text.as_bytes())?;
+    judge(Question { api, engine, params: &params, body: Some(&mut body), rounded_now })
 }
 
 #[test]
@@ -75,14 +61,14 @@ fn hits_follow_size() {
         ("size=0", json!({"size": 10}), false),
         ("size=5", json!({"size": 0}), true),
     ] {
-        let terms = judge_body(Api::Search, None, query, &mut tree(&body), false).unwrap();
+        let terms = judge_body(Api::Search, None, query, &body, false).unwrap();
         assert_eq!(terms.hits, hits, "?{query} {body}");
     }
 }
 
 #[test]
 fn a_count_has_a_query_only() {
-    let verdict = |body: Value| judge_body(Api::Count, Some(ES8_19), "", &mut tree(&body), false);
+    let verdict = |body: Value| judge_body(Api::Count, Some(ES8_19), "", &body, false);
     assert_eq!(verdict(json!({"query": {"term": {"a": 1}}})), Ok(Terms::default()));
     assert_eq!(verdict(json!({})), Ok(Terms::default()));
     assert_eq!(verdict(json!({"size": 0})).unwrap_err().to_string(), "unknown-word at size");

@@ -22,8 +22,16 @@ fn kept(body: &Value) -> Vec<String> {
             _ => {}
         }
     }
-    let mut tree = tree(body);
-    judge_body(Api::Search, None, "", &mut tree, false).unwrap();
+    let text = body.to_string();
+    let (params, mut tree) = (Params::default(), parse(text.as_bytes()).unwrap());
+    judge(Question {
+        api: Api::Search,
+        engine: None,
+        params: &params,
+        body: Some(&mut tree),
+        rounded_now: false,
+    })
+    .unwrap();
     let mut all = Vec::new();
     visit(&tree, "", &mut all);
     all

@@ -17,6 +17,6 @@ fn recorded_searches_are_allowed() {
 fn refusal(engine: Option<Engine>, search: &Value) -> Option<String> {
     let params = search["params"].as_object().unwrap().iter();
     let query: Vec<_> = params.map(|(name, value)| format!("{name}={}", value.as_str().unwrap())).collect();
-    let verdict = judge_body(Api::Search, engine, &query.join("&"), &mut tree(&search["body"]), false);
+    let verdict = judge_body(Api::Search, engine, &query.join("&"), &search["body"], false);
     verdict.err().map(|refusal| format!("{}: {refusal}", search["name"]))
 }
