@@ -72,7 +72,7 @@ static WORDS: &[Word] = &[
     // -- spans
     word("field_masking_span", Kind::Options(&SPAN_FIELD_MASKING)),
     word("span_containing", Kind::Options(&SPAN_PAIR)),
-    word("span_field_masking", Kind::Options(&SPAN_FIELD_MASKING)).on(ES),
+    word("span_field_masking", Kind::Options(&SPAN_FIELD_MASKING)),
     word("span_first", Kind::Options(&SPAN_FIRST)),
     word("span_gap", Kind::Options(&SPAN_GAP)),
     word("span_multi", Kind::Options(&SPAN_MULTI)),
@@ -218,8 +218,7 @@ static PREFIX_FIELD: Form = form(
     ],
 );
 
-static RANGE: Form =
-    form("range", "RangeQueryBuilder", &[BASE]).rest(Rest::Name(Kind::Options(&RANGE_FIELD)));
+static RANGE: Form = form("range", "RangeQueryBuilder", &[]).rest(Rest::Name(Kind::Options(&RANGE_FIELD)));
 
 const NOT_ES9: Engines = ES7.and(ES8).and(OS);
 
@@ -251,19 +250,30 @@ static RANK_FEATURE: Form = form(
         BASE,
         &[
             word("field", Kind::Scalar),
-            word("saturation", Kind::Options(&RANK_FUNCTION)),
-            word("log", Kind::Options(&RANK_FUNCTION)),
-            word("sigmoid", Kind::Options(&RANK_FUNCTION)),
-            word("linear", Kind::Options(&RANK_FUNCTION)),
+            word("saturation", Kind::Options(&RANK_SATURATION)),
+            word("log", Kind::Options(&RANK_LOG)),
+            word("sigmoid", Kind::Options(&RANK_SIGMOID)),
+            word("linear", Kind::Options(&RANK_LINEAR)),
         ],
     ],
 );
 
-static RANK_FUNCTION: Form = form(
-    "a function of rank_feature",
-    "RankFeatureQueryBuilder",
-    &[&[word("pivot", Kind::Scalar), word("scaling_factor", Kind::Scalar), word("exponent", Kind::Scalar)]],
+static RANK_SATURATION: Form = form(
+    "saturation of rank_feature",
+    "RankFeatureQueryBuilder.Saturation",
+    &[&[word("pivot", Kind::Scalar)]],
 );
+
+static RANK_LOG: Form =
+    form("log of rank_feature", "RankFeatureQueryBuilder.Log", &[&[word("scaling_factor", Kind::Scalar)]]);
+
+static RANK_SIGMOID: Form = form(
+    "sigmoid of rank_feature",
+    "RankFeatureQueryBuilder.Sigmoid",
+    &[&[word("pivot", Kind::Scalar), word("exponent", Kind::Scalar)]],
+);
+
+static RANK_LINEAR: Form = form("linear of rank_feature", "RankFeatureQueryBuilder.Linear", &[]);
 
 static REGEXP: Form = form("regexp", "RegexpQueryBuilder", &[BASE])
     .rest(Rest::Name(Kind::Either(&[Kind::Scalar, Kind::Options(&REGEXP_FIELD)])));
