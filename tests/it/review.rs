@@ -263,7 +263,15 @@ async fn odd_targets_reach_the_engine() {
     let engine = engine();
     let escache = Escache::start(&engine.url()).await;
     let mut refused = Vec::new();
-    for target in ["/_echo/x?q=age:>5", "/_echo/x?q=age:<5", "/_echo/<logs>", "/_echo/x?q=a|b^2", "/_echo/x?q=m\u{fc}ller", "/_echo/x?a=\\", "/_echo/`x"] {
+    for target in [
+        "/_echo/x?q=age:>5",
+        "/_echo/x?q=age:<5",
+        "/_echo/<logs>",
+        "/_echo/x?q=a|b^2",
+        "/_echo/x?q=m\u{fc}ller",
+        "/_echo/x?a=\\",
+        "/_echo/`x",
+    ] {
         let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let address = escache.url.trim_start_matches("http://").parse().unwrap();
         let answer = raw(address, request.as_bytes()).await;
