@@ -14,6 +14,8 @@ mod nodes;
 
 mod real;
 
+mod review;
+
 mod surfaces;
 
 mod support;
