@@ -31,7 +31,7 @@ pub(super) const QUERIES: Kind = Kind::Either(&[QUERY, Kind::List(&QUERY)]);
 pub(super) static BASE: &[Word] = &[word("boost", Kind::Scalar), word("_name", Kind::Scalar)];
 
 /// Where a query may stand.
-static QUERY_FORM: Form =
+pub(crate) static QUERY_FORM: Form =
     form("query", "AbstractQueryBuilder.parseInnerQueryBuilder", &[]).rest(Rest::One(WORDS));
 
 static WORDS: &[Word] = &[

@@ -78,6 +78,28 @@ fn a_count_has_a_query_only() {
 }
 
 #[test]
+fn a_query_alone() {
+    for (query, expected) in [
+        (r#"{"term": {"team": "b"}}"#, "ok"),
+        (
+            r#"{"bool": {"filter": [{"range": {"d": {"gte": "now-1d/d"}}}]}}"#,
+            "now at bool.filter[0].range.d.gte: now",
+        ),
+        (r#"{"script": {}}"#, "script at script"),
+        (r#"{"terms": {"f": {"index": "i"}}}"#, "lookup at terms.f"),
+        ("{}", "unknown-word"),
+        ("null", "unknown-word"),
+    ] {
+        let verdict = judge_query(Some(ES8_19), &mut parse(query.as_bytes()).unwrap());
+        assert_eq!(
+            verdict.map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned()),
+            expected,
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn parameters() {
     let es7 = Engine { distribution: Distribution::Elasticsearch, version: (7, 17) };
     let os2 = Engine { distribution: Distribution::OpenSearch, version: (2, 19) };
