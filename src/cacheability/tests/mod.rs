@@ -13,6 +13,8 @@ mod coverage;
 
 mod dates;
 
+mod engine;
+
 mod order;
 
 mod refusals;
