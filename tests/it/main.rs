@@ -12,6 +12,8 @@ mod freshness;
 
 mod nodes;
 
+mod packages;
+
 mod real;
 
 mod surfaces;
