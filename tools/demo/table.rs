@@ -46,10 +46,11 @@ impl Row {
     }
 }
 
-pub(super) const HEAD: &str = "\
-                              |  at the engine |        through escache         |        |
-search                        | no cache   own |   MISS    HIT reading   HIT 1s | faster | found: before, after a write
-------------------------------+----------------+--------------------------------+--------+-----------------------------";
+pub(super) const HEAD: &str = concat!(
+    "                              |  at the engine |        through escache         |        |\n",
+    "search                        | no cache   own |   MISS    HIT reading   HIT 1s | faster | found: before, after a write\n",
+    "------------------------------+----------------+--------------------------------+--------+-----------------------------",
+);
 
 pub(super) fn line(row: &Row) -> String {
     format!(
