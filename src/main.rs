@@ -107,7 +107,10 @@ fn announce(settings: &Settings, data: &TcpListener, admin: &TcpListener) {
         "escache listens"
     );
     if let Some(ttl) = policy.ttl_only {
-        tracing::warn!(?ttl, "freshness.ttl_only is set: escache does not watch the engine, hits may be wrong for that long");
+        tracing::warn!(
+            ?ttl,
+            "freshness.ttl_only is set: escache does not watch the engine, hits may be wrong for that long"
+        );
     }
 }
 
@@ -128,7 +131,8 @@ async fn introduce(proxy: &Arc<Proxy>) {
 }
 
 async fn asked_to_stop() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -151,7 +155,9 @@ async fn ask_ready(address: &str) -> Result<StatusCode, String> {
     let asked = async {
         let stream = tokio::net::TcpStream::connect(address).await.map_err(|e| e.to_string())?;
         let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+                .await
+                .map_err(|e| e.to_string())?;
         tokio::spawn(connection);
         let request = http::Request::get("/ready")
             .header(http::header::HOST, "localhost")
@@ -159,7 +165,9 @@ async fn ask_ready(address: &str) -> Result<StatusCode, String> {
             .map_err(|e| e.to_string())?;
         sender.send_request(request).await.map(|answer| answer.status()).map_err(|e| e.to_string())
     };
-    tokio::time::timeout(Duration::from_secs(5), asked).await.map_err(|_| "no answer within 5 s".to_owned())?
+    tokio::time::timeout(Duration::from_secs(5), asked)
+        .await
+        .map_err(|_| "no answer within 5 s".to_owned())?
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {

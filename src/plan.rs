@@ -15,7 +15,7 @@ use crate::key::headers::HeaderRules;
 use crate::key::identity::Identity;
 use crate::key::{CacheKey, Inputs};
 use crate::outcome::{Reason, Refusal};
-use crate::policy::{Policy, Rule};
+use crate::policy::{Policy, Ruling};
 
 /// A request as it arrived.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +60,8 @@ pub struct Plan {
     pub widening: Widening,
     /// The query string of the fill, where it differs from the request's.
     pub fill_query: Option<String>,
-    /// The number of the rule that applies.
-    pub rule: Option<usize>,
+    /// What the operator's rules say.
+    pub ruling: Ruling,
 }
 
 /// Understands a request.
@@ -80,12 +80,9 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
         return Err(Reason::ScopeUnknown.into());
     }
     let expression = asked.route.index.as_deref();
-    let (rule, settings) = match policy.rule(expression.unwrap_or("_all"), api) {
-        Some((number, rule)) => (Some(number), rule.clone()),
-        None => (None, Rule::default()),
-    };
-    if settings.cache == Some(false) {
-        return Err(Refusal::at(Reason::Rule, format!("rules[{}]", rule.unwrap_or_default())));
+    let ruling = policy.ruling(expression.unwrap_or("_all"), api);
+    if !ruling.cache {
+        return Err(Refusal::at(Reason::Rule, format!("rules[{}]", ruling.rule.unwrap_or_default())));
     }
 
     let params = Params::parse(asked.query.unwrap_or_default())?;
@@ -104,7 +101,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
         cacheability::judge_target(expression)?;
     }
     let terms = cacheability::judge(question)?;
-    if terms.hits && !settings.hits.unwrap_or(policy.hits) && request_cache != Some(true) {
+    if terms.hits && !ruling.hits && request_cache != Some(true) {
         return Err(Reason::Hits.into());
     }
     let (widening, fill_query) = match params.get("filter_path") {
@@ -126,7 +123,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     });
     let target = Target::new(expression, &params);
     let anonymous = identity.is_anonymous();
-    Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, rule })
+    Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, ruling })
 }
 
 fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {

@@ -67,27 +67,66 @@ pub struct Rule {
 }
 
 impl Policy {
-    /// The first rule for an index expression as the client wrote it, and its number in the list, from 0.
+    /// What holds for an index expression as the client wrote it. Each of its parts has the first rule that matches
+    /// it; of several parts the strictest ruling wins, so that a rule for one index never loosens what holds for another.
     #[must_use]
-    pub fn rule(&self, expression: &str, api: Api) -> Option<(usize, &Rule)> {
-        self.rules.iter().enumerate().find(|(_, rule)| {
-            rule.api.is_none_or(|wanted| wanted == api)
-                && (rule.indices.is_empty() || expression.split(',').any(|part| rule.names(part)))
+    pub fn ruling(&self, expression: &str, api: Api) -> Ruling {
+        let parts = expression.split(',').filter(|part| !part.starts_with('-'));
+        let rulings = parts.map(|part| {
+            let found = self.rules.iter().enumerate().find(|(_, rule)| {
+                rule.api.is_none_or(|wanted| wanted == api) && (rule.indices.is_empty() || rule.names(part))
+            });
+            let none = Rule::default();
+            let rule = found.map_or(&none, |(_, rule)| rule);
+            Ruling {
+                rule: found.map(|(number, _)| number),
+                cache: rule.cache.unwrap_or(true),
+                ttl: rule.ttl,
+                max_staleness: rule.max_staleness.unwrap_or(self.max_staleness),
+                hits: rule.hits.unwrap_or(self.hits),
+            }
+        });
+        rulings.reduce(Ruling::stricter).unwrap_or(Ruling {
+            rule: None,
+            cache: true,
+            ttl: None,
+            max_staleness: self.max_staleness,
+            hits: self.hits,
         })
     }
 
     /// Whether a rule forbids to cache answers that touch one of these indices, however the client named them.
     #[must_use]
     pub fn forbids(&self, names: impl IntoIterator<Item = impl AsRef<str>>, api: Api) -> bool {
-        let forbidding = |rule: &&Rule| {
-            rule.cache == Some(false)
-                && !rule.indices.is_empty()
-                && rule.api.is_none_or(|wanted| wanted == api)
-        };
-        self.rules.iter().any(|rule| forbidding(&rule))
-            && names
-                .into_iter()
-                .any(|name| self.rules.iter().filter(forbidding).any(|rule| rule.names(name.as_ref())))
+        self.rules.iter().any(|rule| rule.cache == Some(false))
+            && names.into_iter().any(|name| !self.ruling(name.as_ref(), api).cache)
+    }
+}
+
+/// What the rules and the general settings together say about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The number of the rule that decided whether to cache, from 0; `None` if no rule matched.
+    pub rule: Option<usize>,
+    /// Whether to cache.
+    pub cache: bool,
+    /// The longest life of an entry.
+    pub ttl: Option<Duration>,
+    /// How old a reading may be.
+    pub max_staleness: Duration,
+    /// Whether searches that return hits are cached without `request_cache=true`.
+    pub hits: bool,
+}
+
+impl Ruling {
+    fn stricter(self, other: Ruling) -> Ruling {
+        Ruling {
+            rule: if self.cache && !other.cache { other.rule } else { self.rule.or(other.rule) },
+            cache: self.cache && other.cache,
+            ttl: [self.ttl, other.ttl].into_iter().flatten().min(),
+            max_staleness: self.max_staleness.min(other.max_staleness),
+            hits: self.hits && other.hits,
+        }
     }
 }
 
@@ -151,10 +190,32 @@ mod tests {
             ],
             ..Policy::default()
         };
-        assert_eq!(policy.rule("logs-1", Api::Count).unwrap().0, 1);
-        assert_eq!(policy.rule("logs-1", Api::Search).unwrap().0, 2);
-        assert_eq!(policy.rule("logs-1,secret-2", Api::Search).unwrap().0, 0);
+        let found = |expression, api| {
+            let ruling = policy.ruling(expression, api);
+            (ruling.rule, ruling.cache)
+        };
+        assert_eq!(found("logs-1", Api::Count), (Some(1), true));
+        assert_eq!(found("logs-1", Api::Search), (Some(2), true));
+        assert_eq!(found("logs-1,secret-2", Api::Search), (Some(0), false));
+        assert_eq!(found("logs-1,-secret-2", Api::Search), (Some(2), true));
         assert!(policy.forbids(["logs-1", "secret-2"], Api::Search));
         assert!(!policy.forbids(["logs-1"], Api::Search));
+    }
+
+    #[test]
+    fn a_rule_for_one_index_loosens_nothing_for_another() {
+        let policy = Policy {
+            rules: vec![Rule {
+                indices: vec!["logs-*".into()],
+                max_staleness: Some(Duration::from_secs(60)),
+                ttl: Some(Duration::from_secs(9)),
+                ..Rule::default()
+            }],
+            ..Policy::default()
+        };
+        assert_eq!(policy.ruling("logs-1", Api::Search).max_staleness, Duration::from_secs(60));
+        let both = policy.ruling("orders,logs-1", Api::Search);
+        assert_eq!((both.max_staleness, both.ttl), (Duration::ZERO, Some(Duration::from_secs(9))));
+        assert_eq!(policy.ruling("*", Api::Search).max_staleness, Duration::ZERO);
     }
 }

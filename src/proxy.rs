@@ -27,7 +27,7 @@ use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
 use crate::respond;
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
@@ -215,17 +215,15 @@ impl Proxy {
         control: &Control,
         arrival: Instant,
     ) -> Result<View, Refusal> {
-        let none = Rule::default();
-        let rule = plan.rule.and_then(|number| self.policy.rules.get(number)).unwrap_or(&none);
-        let lifetime =
-            Lifetime(self.policy.expire).and(rule.ttl).and(self.policy.entry_ttl.filter(|_| !plan.anonymous));
+        let lifetime = Lifetime(self.policy.expire)
+            .and(plan.ruling.ttl)
+            .and(self.policy.entry_ttl.filter(|_| !plan.anonymous));
         if let Some(ttl) = self.policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
             return Ok(View { generation: Generation::unwatched(), started: None, lifetime });
         }
-        let bound =
-            control.bound(rule.max_staleness.unwrap_or(self.policy.max_staleness), self.policy.max_stale);
+        let bound = control.bound(plan.ruling.max_staleness, self.policy.max_stale);
         let needed = arrival.checked_sub(bound).unwrap_or(arrival);
         let reading = self.watcher.reading(&plan.target, needed).await;
         let generation = reading.found?;

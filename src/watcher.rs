@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::cache::Bounded;
+use crate::cache::{Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
     COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
@@ -153,8 +153,12 @@ impl Watcher {
     /// The latest reading if it may serve; a recent failure serves too, since it only leads to forwarding.
     fn serving(&self, state: &State, needed: Instant) -> Option<Reading> {
         let (reading, wall) = state.last.as_ref()?;
-        let failed = matches!(reading.found, Err(Reason::GenerationUnknown | Reason::GenerationIncomplete));
-        let needed = if failed { needed.min(Instant::now() - PAUSE) } else { needed };
+        // a failure has a pause of its own, whatever the bound
+        let needed = match reading.found {
+            Ok(_) => needed,
+            Err(Reason::GenerationUnknown | Reason::GenerationIncomplete) => Instant::now() - PAUSE,
+            Err(_) => return None,
+        };
         (self.counts(reading.started, needed) && !self.slept_since(reading.started, *wall))
             .then(|| reading.clone())
     }
@@ -242,7 +246,7 @@ impl Watcher {
     async fn ask(&self, question: &str) -> Result<bytes::Bytes, Reason> {
         self.stats.plain.reading_requests.inc();
         match self.upstream.ask(question).await {
-            Ok((StatusCode::OK, _, body)) => Ok(body),
+            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine refused a question of a reading");
                 Err(Reason::GenerationUnknown)

@@ -93,8 +93,9 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || (essence.starts_with("application/vnd.elasticsearch+json"))
 }
 
-/// R6: an inner cache's old content must not get a newer tag.
-fn shows_a_cache(headers: &HeaderMap) -> bool {
+/// R6: whether an answer shows that a cache made it. An inner cache's old content must not get a newer tag.
+#[must_use]
+pub fn shows_a_cache(headers: &HeaderMap) -> bool {
     let says = |name: &str, word: &str| {
         headers.get_all(name).iter().any(|v| {
             v.to_str()

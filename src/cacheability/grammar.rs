@@ -43,6 +43,11 @@ impl Engines {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any of `other` is in this set.
+    pub(super) const fn meets(self, other: Engines) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// The column of an engine; `None` where no table speaks of that version.
     pub(super) fn of(engine: Engine) -> Option<Engines> {
         match (engine.distribution, engine.version.0) {
@@ -106,8 +111,10 @@ impl Word {
 pub(super) enum Kind {
     /// A string, number, boolean or null that says nothing to the cache.
     Scalar,
-    /// A scalar that an engine may read as a date, so that `now` is the clock.
+    /// A scalar that an engine may read as a date, so that `now` is the clock, or as an index name.
     Date,
+    /// A scalar that an engine may read as an index name, in which date maths such as `<logs-{now/d}>` may stand.
+    Index,
     /// The text of a query in Lucene's syntax, in which `now` may stand for the clock.
     QueryText,
     /// A boolean that is allowed where it is false.
@@ -161,6 +168,8 @@ pub(super) enum Rest {
     Name(Kind),
     /// Any number of members with names of the user's choice.
     Names(Kind),
+    /// Any number of members whose names are index expressions.
+    Indices(Kind),
 }
 
 /// A member without which an object is refused.

@@ -37,7 +37,7 @@ pub struct Question<'q, 'a> {
     /// The engine that will be asked, if it is known.
     pub engine: Option<Engine>,
     /// The URL parameters, those of the index options included.
-    pub params: &'q Params<'a>,
+    pub params: &'q Params<'q>,
     /// The body (or `source` parameter). Objects whose order is proven to be free are marked so.
     pub body: Option<&'q mut Json<'a>>,
     /// Whether a rounded `now` is let through, so that the answer is valid for some time (see [`valid_until`]).
@@ -58,16 +58,16 @@ pub struct Terms {
 /// # Errors
 /// The first refusal, with its place.
 pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
+    let form = match question.api {
+        Api::Search => &language::search::SEARCH,
+        Api::Count => &language::search::COUNT,
+        _ => return Err(Reason::Api.into()),
+    };
     let engine = question.engine.and_then(grammar::Engines::of);
     parameters::judge(question.api, engine, question.params)?;
     let mut size = question.params.get("size").map(is_zero);
     let mut walk = walk::Walk::new(engine, question.rounded_now);
     if let Some(body) = question.body {
-        let form = match question.api {
-            Api::Search => &language::search::SEARCH,
-            Api::Count => &language::search::COUNT,
-            _ => return Err(Reason::Api.into()),
-        };
         walk.body(form, body)?;
         size = size.or_else(|| size_of(body));
     }

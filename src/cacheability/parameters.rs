@@ -5,7 +5,7 @@ use crate::elastic::params::Params;
 use crate::outcome::{Reason, Refusal};
 
 use super::dates;
-use super::grammar::{ALL, ES, ES7, ES89, Engines, OS};
+use super::grammar::{ALL, ES, ES7, ES9, ES89, Engines, OS};
 use super::walk;
 
 /// A parameter in the query string.
@@ -58,6 +58,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("filter_path", BOTH),
     allowed("format", BOTH),
     allowed("human", BOTH),
+    allowed("include_source_on_error", BOTH).on(ES89),
     allowed("pretty", BOTH),
     // -- the target
     allowed("allow_no_indices", BOTH),
@@ -78,7 +79,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     Parameter { name: "q", engines: ALL, apis: BOTH, rule: Rule::QueryText },
     // -- what the body could say, too
     allowed("_source", SEARCH),
-    allowed("_source_exclude_vectors", SEARCH).on(ES89),
+    allowed("_source_exclude_vectors", SEARCH).on(ES9),
     allowed("_source_excludes", SEARCH),
     allowed("_source_includes", SEARCH),
     allowed("docvalue_fields", SEARCH),
@@ -114,7 +115,6 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("pre_filter_shard_size", SEARCH),
     allowed("request_cache", SEARCH),
     only("cancel_after_time_interval", &[], Reason::Diagnostic, "it may cut the search off").on(OS),
-    only("index_routing", &[], Reason::UnknownParameter, "not of a search"),
     only("keep_alive", &[], Reason::Stateful, "it keeps state on the engine"),
     only("phase_took", &["false"], Reason::Diagnostic, "its times differ in each answer").on(OS),
     only("scroll", &[], Reason::Stateful, "a scroll is state on the engine"),

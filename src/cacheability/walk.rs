@@ -5,6 +5,7 @@ use crate::outcome::{Reason, Refusal};
 
 use super::dates::{self, Now, RoundedNow, Zone};
 use super::grammar::{Engines, Form, Kind, Rest, Rule, Word};
+use super::target;
 
 /// The state of a walk over one question.
 pub(super) struct Walk {
@@ -38,19 +39,17 @@ impl Walk {
         self.value(&Kind::Options(form), body).map_err(Refusal::from)
     }
 
-    /// Looks for `now` in the text of a query in Lucene's syntax.
-    pub(super) fn query_text(text: &str) -> Result<(), Found> {
-        if dates::in_query_text(text) { Err(Found::value(Reason::Now, "now")) } else { Ok(()) }
-    }
-
     fn value(&mut self, kind: &Kind, json: &mut Json<'_>) -> Walked {
         match (kind, json) {
-            (Kind::Any, _)
-            | (Kind::Scalar, Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_))
-            | (Kind::Date | Kind::QueryText, Json::Null | Json::Bool(_) | Json::Number(_))
-            | (Kind::Off(_), Json::Null | Json::Bool(false)) => Ok(()),
             (Kind::Date, Json::String(text)) => self.date(text),
-            (Kind::QueryText, Json::String(text)) => Walk::query_text(text),
+            (Kind::Index, Json::String(text)) => index(text),
+            (Kind::QueryText, Json::String(text)) if dates::in_query_text(text) => Err(Found::now()),
+            (Kind::Any, _)
+            | (Kind::Off(_), Json::Null | Json::Bool(false))
+            | (
+                Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText,
+                Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_),
+            ) => Ok(()),
             (Kind::Off(_), Json::String(text)) if text == "false" => Ok(()),
             (Kind::Empty(_), Json::Object(object)) if object.members.is_empty() => Ok(()),
             (Kind::Off(reason) | Kind::Empty(reason) | Kind::Refused(reason, _), _) => Err((*reason).into()),
@@ -73,14 +72,14 @@ impl Walk {
 
     fn date(&mut self, text: &str) -> Walked {
         match dates::read(text, &self.zone) {
-            Now::None => Ok(()),
+            Now::None => index(text),
             Now::Rounded(now) if self.rounded_now => {
                 if !self.now.contains(&now) {
                     self.now.push(now);
                 }
                 Ok(())
             }
-            Now::Rounded(_) | Now::Exact => Err(Found::value(Reason::Now, "now")),
+            Now::Rounded(_) | Now::Exact => Err(Found::now()),
         }
     }
 
@@ -97,7 +96,7 @@ impl Walk {
         let enough = match form.rest {
             Rest::One(_) | Rest::Name(_) => seen.rest == 1,
             Rest::AtMostOne(_) => seen.rest <= 1,
-            Rest::Nothing | Rest::Names(_) => true,
+            Rest::Nothing | Rest::Names(_) | Rest::Indices(_) => true,
         };
         if !enough {
             return Err(Reason::UnknownWord.into());
@@ -123,6 +122,7 @@ impl Walk {
                 None => Err(Reason::UnknownWord.into()),
             },
             Rest::Name(kind) | Rest::Names(kind) => self.value(kind, value),
+            Rest::Indices(kind) => index(name).and_then(|()| self.value(kind, value)),
         }
     }
 
@@ -158,7 +158,7 @@ struct Seen {
 /// Whether the JSON type is one that the kind is written in.
 fn fits(kind: &Kind, json: &Json<'_>) -> bool {
     match kind {
-        Kind::Scalar | Kind::Date | Kind::QueryText | Kind::Off(_) => {
+        Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Off(_) => {
             !matches!(json, Json::Array(_) | Json::Object(_))
         }
         Kind::List(_) => matches!(json, Json::Array(_)),
@@ -166,6 +166,11 @@ fn fits(kind: &Kind, json: &Json<'_>) -> bool {
         Kind::Any | Kind::Script | Kind::Refused(..) => true,
         Kind::Either(kinds) => kinds.iter().any(|kind| fits(kind, json)),
     }
+}
+
+/// Refuses an index name that names the clock.
+fn index(text: &str) -> Walked {
+    if target::has_date_maths(text) { Err(Found::now()) } else { Ok(()) }
 }
 
 /// The time zone that an object gives to the dates in it; `None` where its form has no such member.
@@ -204,8 +209,8 @@ fn script(json: &mut Json<'_>) -> Walked {
 }
 
 impl Found {
-    fn value(reason: Reason, value: &'static str) -> Found {
-        Found { reason, path: Vec::new(), value }
+    fn now() -> Found {
+        Found { reason: Reason::Now, path: Vec::new(), value: "now" }
     }
 
     /// The same, one step further out.
@@ -217,7 +222,7 @@ impl Found {
 
 impl From<Reason> for Found {
     fn from(reason: Reason) -> Found {
-        Found::value(reason, "")
+        Found { reason, path: Vec::new(), value: "" }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
@@ -179,7 +179,9 @@ impl Upstream {
         let mut request = Request::builder()
             .method(Method::GET)
             .uri(target(host, path_and_query)?)
-            .header(HOST, host.host_header.clone());
+            .header(HOST, host.host_header.clone())
+            // R6: a cache underneath must not answer for the engine
+            .header(CACHE_CONTROL, "no-cache, no-store");
         if let Some(Credentials(authorization)) = &self.settings.credentials {
             request = request.header(AUTHORIZATION, authorization.clone());
         }

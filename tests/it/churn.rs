@@ -104,7 +104,7 @@ async fn write(ledger: Arc<Ledger>, engine: Client, seed: u64, writer: u64) {
             }
             _ => {}
         }
-        tokio::time::sleep(Duration::from_millis(5 + chance.below(60))).await;
+        tokio::time::sleep(Duration::from_millis(20 + chance.below(400))).await;
     }
 }
 
@@ -114,7 +114,7 @@ async fn ask(
     chance: &mut Chance,
     least: &[u64; DOCS],
 ) -> (Response, Result<Vec<(usize, u64)>, String>) {
-    let doc = chance.below(DOCS as u64) as usize;
+    let doc = chance.below(4) as usize;
     match chance.below(4) {
         0 => {
             let answer =
@@ -134,12 +134,14 @@ async fn ask(
             (answer, seen)
         }
         _ => {
-            let body = json!({"query": {"bool": {"filter": [{"term": {"doc": doc}}, {"range": {"n": {"gte": least[doc]}}}]}}});
+            // in steps, so that the question repeats
+            let n = least[doc] / 8 * 8;
+            let body = json!({"query": {"bool": {"filter": [{"term": {"doc": doc}}, {"range": {"n": {"gte": n}}}]}}});
             let answer = escache.search("/churn/_count", body).await;
             let seen = match answer.json()["count"].as_u64() {
                 Some(1) => Ok(vec![(doc, least[doc])]),
                 // the document is older than what must be visible
-                Some(0) => Ok(vec![(doc, least[doc].saturating_sub(1))]),
+                Some(0) => Ok(vec![(doc, n.saturating_sub(1))]),
                 _ => Err(answer.text()),
             };
             (answer, seen)
@@ -205,6 +207,15 @@ async fn churn(node: &Node, escache: Escache, wanted: u64, seed: u64) -> (u64, u
     for writer in join_all(writers).await {
         writer.expect("a writer ends well");
     }
+    let plain = &escache.proxy.stats.plain;
+    println!(
+        "{} readings of {} us, {} requests for them, {} with metadata, {} searches upstream",
+        plain.readings.get(),
+        plain.reading_microseconds.get() / plain.readings.get().max(1),
+        plain.reading_requests.get(),
+        plain.metadata_reads.get(),
+        plain.flights.get()
+    );
     let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
     (wanted, of(&ledger.hits), of(&ledger.illegal))
 }

@@ -16,6 +16,8 @@ mod packages;
 
 mod real;
 
+mod review;
+
 mod surfaces;
 
 mod support;

@@ -230,6 +230,8 @@ async fn an_idle_shard_hides_no_write() {
             assert_eq!(verdict(&scene.through(&path).await.headers).0, "HIT", "{engine:?}");
         }
         scene.ok("PUT", "/_doc/late", Some(json!({"text": "quick fox", "n": 1}))).await;
+        // until the scheduler of the shard has noted that something waits, a search at the engine does not see it either
+        tokio::time::sleep(Duration::from_secs(3)).await;
         let through = scene.through(&path).await;
         assert!(through.text().contains("\"late\""), "{engine:?}: {:?}", through.headers);
         scene.check_equal(&path, "after an idle time").await;

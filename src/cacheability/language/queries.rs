@@ -162,7 +162,7 @@ static PINNED: Form = form(
 static PINNED_DOCUMENT: Form = form(
     "a document of pinned",
     "PinnedQueryBuilder.Item",
-    &[&[word("_index", Kind::Scalar), word("_id", Kind::Scalar)]],
+    &[&[word("_index", Kind::Index), word("_id", Kind::Scalar)]],
 );
 
 static DISTANCE_FEATURE: Form = form(
@@ -325,7 +325,7 @@ static TERMS_SET_FIELD: Form = form(
 static TYPE: Form = form("type", "TypeQueryBuilder", &[BASE, &[word("value", Kind::Scalar)]]);
 
 static WILDCARD: Form = form("wildcard", "WildcardQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Scalar, Kind::Options(&WILDCARD_FIELD)])));
+    .rest(Rest::Name(Kind::Either(&[Kind::Index, Kind::Options(&WILDCARD_FIELD)])));
 
 static WILDCARD_FIELD: Form = form(
     "the field of wildcard",
@@ -333,8 +333,8 @@ static WILDCARD_FIELD: Form = form(
     &[
         BASE,
         &[
-            word("value", Kind::Scalar).sets(&["value"]),
-            word("wildcard", Kind::Scalar).sets(&["value"]),
+            word("value", Kind::Index).sets(&["value"]),
+            word("wildcard", Kind::Index).sets(&["value"]),
             word("rewrite", Kind::Scalar),
             word("case_insensitive", Kind::Scalar),
         ],

@@ -60,7 +60,7 @@ pub(crate) static SEARCH: Form = form(
 );
 
 static BOOSTS: Form =
-    form("indices_boost", "SearchSourceBuilder.IndexBoost", &[]).rest(Rest::Names(Kind::Scalar)).kept();
+    form("indices_boost", "SearchSourceBuilder.IndexBoost", &[]).rest(Rest::Indices(Kind::Scalar)).kept();
 
 static RETRIEVER: Form = form("retriever", "RetrieverBuilder", &[]).rest(Rest::One(&[
     word("standard", Kind::Options(&STANDARD_RETRIEVER)),

@@ -1,0 +1,332 @@
+//! Where `now` is found, and how long a rounded one holds.
+
+use super::*;
+
+/// Bodies in which `NOW` stands in each position that may be a date.
+fn positions() -> Vec<(&'static str, Value)> {
+    let query = |query: Value| json!({"query": query});
+    let agg = |agg: Value| json!({"aggs": {"a": agg}});
+    vec![
+        ("query.range.f.gte", query(json!({"range": {"f": {"gte": "NOW"}}}))),
+        ("query.range.f.gt", query(json!({"range": {"f": {"gt": "NOW"}}}))),
+        ("query.range.f.lte", query(json!({"range": {"f": {"lte": "NOW"}}}))),
+        ("query.range.f.lt", query(json!({"range": {"f": {"lt": "NOW"}}}))),
+        ("query.range.f.from", query(json!({"range": {"f": {"from": "NOW", "include_lower": true}}}))),
+        ("query.range.f.to", query(json!({"range": {"f": {"to": "NOW"}}}))),
+        ("query.term.f", query(json!({"term": {"f": "NOW"}}))),
+        ("query.term.f.value", query(json!({"term": {"f": {"value": "NOW"}}}))),
+        ("query.terms.f[1]", query(json!({"terms": {"f": ["a", "NOW"]}}))),
+        ("query.terms_set.f.terms[0]", query(json!({"terms_set": {"f": {"terms": ["NOW"]}}}))),
+        ("query.match.f", query(json!({"match": {"f": "NOW"}}))),
+        ("query.match.f.query", query(json!({"match": {"f": {"query": "NOW"}}}))),
+        ("query.match_phrase.f", query(json!({"match_phrase": {"f": "NOW"}}))),
+        ("query.match_phrase_prefix.f", query(json!({"match_phrase_prefix": {"f": "NOW"}}))),
+        ("query.match_bool_prefix.f", query(json!({"match_bool_prefix": {"f": "NOW"}}))),
+        ("query.multi_match.query", query(json!({"multi_match": {"query": "NOW", "fields": ["f"]}}))),
+        (
+            "query.distance_feature.origin",
+            query(json!({"distance_feature": {"field": "f", "origin": "NOW"}})),
+        ),
+        (
+            "query.function_score.gauss.f.origin",
+            query(json!({"function_score": {"gauss": {"f": {"origin": "NOW", "scale": "1d"}}}})),
+        ),
+        (
+            "query.bool.filter[1].range.f.gte",
+            query(json!({"bool": {"filter": [{"term": {"a": 1}}, {"range": {"f": {"gte": "NOW"}}}]}})),
+        ),
+        ("post_filter.range.f.gte", json!({"post_filter": {"range": {"f": {"gte": "NOW"}}}})),
+        ("aggs.a.filter.range.f.gte", agg(json!({"filter": {"range": {"f": {"gte": "NOW"}}}}))),
+        (
+            "aggs.a.filters.filters.x.range.f.gte",
+            agg(json!({"filters": {"filters": {"x": {"range": {"f": {"gte": "NOW"}}}}}})),
+        ),
+        (
+            "aggs.a.date_range.ranges[0].from",
+            agg(json!({"date_range": {"field": "f", "ranges": [{"from": "NOW"}]}})),
+        ),
+        ("aggs.a.range.ranges[0].to", agg(json!({"range": {"field": "f", "ranges": [{"to": "NOW"}]}}))),
+        (
+            "aggs.a.date_histogram.extended_bounds.max",
+            agg(
+                json!({"date_histogram": {"field": "f", "fixed_interval": "1d", "extended_bounds": {"max": "NOW"}}}),
+            ),
+        ),
+        (
+            "aggs.a.date_histogram.hard_bounds.min",
+            agg(json!({"date_histogram": {"field": "f", "hard_bounds": {"min": "NOW"}}})),
+        ),
+        ("aggs.a.max.missing", agg(json!({"max": {"field": "f", "missing": "NOW"}}))),
+        ("aggs.a.terms.include[0]", agg(json!({"terms": {"field": "f", "include": ["NOW"]}}))),
+        (
+            "aggs.a.aggs.b.avg.missing",
+            agg(json!({"global": {}, "aggs": {"b": {"avg": {"field": "f", "missing": "NOW"}}}})),
+        ),
+        (
+            "highlight.fields.f.highlight_query.range.f.gte",
+            json!({"highlight": {"fields": {"f": {"highlight_query": {"range": {"f": {"gte": "NOW"}}}}}}}),
+        ),
+        (
+            "rescore.query.rescore_query.range.f.gte",
+            json!({"rescore": {"query": {"rescore_query": {"range": {"f": {"gte": "NOW"}}}}}}),
+        ),
+        (
+            "collapse.inner_hits.sort[0].f.nested.filter.range.f.gte",
+            json!({"collapse": {"field": "f", "inner_hits": {"sort": [{"f": {"nested": {"path": "p", "filter": {"range": {"f": {"gte": "NOW"}}}}}}]}}}),
+        ),
+    ]
+}
+
+fn with(body: &Value, now: &str) -> Value {
+    serde_json::from_str(&body.to_string().replace("NOW", now)).unwrap()
+}
+
+#[test]
+fn now_is_found_wherever_a_date_can_stand() {
+    for (place, body) in positions() {
+        let now = |now| with(&body, now);
+        for text in
+            ["now", "now-1h", "now+1d-2h", "now-15m", "now/d", "now-7d/d", "now-1M/M", "<logs-{now/d}>"]
+        {
+            check(None, "", &now(text), &format!("now at {place}: now"));
+        }
+        for text in [
+            "2026-01-01",
+            "2026-01-01||/d",
+            "nowhere",
+            "now-playing",
+            "now?",
+            "now ",
+            "Now",
+            " now",
+            "buy now",
+            "nowadays",
+            "now-",
+            "now/",
+            "now/2d",
+            "now-1",
+            "now||/d",
+            "snow",
+        ] {
+            check(None, "", &now(text), "ok");
+        }
+        for text in ["now/d", "now-7d/d", "now/d-7d", "now/w+1d/d"] {
+            let terms = judge_body(Api::Search, None, "", &now(text), true).unwrap();
+            assert_eq!(terms.now.len(), 1, "{place}: {text}");
+        }
+        for text in ["now", "now-7d", "now+1H"] {
+            let refusal = judge_body(Api::Search, None, "", &now(text), true).unwrap_err();
+            assert_eq!(refusal.to_string(), format!("now at {place}: now"));
+        }
+    }
+}
+
+#[test]
+fn now_in_query_text() {
+    for (text, found) in [
+        ("now", true),
+        ("@timestamp:now", true),
+        ("@timestamp:[now-15m TO now]", true),
+        ("@timestamp:{2026-01-01 TO now}", true),
+        ("@timestamp:>=now-1d/d", true),
+        ("a AND \"now\"", true),
+        ("n\\ow", true),
+        ("\\u006eow", true),
+        ("(now)", true),
+        ("act now or never", true),
+        ("now*", true),
+        ("_index:<logs-{now/d}>", true),
+        ("nowhere", false),
+        ("snow", false),
+        ("status:200 AND known:yes", false),
+        ("now:1", false),
+        ("event.now:1", false),
+        ("NOW", false),
+        ("a\\:b", false),
+        ("übernow", false),
+    ] {
+        let expected = |place: &str| if found { format!("now at {place}: now") } else { "ok".to_owned() };
+        for name in ["query_string", "simple_query_string"] {
+            check(
+                None,
+                "",
+                &json!({"query": {name: {"query": text}}}),
+                &expected(&format!("query.{name}.query")),
+            );
+        }
+    }
+}
+
+#[test]
+fn index_names_within_a_body() {
+    for (body, expected) in [
+        (json!({"query": {"wildcard": {"_index": "<logs-{now/d}>"}}}), "now at query.wildcard._index: now"),
+        (
+            json!({"query": {"wildcard": {"_index": {"value": "-<logs-{now/d}>"}}}}),
+            "now at query.wildcard._index.value: now",
+        ),
+        (json!({"query": {"wildcard": {"a": "now"}}}), "ok"),
+        (
+            json!({"query": {"term": {"_index": {"value": "<LOGS-{NOW/d}>", "case_insensitive": true}}}}),
+            "now at query.term._index.value: now",
+        ),
+        (json!({"indices_boost": [{"<logs-{now/d}>": 2}]}), "now at indices_boost[0].<logs-{now/d}>: now"),
+        (json!({"indices_boost": {"logs-*": 2}}), "ok"),
+        (json!({"query": {"term": {"_index": "<logs>"}}}), "ok"),
+    ] {
+        check(Some(ES8_19), "", &body, expected);
+    }
+}
+
+/// Milliseconds of a moment.
+fn at(text: &str) -> i64 {
+    at_time(text).as_millisecond()
+}
+
+fn at_time(text: &str) -> jiff::Timestamp {
+    text.parse().unwrap()
+}
+
+/// Until when `now` in `zone` holds, seen at `wall`.
+fn until(now: &str, zone: &str, wall: &str) -> String {
+    let until = valid_until(&terms_of(now, zone), at(wall)).unwrap();
+    jiff::Timestamp::from_millisecond(until).unwrap().to_string()
+}
+
+/// The terms of a range from `now` in `zone`.
+fn terms_of(now: &str, zone: &str) -> Terms {
+    let mut body = json!({"query": {"range": {"f": {"gte": now}}}});
+    if !zone.is_empty() {
+        body["query"]["range"]["f"]["time_zone"] = json!(zone);
+    }
+    judge_body(Api::Search, None, "", &body, true).unwrap()
+}
+
+#[test]
+fn a_rounded_now_holds_until_its_boundary() {
+    for (now, zone, wall, expected) in [
+        // -- plain boundaries
+        ("now/s", "", "2026-03-04T05:06:07.89Z", "2026-03-04T05:06:08Z"),
+        ("now/m", "", "2026-03-04T05:06:07Z", "2026-03-04T05:07:00Z"),
+        ("now/h", "", "2026-03-04T05:06:07Z", "2026-03-04T06:00:00Z"),
+        ("now/H", "", "2026-03-04T05:00:00Z", "2026-03-04T06:00:00Z"),
+        ("now/d", "", "2026-03-04T05:06:07Z", "2026-03-05T00:00:00Z"),
+        ("now/d", "", "2026-03-04T23:59:59.999Z", "2026-03-05T00:00:00Z"),
+        ("now/w", "", "2026-03-04T05:06:07Z", "2026-03-09T00:00:00Z"),
+        ("now/w", "", "2026-03-08T23:06:07Z", "2026-03-09T00:00:00Z"),
+        ("now/M", "", "2026-02-04T05:06:07Z", "2026-03-01T00:00:00Z"),
+        ("now/y", "", "2024-02-29T05:06:07Z", "2025-01-01T00:00:00Z"),
+        // -- shifts before the rounding move the boundary, shifts after it do not
+        ("now-7d/d", "", "2026-03-04T05:06:07Z", "2026-03-05T00:00:00Z"),
+        ("now-1h/d", "", "2026-03-04T00:30:00Z", "2026-03-04T01:00:00Z"),
+        ("now-1h/d", "", "2026-03-04T05:06:07Z", "2026-03-05T01:00:00Z"),
+        ("now+90m/h", "", "2026-03-04T05:06:07Z", "2026-03-04T05:30:00Z"),
+        ("now/d-7d", "", "2026-03-04T05:06:07Z", "2026-03-05T00:00:00Z"),
+        ("now/h/d", "", "2026-03-04T05:06:07Z", "2026-03-04T06:00:00Z"),
+        ("now-1M/M", "", "2026-03-31T05:06:07Z", "2026-04-01T00:00:00Z"),
+        ("now-1M/h", "", "2026-03-30T23:06:07Z", "2026-03-31T00:00:00Z"),
+        ("now-1w-1d/w", "", "2026-03-04T05:06:07Z", "2026-03-10T00:00:00Z"),
+        // -- zones
+        ("now/d", "+05:30", "2026-03-04T05:06:07Z", "2026-03-04T18:30:00Z"),
+        ("now/h", "+05:30", "2026-03-04T05:06:07Z", "2026-03-04T05:30:00Z"),
+        ("now/d", "-08", "2026-03-04T05:06:07Z", "2026-03-04T08:00:00Z"),
+        ("now/d", "UTC+2", "2026-03-04T05:06:07Z", "2026-03-04T22:00:00Z"),
+        ("now/d", "Z", "2026-03-04T05:06:07Z", "2026-03-05T00:00:00Z"),
+        ("now/d", "Europe/Berlin", "2026-03-04T05:06:07Z", "2026-03-04T23:00:00Z"),
+        ("now/d", "Europe/Berlin", "2026-07-04T05:06:07Z", "2026-07-04T22:00:00Z"),
+        // -- no promise beyond a change of the offset: it is taken again after that
+        ("now/d", "Europe/Berlin", "2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z"),
+        ("now/d", "Europe/Berlin", "2026-03-29T01:00:00Z", "2026-03-29T22:00:00Z"),
+        ("now/M", "America/New_York", "2026-03-04T05:06:07Z", "2026-03-08T07:00:00Z"),
+        ("now-1d/d", "Europe/Berlin", "2026-10-26T00:30:00Z", "2026-10-26T01:00:00Z"),
+        ("now-1d/d", "Europe/Berlin", "2026-10-26T01:30:00Z", "2026-10-26T01:30:00Z"),
+        ("now-1d/d", "Europe/Berlin", "2026-03-30T00:30:00Z", "2026-03-30T00:30:00Z"),
+        ("now-1d/d", "Europe/Berlin", "2026-10-25T12:00:00Z", "2026-10-25T23:00:00Z"),
+        ("now/h", "Australia/Lord_Howe", "2026-04-04T14:45:00Z", "2026-04-04T15:00:00Z"),
+    ] {
+        assert_eq!(until(now, zone, wall), expected, "{now} in {zone:?} at {wall}");
+    }
+}
+
+#[test]
+fn the_nearest_boundary_counts() {
+    let body = json!({
+        "query": {"range": {"f": {"gte": "now-7d/d", "lt": "now/h"}}},
+        "aggs": {"a": {"date_range": {"field": "f", "time_zone": "+01:00", "ranges": [{"from": "now/d"}]}}},
+    });
+    let terms = judge_body(Api::Search, None, "", &body, true).unwrap();
+    assert_eq!(terms.now.len(), 3);
+    assert_eq!(valid_until(&terms, at("2026-03-04T22:10:00Z")), Some(at("2026-03-04T23:00:00Z")));
+    assert_eq!(valid_until(&Terms::default(), 0), None);
+}
+
+#[test]
+fn the_zone_is_that_of_the_object() {
+    let bounds = |zone: &str| {
+        json!({"aggs": {"a": {"date_histogram":
+        {"field": "f", "extended_bounds": {"max": "now/d"}, "time_zone": zone}}}})
+    };
+    let terms = judge_body(Api::Search, None, "", &bounds("+06:00"), true).unwrap();
+    assert_eq!(valid_until(&terms, at("2026-03-04T12:00:00Z")), Some(at("2026-03-04T18:00:00Z")));
+    for zone in ["Nowhere/Land", "europe/berlin", "EST5", "+25:00", "+1:00", "UTC+1:0"] {
+        let refusal = judge_body(Api::Search, None, "", &bounds(zone), true).unwrap_err();
+        assert_eq!(refusal.to_string(), "now at aggs.a.date_histogram.extended_bounds.max: now", "{zone}");
+    }
+    let numeric = json!({"aggs": {"a": {"date_range": {"ranges": [{"to": "now/d"}], "time_zone": 2}}}});
+    assert!(judge_body(Api::Search, None, "", &numeric, true).is_err());
+}
+
+/// What the engine makes of a rounded `now` (`JavaDateMathParser.parseMath`), against what is promised: between `wall`
+/// and the promised moment the engine says the same.
+#[test]
+fn the_engine_says_the_same_until_then() {
+    use jiff::{RoundMode, ToSpan, Unit, Zoned, ZonedRound};
+    let round = |at: &Zoned, unit: &str| match unit {
+        "d" => at.start_of_day().unwrap(),
+        "M" => at.first_of_month().unwrap().start_of_day().unwrap(),
+        "y" => at.first_of_year().unwrap().start_of_day().unwrap(),
+        "w" => {
+            let days = i64::from(at.weekday().to_monday_zero_offset());
+            at.checked_sub(days.days()).unwrap().start_of_day().unwrap()
+        }
+        _ => {
+            let unit = if unit == "h" { Unit::Hour } else { Unit::Minute };
+            at.round(ZonedRound::new().smallest(unit).mode(RoundMode::Trunc)).unwrap()
+        }
+    };
+    for zone in ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "America/Havana", "Africa/Cairo"]
+    {
+        let tz = jiff::tz::TimeZone::get(zone).unwrap();
+        for unit in ["m", "h", "d", "w", "M", "y"] {
+            for (shift, text) in [
+                (0.days(), ""),
+                (1.days(), "-1d"),
+                (2.weeks(), "-2w"),
+                (1.months(), "-1M"),
+                (1.years(), "-1y"),
+                (5.hours(), "-5h"),
+                (90.minutes(), "-90m"),
+            ] {
+                let engine = |millis: i64| {
+                    let now = jiff::Timestamp::from_millisecond(millis).unwrap().to_zoned(tz.clone());
+                    round(&now.checked_sub(shift).unwrap(), unit).timestamp()
+                };
+                let far =
+                    (0..60).map(|step| at("2026-01-01T00:00:00Z") + step * (6 * 86_400_000 + 3_737_000));
+                let changes = tz.following(at_time("2026-01-01T00:00:00Z")).take(2).collect::<Vec<_>>();
+                let near = changes.iter().flat_map(|change| {
+                    (-30..30).map(|hour| change.timestamp().as_millisecond() + hour * 3_221_000)
+                });
+                let terms = terms_of(&format!("now{text}/{unit}"), zone);
+                for wall in far.chain(near) {
+                    let until = valid_until(&terms, wall).unwrap();
+                    assert!(until >= wall);
+                    for part in [1, 2, 3] {
+                        let between = wall + (until - wall - 1).max(0) * part / 3;
+                        assert_eq!(engine(between), engine(wall), "now{text}/{unit} in {zone} at {wall}");
+                    }
+                }
+            }
+        }
+    }
+}
