@@ -13,6 +13,8 @@ mod freshness;
 
 mod nodes;
 
+mod packages;
+
 mod real;
 
 mod review;
