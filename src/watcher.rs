@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::cache::{Asked, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
-    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
+    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, SEGMENTS_FILTER, StateVersion,
+    segments,
 };
 use crate::outcome::Reason;
 use crate::stats::Stats;
@@ -28,6 +29,8 @@ pub struct WatcherSettings {
     pub timeout: Duration,
     /// How many bytes what is remembered of targets may take.
     pub max_bytes: u64,
+    /// `freshness.tag: segments`: the segments that searches see are part of a generation.
+    pub tag: TagSource,
     /// The wall clock; it is compared with the monotonic one to notice a machine that slept.
     pub wall: fn() -> SystemTime,
 }
@@ -38,6 +41,16 @@ impl fmt::Debug for WatcherSettings {
             .field("max_concurrent", &self.max_concurrent)
             .finish_non_exhaustive()
     }
+}
+
+/// What shows which view the searches of a shard have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagSource {
+    /// The refresh counters: moved right after a new view is in place.
+    #[default]
+    Counters,
+    /// Also the segments of the view itself.
+    Segments,
 }
 
 /// If the two clocks drift apart by more than this between a reading and its use, the machine was suspended.
@@ -227,13 +240,20 @@ impl Watcher {
             None => self.metadata(target).await?,
         };
         for _ in 0..MOST_TRIES {
-            let counters = self.counters(target).await?;
+            let (counters, segments) = tokio::try_join!(self.counters(target), self.segments(target))?;
+            let generation = |metadata: &Arc<Metadata>| {
+                let generation = Generation::new(&counters, Arc::clone(metadata))?;
+                Ok(match &segments {
+                    Some(segments) => generation.with_segments(segments),
+                    None => generation,
+                })
+            };
             if self.version().await? == *before.version() {
-                return Ok((Generation::new(&counters, Arc::clone(&before))?, before));
+                return Ok((generation(&before)?, before));
             }
             let after = self.metadata(target).await?;
             if after.digest() == before.digest() {
-                return Ok((Generation::new(&counters, Arc::clone(&after))?, after));
+                return Ok((generation(&after)?, after));
             }
             before = after;
         }
@@ -245,6 +265,15 @@ impl Watcher {
         let question =
             format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
         Counters::read(&self.ask(&question).await?)
+    }
+
+    async fn segments(&self, target: &Target) -> Result<Option<[u8; 32]>, Reason> {
+        if self.settings.tag == TagSource::Counters {
+            return Ok(None);
+        }
+        let (path, options) = (target.path(), target.options());
+        let question = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
+        segments(&self.ask(&question).await?).map(Some)
     }
 
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::counters::{COUNTERS_FILTER, Counters};
+pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 use crate::outcome::Reason;
 
@@ -54,6 +54,14 @@ impl Generation {
         hasher.update(&metadata.digest());
         hasher.update(&counters.digest(|index| metadata.may_idle(index)));
         Ok(Generation { tag: Tag(*hasher.finalize().as_bytes()), metadata })
+    }
+
+    /// The same with the segments that searches see as a part of it.
+    #[must_use]
+    pub fn with_segments(self, segments: &[u8; 32]) -> Generation {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.tag.0).update(segments);
+        Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
