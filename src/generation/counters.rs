@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(of(one), of(&format!("{one},{internal}")));
         assert_ne!(of(one), of(&format!("{one},{}", internal.replace("false", "true"))));
         assert_ne!(of(one), of(&one.replace("\"deleted_docs\":0", "\"deleted_docs\":1")));
-        assert!(super::segments(br#"{"_shards":{"failed":1}}"#).is_err());
-        assert!(super::segments(b"{}").is_err());
+        assert!(segments(br#"{"_shards":{"failed":1}}"#).is_err());
+        assert!(segments(b"{}").is_err());
     }
 
     #[test]
