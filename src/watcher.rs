@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::cache::{Asked, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
-    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
+    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Question, Reading, Sandwich,
+    StateVersion, Whole,
 };
 use crate::outcome::Reason;
 use crate::stats::Stats;
@@ -46,9 +47,6 @@ const MOST_DRIFT: Duration = Duration::from_secs(1);
 /// After a reading that failed for good (no permission, no such endpoint), requests are forwarded for this long
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a reading starts over because the metadata moved under it.
-const MOST_TRIES: usize = 3;
 
 /// Reads generations of targets.
 #[derive(Debug)]
@@ -217,27 +215,21 @@ impl Watcher {
         }
     }
 
-    async fn sandwich(
-        &self,
-        target: &Target,
-        known: Option<Arc<Metadata>>,
-    ) -> Result<(Generation, Arc<Metadata>), Reason> {
-        let mut before = match known {
-            Some(metadata) => metadata,
-            None => self.metadata(target).await?,
-        };
-        for _ in 0..MOST_TRIES {
-            let counters = self.counters(target).await?;
-            if self.version().await? == *before.version() {
-                return Ok((Generation::new(&counters, Arc::clone(&before))?, before));
+    async fn sandwich(&self, target: &Target, known: Option<Arc<Metadata>>) -> Result<Whole, Reason> {
+        let mut sandwich = Sandwich::new(known);
+        loop {
+            let whole = match sandwich.question() {
+                Question::Metadata => sandwich.metadata(self.metadata(target).await?)?,
+                Question::Counters => {
+                    sandwich.counters(self.counters(target).await?);
+                    None
+                }
+                Question::Version => sandwich.version(&self.version().await?)?,
+            };
+            if let Some(whole) = whole {
+                return Ok(whole);
             }
-            let after = self.metadata(target).await?;
-            if after.digest() == before.digest() {
-                return Ok((Generation::new(&counters, Arc::clone(&after))?, after));
-            }
-            before = after;
         }
-        Err(Reason::GenerationMoving)
     }
 
     async fn counters(&self, target: &Target) -> Result<Counters, Reason> {
