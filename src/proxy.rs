@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
+use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
@@ -21,7 +21,7 @@ use crate::cache::{
 };
 use crate::cacheability::Terms;
 use crate::clocks::Clocks;
-use crate::control::Control;
+use crate::control::{self, Control};
 use crate::elastic::api::{Api, Effect, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
@@ -624,13 +624,10 @@ struct Fill {
     epoch: Epoch,
 }
 
-/// The head of a fill: the leader's, but for what concerns caches. `no-cache` keeps caches underneath honest (R6).
+/// The head of a fill: the leader's, but for what concerns caches.
 fn fill_head(head: &Parts, plan: &Plan) -> Parts {
     let mut head = head.clone();
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, PRAGMA] {
-        head.headers.remove(name);
-    }
-    head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    control::for_fill(&mut head.headers);
     head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(query) = &plan.fill_query
         && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::cache::{Asked, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
-    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, SEGMENTS_FILTER, StateVersion,
-    segments,
+    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Question, Reading, SEGMENTS_FILTER,
+    Sandwich, StateVersion, Whole, segments,
 };
 use crate::outcome::Reason;
 use crate::stats::Stats;
@@ -59,9 +59,6 @@ const MOST_DRIFT: Duration = Duration::from_secs(1);
 /// After a reading that failed for good (no permission, no such endpoint), requests are forwarded for this long
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a reading starts over because the metadata moved under it.
-const MOST_TRIES: usize = 3;
 
 /// Reads generations of targets.
 #[derive(Debug)]
@@ -230,50 +227,33 @@ impl Watcher {
         }
     }
 
-    async fn sandwich(
-        &self,
-        target: &Target,
-        known: Option<Arc<Metadata>>,
-    ) -> Result<(Generation, Arc<Metadata>), Reason> {
-        let mut before = match known {
-            Some(metadata) => metadata,
-            None => self.metadata(target).await?,
-        };
-        for _ in 0..MOST_TRIES {
-            let (counters, segments) = tokio::try_join!(self.counters(target), self.segments(target))?;
-            let generation = |metadata: &Arc<Metadata>| {
-                let generation = Generation::new(&counters, Arc::clone(metadata))?;
-                Ok(match &segments {
-                    Some(segments) => generation.with_segments(segments),
-                    None => generation,
-                })
+    async fn sandwich(&self, target: &Target, known: Option<Arc<Metadata>>) -> Result<Whole, Reason> {
+        let mut sandwich = Sandwich::new(known);
+        loop {
+            let whole = match sandwich.question() {
+                Question::Metadata => sandwich.metadata(self.metadata(target).await?)?,
+                Question::Counters => {
+                    sandwich.counters(self.counters(target).await?);
+                    None
+                }
+                Question::Version => sandwich.version(&self.version().await?)?,
             };
-            if self.version().await? == *before.version() {
-                return Ok((generation(&before)?, before));
+            if let Some(whole) = whole {
+                return Ok(whole);
             }
-            let after = self.metadata(target).await?;
-            if after.digest() == before.digest() {
-                return Ok((generation(&after)?, after));
-            }
-            before = after;
         }
-        Err(Reason::GenerationMoving)
     }
 
     async fn counters(&self, target: &Target) -> Result<Counters, Reason> {
         let (path, options) = (target.path(), target.options());
-        let question =
+        let stats =
             format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
-        Counters::read(&self.ask(&question).await?)
-    }
-
-    async fn segments(&self, target: &Target) -> Result<Option<[u8; 32]>, Reason> {
         if self.settings.tag == TagSource::Counters {
-            return Ok(None);
+            return Counters::read(&self.ask(&stats).await?);
         }
-        let (path, options) = (target.path(), target.options());
-        let question = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
-        segments(&self.ask(&question).await?).map(Some)
+        let views = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
+        let (stats, views) = tokio::try_join!(self.ask(&stats), self.ask(&views))?;
+        Ok(Counters::read(&stats)?.with_segments(segments(&views)?))
     }
 
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.

@@ -49,6 +49,8 @@ pub struct Counters {
     shards: Broadcast,
     #[serde(default)]
     indices: BTreeMap<String, Index>,
+    #[serde(skip)]
+    segments: Option<[u8; 32]>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +111,12 @@ impl Counters {
         if counters.shards.failed > 0 { Err(Reason::GenerationUnknown) } else { Ok(counters) }
     }
 
+    /// The same with what [`segments`] made of the views themselves.
+    #[must_use]
+    pub fn with_segments(self, segments: [u8; 32]) -> Counters {
+        Counters { segments: Some(segments), ..self }
+    }
+
     /// Whether every shard of an index has a started copy here.
     pub(super) fn has_started(&self, name: &str, uuid: &str, shards: usize) -> bool {
         let Some(index) = self.indices.get(name) else { return false };
@@ -123,6 +131,7 @@ impl Counters {
     /// live from one refresh to the next under constant ingest.
     pub(super) fn digest(&self, may_idle: impl Fn(&str) -> bool) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.segments.unwrap_or_default());
         for (name, index) in &self.indices {
             field(&mut hasher, name.as_bytes());
             field(&mut hasher, index.uuid.as_bytes());
@@ -226,6 +235,8 @@ mod tests {
         assert_eq!(of(one), of(&format!("{one},{internal}")));
         assert_ne!(of(one), of(&format!("{one},{}", internal.replace("false", "true"))));
         assert_ne!(of(one), of(&one.replace("\"deleted_docs\":0", "\"deleted_docs\":1")));
+        let counters = || Counters::read(stats(COPY).as_bytes()).unwrap();
+        assert_ne!(counters().with_segments(of(one)).digest(|_| true), counters().digest(|_| true));
         assert!(segments(br#"{"_shards":{"failed":1}}"#).is_err());
         assert!(segments(b"{}").is_err());
     }

@@ -9,6 +9,8 @@ mod counters;
 
 mod metadata;
 
+mod sandwich;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::time::Instant;
 
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
+pub use self::sandwich::{Question, Sandwich, Whole};
 use crate::outcome::Reason;
 
 /// What stands for a generation in an entry: small, and compared by equality only.
@@ -54,14 +57,6 @@ impl Generation {
         hasher.update(&metadata.digest());
         hasher.update(&counters.digest(|index| metadata.may_idle(index)));
         Ok(Generation { tag: Tag(*hasher.finalize().as_bytes()), metadata })
-    }
-
-    /// The same with the segments that searches see as a part of it.
-    #[must_use]
-    pub fn with_segments(self, segments: &[u8; 32]) -> Generation {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.tag.0).update(segments);
-        Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
