@@ -308,8 +308,9 @@ impl Proxy {
     async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
         let Fill { head, body, client, api, key, widening, generation, epoch } = fill;
         let asked = Instant::now();
-        let answer = match self.upstream.forward(head, Body::whole(body), client).await {
-            Ok(answer) => answer,
+        let tag = (!self.unwatched()).then(|| generation.metadata().version());
+        let (applied, answer) = match self.upstream.fill(head, body, client, tag).await {
+            Ok(delivered) => (delivered.applied, delivered.response),
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
                 return Landed::Failed(error);
@@ -340,6 +341,9 @@ impl Proxy {
             Ok(answer) => answer,
             Err(reason) => return Landed::Unstored(fetched, reason),
         };
+        if tag.is_some() && !applied {
+            return Landed::Unstored(fetched, Reason::HostLagging);
+        }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Arc::new(Entry::new(answer, generation, asked, indices));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {

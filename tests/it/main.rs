@@ -10,6 +10,8 @@ mod flights;
 
 mod freshness;
 
+mod hosts;
+
 mod nodes;
 
 mod real;
