@@ -146,12 +146,12 @@ async fn with_all_hosts_down_the_error_comes_at_once_and_the_end_is_seen() {
     // without a probe: the host whose time ends first is tried though its time has not ended
     let direct = escache.send("GET", "/logs/_doc/1", &[], "").await;
     assert_eq!(direct.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
     probed(&escache).await;
     assert_eq!(
         (shown(&escache, 0).await["used"].clone(), shown(&escache, 1).await["used"].clone()),
         (true.into(), true.into())
     );
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_eq!(verdict(&escache.send("GET", SEARCH, &[], "").await.headers).0, "HIT");
 }
 
