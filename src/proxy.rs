@@ -381,9 +381,10 @@ impl Proxy {
         let Fill { head, body, api, key, widening, now, generation, epoch } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
+        let tag = (!self.unwatched()).then(|| generation.metadata().version());
         // not for one client alone, so the engine is not told of one: it could map roles to addresses
-        let answer = match self.upstream.forward(head, Body::whole(body), None).await {
-            Ok(answer) => answer,
+        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
+            Ok(delivered) => (delivered.applied, delivered.response),
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
                 return Landed::Failed(error);
@@ -417,6 +418,9 @@ impl Proxy {
             Ok(answer) => answer,
             Err(reason) => return Landed::Unstored(fetched, reason),
         };
+        if tag.is_some() && !applied {
+            return Landed::Unstored(fetched, Reason::HostLagging);
+        }
         // the search must have ended on this side of the boundary, on every node's clock
         if let Some((terms, until)) = now
             && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
