@@ -63,6 +63,8 @@ pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
     };
     if missing.is_none() && proxy.policy.ttl_only.is_none() {
         missing = missing_readings(proxy).await;
+        let unproven = proxy.scope.survey().await;
+        missing = missing.or(unproven);
     }
     if status == StatusCode::UNAUTHORIZED {
         missing =

@@ -29,6 +29,7 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 use crate::policy::Policy;
 use crate::respond;
+use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
@@ -55,6 +56,8 @@ pub struct Proxy {
     pub upstream: Arc<Upstream>,
     /// Who reads generations.
     pub watcher: Arc<Watcher>,
+    /// Who proves what an identity may see.
+    pub scope: Scope,
     /// The entries.
     pub store: Store,
     /// Upstream searches under way.
@@ -96,6 +99,8 @@ pub struct ProxySettings {
     pub upstream: UpstreamSettings,
     /// How generations are read.
     pub watcher: WatcherSettings,
+    /// How permissions are proven.
+    pub scope: ScopeSettings,
     /// The size of the store, in bytes.
     pub capacity: u64,
     /// Which entry goes when there is no room.
@@ -113,6 +118,8 @@ pub(crate) struct View {
     pub(crate) started: Option<Instant>,
     /// How long entries may live for this request.
     pub(crate) lifetime: Lifetime,
+    /// Whose permissions are part of the generation, to ask once more after the search.
+    pub(crate) bearer: Option<Confirm>,
 }
 
 /// Who sent a request.
@@ -125,10 +132,18 @@ impl Proxy {
         let stats = Arc::new(Stats::default());
         let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
         let policy = settings.policy;
+        let watcher = Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher);
         Arc::new(Proxy {
+            scope: Scope::new(
+                settings.scope,
+                settings.headers.clone(),
+                Arc::clone(&upstream),
+                Arc::clone(&watcher),
+                Arc::clone(&stats),
+            ),
             headers: settings.headers,
             engine: ArcSwap::default(),
-            watcher: Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher),
+            watcher,
             upstream,
             store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
             flights: Arc::default(),
@@ -164,7 +179,7 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
-        let view = match self.validate(&plan, &control, arrival).await {
+        let view = match self.validate(&plan, &control, head, client, arrival).await {
             Ok(view) => view,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
@@ -213,19 +228,26 @@ impl Proxy {
         &self,
         plan: &Plan,
         control: &Control,
+        head: &Parts,
+        client: ClientAddress,
         arrival: Instant,
     ) -> Result<View, Refusal> {
-        let lifetime = Lifetime(self.policy.expire)
-            .and(plan.ruling.ttl)
-            .and(self.policy.entry_ttl.filter(|_| !plan.anonymous));
+        let lifetime = Lifetime(self.policy.expire).and(plan.ruling.ttl);
         if let Some(ttl) = self.policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
-            return Ok(View { generation: Generation::unwatched(), started: None, lifetime });
+            let lifetime = match plan.anonymous {
+                true => lifetime,
+                false => self.unproven(lifetime, Reason::ScopeUnknown.into())?,
+            };
+            return Ok(View { generation: Generation::unwatched(), started: None, lifetime, bearer: None });
         }
         let bound = control.bound(plan.ruling.max_staleness, self.policy.max_stale);
         let needed = arrival.checked_sub(bound).unwrap_or(arrival);
-        let reading = self.watcher.reading(&plan.target, needed).await;
+        let (reading, scope) = tokio::join!(
+            self.watcher.reading(&plan.target, needed),
+            self.scope.of(plan.anonymous, &head.headers, client, needed)
+        );
         let generation = reading.found?;
         let metadata = generation.metadata();
         if let Some(refusal) = metadata.refusal() {
@@ -237,7 +259,25 @@ impl Proxy {
         if self.policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
-        Ok(View { started: Some(reading.started), lifetime, generation })
+        let view = View { started: Some(reading.started), lifetime, generation, bearer: None };
+        Ok(match scope? {
+            Scoped::Free => view,
+            Scoped::Unproven(refusal) => View { lifetime: self.unproven(lifetime, refusal)?, ..view },
+            Scoped::Proven(proven) => View {
+                generation: view.generation.within(&proven.digest),
+                started: Some(reading.started.min(proven.started)),
+                bearer: Some(proven.bearer),
+                ..view
+            },
+        })
+    }
+
+    /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
+    fn unproven(&self, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
+        match self.policy.entry_ttl {
+            Some(ttl) => Ok(lifetime.and(Some(ttl))),
+            None => Err(refusal),
+        }
     }
 
     /// Look up: an entry that may be served, its age, and how long its lifetime still is.
@@ -285,6 +325,7 @@ impl Proxy {
                     key: plan.key,
                     widening: plan.widening,
                     generation: view.generation.clone(),
+                    bearer: view.bearer.clone(),
                     epoch,
                 };
                 Arc::clone(self).fill(fill)
@@ -306,7 +347,7 @@ impl Proxy {
 
     /// Forward, decide if storable, store. Runs on a task of its own.
     async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, client, api, key, widening, generation, epoch } = fill;
+        let Fill { head, body, client, api, key, widening, generation, bearer, epoch } = fill;
         let asked = Instant::now();
         let answer = match self.upstream.forward(head, Body::whole(body), client).await {
             Ok(answer) => answer,
@@ -340,6 +381,11 @@ impl Proxy {
             Ok(answer) => answer,
             Err(reason) => return Landed::Unstored(fetched, reason),
         };
+        if let Some(bearer) = bearer
+            && !self.scope.confirms(&bearer).await
+        {
+            return Landed::Unstored(fetched, Reason::ScopeSettling);
+        }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Arc::new(Entry::new(answer, generation, asked, indices));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
@@ -493,6 +539,7 @@ struct Fill {
     key: CacheKey,
     widening: Widening,
     generation: Generation,
+    bearer: Option<Confirm>,
     epoch: Epoch,
 }
 

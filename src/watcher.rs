@@ -122,6 +122,19 @@ impl Watcher {
         self.serving(&self.targets.get(target)?.lock(), needed)
     }
 
+    /// Whether what was read by questions that started at `started`, by this wall clock, serves a request that needs them
+    /// to have started at `needed` or later: marks and a machine that slept count as they do for readings.
+    #[must_use]
+    pub fn holds(&self, started: Instant, wall: SystemTime, needed: Instant) -> bool {
+        self.counts(started, needed) && !self.slept_since(started, wall)
+    }
+
+    /// The wall clock.
+    #[must_use]
+    pub fn wall(&self) -> SystemTime {
+        (self.settings.wall)()
+    }
+
     /// A reading of a target that started at `needed` or later: the latest one, the one under way, or the next.
     pub async fn reading(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
         let watch = self.targets.get_or_insert_with(target.clone(), Arc::default);

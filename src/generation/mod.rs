@@ -44,6 +44,14 @@ impl Generation {
         Ok(Generation { digest: *hasher.finalize().as_bytes(), metadata })
     }
 
+    /// The same with the permissions of who asks: equal only if both are.
+    #[must_use]
+    pub fn within(self, scope: &[u8; 32]) -> Generation {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.digest).update(scope);
+        Generation { digest: *hasher.finalize().as_bytes(), ..self }
+    }
+
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
@@ -99,7 +107,7 @@ impl Reading {
 
 /// Hashes a JSON value so that neither the order of members nor that of array elements matters. Used for metadata,
 /// whose order follows hash maps of the engine, while its versions move with every change of content.
-fn digest_unordered(value: &serde_json::Value) -> [u8; 32] {
+pub(crate) fn digest_unordered(value: &serde_json::Value) -> [u8; 32] {
     use serde_json::Value;
     let mut hasher = blake3::Hasher::new();
     let mut parts: Vec<[u8; 32]> = match value {

@@ -185,7 +185,30 @@ impl Upstream {
         if let Some(Credentials(authorization)) = &self.settings.credentials {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
-        let request = request.body(Body::empty()).map_err(|_| ProxyError::Internal)?;
+        self.asked(request.body(Body::empty()).map_err(|_| ProxyError::Internal)?).await
+    }
+
+    /// Asks the engine a question about a client, with these of the client's own headers and never with escache's
+    /// credentials. They are treated as those of a request that is passed on.
+    ///
+    /// # Errors
+    /// There is no answer, or it broke off.
+    pub async fn ask_as(
+        &self,
+        path_and_query: &str,
+        mut client_headers: HeaderMap,
+        client: Option<IpAddr>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
+        let host = self.host();
+        headers::forward(&mut client_headers, &host.host_header, client);
+        client_headers.insert(HOST, host.host_header.clone());
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = target(host, path_and_query)?;
+        *request.headers_mut() = client_headers;
+        self.asked(request).await
+    }
+
+    async fn asked(&self, request: Request<Body>) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
         let (head, body) = self.send(request).await?.into_parts();
         match collect(body, MAX_OWN_ANSWER).await {
             Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes)),

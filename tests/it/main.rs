@@ -16,6 +16,8 @@ mod real;
 
 mod review;
 
+mod scope;
+
 mod surfaces;
 
 mod support;
