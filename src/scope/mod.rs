@@ -87,7 +87,7 @@ use self::bearer::{Answer, Credentials, Known};
 use self::roles::Roles;
 use self::settling::Settling;
 use self::survey::{Facts, Kind};
-use crate::cache::Bounded;
+use crate::cache::{Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::Generation;
 use crate::key::headers::HeaderRules;
@@ -356,7 +356,7 @@ impl Scope {
     async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Refusal> {
         self.stats.plain.scope_requests.inc();
         match self.upstream.ask_as(question, credentials.headers.clone(), credentials.client).await {
-            Ok((StatusCode::OK, _, body)) => Ok(body),
+            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");
                 Err(Refusal::at(Reason::ScopeUnknown, "bearer"))

@@ -202,6 +202,7 @@ impl Upstream {
         let host = self.host();
         headers::forward(&mut client_headers, &host.host_header, client);
         client_headers.insert(HOST, host.host_header.clone());
+        client_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = target(host, path_and_query)?;
         *request.headers_mut() = client_headers;

@@ -18,6 +18,8 @@ mod review;
 
 mod scope;
 
+mod secured;
+
 mod surfaces;
 
 mod support;
