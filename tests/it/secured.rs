@@ -18,7 +18,7 @@ const GAP: Duration = Duration::from_secs(2);
 /// When a change that was acknowledged is enforced on every node for sure (seen: 0.4 s after its counters moved).
 const ENFORCED: Duration = Duration::from_secs(1);
 
-const SEARCH: &str = "/logs-*/_search?size=50";
+const SEARCH: &str = "/logs-*/_search?size=50&sort=n";
 
 fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
@@ -40,10 +40,10 @@ impl Scene {
         let scene = Scene { urls: urls.iter().map(|url| (*url).to_owned()).collect(), admin };
         scene.until_secured().await;
         for id in 0..20 {
-            let document = json!({"team": (["a", "b"][id % 2]), "secret": "s", "at": "2020-01-01"});
+            let document = json!({"team": (["a", "b"][id % 2]), "secret": "s", "n": id, "at": "2020-01-01"});
             scene.change("PUT", &format!("/logs-1/_doc/{id}"), document).await;
         }
-        scene.change("PUT", "/other/_doc/1", json!({"team": "a"})).await;
+        scene.change("PUT", "/other/_doc/1", json!({"team": "a", "n": 1})).await;
         scene.change("POST", "/_refresh", json!({})).await;
         scene
     }
