@@ -45,7 +45,7 @@ install_first() {
   manager=$(package_manager)
   [ -n "$manager" ] || return 1
   if [ "$manager" != brew ] && [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then return 1; fi
-  if [ "$manager" = apt-get ]; then as_root apt-get update -qq >&2 || :; fi
+  if [ "$manager" = apt-get ]; then as_root apt-get update -qq >&2 || :; fi # its lists may be missing or old
   for package in "$@"; do
     case $manager in
       apt-get) apt-cache show "$package" >/dev/null 2>&1 || continue ;;
@@ -54,14 +54,24 @@ install_first() {
       brew) brew info "$package" >/dev/null 2>&1 || continue ;;
     esac
     say "installing $package with $manager"
-    case $manager in
-      apt-get) as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" ;;
-      dnf) as_root dnf install -y -q "$package" ;;
-      apk) as_root apk add -q "$package" ;;
-      brew) brew install -q "$package" ;;
-    esac </dev/null >&2 && return
+    log=$(mktemp)
+    if install_one "$manager" "$package" </dev/null >"$log" 2>&1; then
+      rm -f "$log"
+      return
+    fi
+    tail -n 5 "$log" >&2
+    rm -f "$log"
   done
   return 1
+}
+
+install_one() {
+  case $1 in
+    apt-get) as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$2" ;;
+    dnf) as_root dnf install -y "$2" ;;
+    apk) as_root apk add "$2" ;;
+    brew) brew install "$2" ;;
+  esac
 }
 
 # need_command COMMAND PACKAGE...
@@ -98,7 +108,7 @@ need_cargo() {
     export PATH
   fi
   command -v cargo >/dev/null 2>&1 || give_up "'cargo' is missing and could not be installed; please install Rust with rustup"
-  need_command cc gcc build-essential build-base
+  need_command cc build-essential build-base gcc
 }
 
 # --- Java ---
@@ -180,7 +190,7 @@ progress() (
       seconds=$((seconds + 1))
       now=$(($(folder_mib "$folder") - from))
       if [ -t 2 ]; then
-        printf '\r  %s of about %s MiB, %s s ' "$now" "$mib" "$seconds" >&2
+        printf '\r\033[K  %s of about %s MiB, %s s ' "$now" "$mib" "$seconds" >&2
       elif [ $((seconds % 20)) = 0 ]; then
         say "  $now of about $mib MiB, $seconds s"
       fi
@@ -207,6 +217,13 @@ maven_repository() {
   echo "$HOME/.m2/repository"
 }
 
+# logged_to FILE COMMAND...
+logged_to() {
+  file=$1
+  shift
+  "$@" </dev/null >"$file" 2>&1
+}
+
 # Maven 3.9 reads MAVEN_ARGS itself, older ones do not: it is given to both in the same way.
 mvn_quiet() (
   mib=$1
@@ -216,10 +233,12 @@ mvn_quiet() (
   args=${MAVEN_ARGS:-}
   unset MAVEN_ARGS
   tries=0
+  repository=$(MAVEN_ARGS=$args maven_repository)
   # shellcheck disable=SC2086 # they are several words
-  until progress "$(MAVEN_ARGS=$args maven_repository)" "$mib" mvn -B -ntp -q $args "$@" </dev/null >"$log" 2>&1; do
+  until progress "$repository" "$mib" logged_to "$log" mvn -B -ntp -q -Dstyle.color=never $args "$@"; do
     tries=$((tries + 1))
-    grep -v '^\[ERROR\] *\(->\|To see\|Re-run\|For more\|\[Help\|$\)' "$log" | cut -c 1-400 | tail -n 12 >&2
+    tr -d '\033' <"$log" | sed 's/\[[0-9;]*m//g' |
+      grep -Ev '^ *$|^\[ERROR\] *($|->|To see|Re-run|For more|\[Help)' | cut -c 1-400 | tail -n 12 >&2
     if ! grep -Eqi 'could not (transfer|resolve|find)|connect|timed? ?out|unknown host|reset|offline|unavailable|network' "$log"; then
       exit 70
     fi

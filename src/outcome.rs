@@ -143,6 +143,32 @@ reasons! {
     Purged => "purged",
     /// The answer has a coding or a type that is not stored.
     AnswerType => "answer-type",
+    /// Too many upstream searches are under way and waiting (`limits.max_concurrent_misses`).
+    MissesLimit => "misses-limit",
+}
+
+impl Reason {
+    /// Whether it was found in the metadata of the target, which a client may not be allowed to know.
+    #[must_use]
+    pub fn tells_of_the_target(self) -> bool {
+        use Reason::{
+            AliasFilter, DefaultPipeline, GenerationIncomplete, GenerationMoving, GenerationUnknown,
+            IndexSetting, ReloadableAnalyzer, Rule, RuntimeField, SearchIdle,
+        };
+        matches!(
+            self,
+            AliasFilter
+                | DefaultPipeline
+                | GenerationIncomplete
+                | GenerationMoving
+                | GenerationUnknown
+                | IndexSetting
+                | ReloadableAnalyzer
+                | Rule
+                | RuntimeField
+                | SearchIdle
+        )
+    }
 }
 
 impl fmt::Display for Reason {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RANGE, UPGRADE};
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RANGE, UPGRADE};
 
 use crate::cacheability::{self, Question};
 use crate::elastic::api::{Api, Engine, Route};
@@ -101,6 +101,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     if terms.hits && !ruling.hits && request_cache != Some(true) {
         return Err(Reason::Hits.into());
     }
+    check_representation(asked.headers, &params)?;
     let (widening, fill_query) = match params.get("filter_path") {
         None => (Widening::None, None),
         Some(filter) => match filter_path::widen(filter)? {
@@ -123,8 +124,22 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, ruling })
 }
 
+/// Only JSON is stored, so what will not be JSON need not be asked for in a special way.
+fn check_representation(headers: &HeaderMap, params: &Params<'_>) -> Result<(), Refusal> {
+    if params.get("format").is_some_and(|format| format != "json") {
+        return Err(Refusal::at(Reason::AnswerType, "format"));
+    }
+    let json = |kind: &str| is_json(kind) || matches!(kind.split(';').next(), Some("*/*" | "application/*"));
+    let accepts = headers
+        .get_all(ACCEPT)
+        .iter()
+        .all(|value| value.to_str().is_ok_and(|value| value.split(',').any(|kind| json(kind.trim()))));
+    if accepts { Ok(()) } else { Err(Refusal::at(Reason::AnswerType, ACCEPT.as_str())) }
+}
+
 fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
-    for name in [RANGE, UPGRADE] {
+    // with the last one a wildcard resolves to system indices, which no reading sees
+    for name in [RANGE, UPGRADE, HeaderName::from_static("x-elastic-product-origin")] {
         if asked.headers.contains_key(&name) {
             return Err(Refusal::at(Reason::Header, name.as_str()));
         }
@@ -132,13 +147,8 @@ fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
     if asked.headers.contains_key(CONTENT_ENCODING) {
         return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
     }
-    let kind = asked.headers.get(CONTENT_TYPE).map(HeaderValue::to_str);
-    match kind {
-        None if asked.body.is_empty() => Ok(()),
-        Some(Ok(kind)) if is_json(kind) => Ok(()),
-        Some(_) if asked.body.is_empty() => Ok(()),
-        _ => Err(Reason::ContentType.into()),
-    }
+    let kind = asked.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if asked.body.is_empty() || kind.is_some_and(is_json) { Ok(()) } else { Err(Reason::ContentType.into()) }
 }
 
 fn is_json(kind: &str) -> bool {
@@ -169,7 +179,7 @@ fn widened(query: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderValue, Method};
 
     use super::*;
     use crate::elastic::api::route;
@@ -178,10 +188,8 @@ mod tests {
         let (method, target) = request.split_once(' ').unwrap();
         let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         let route = route(&method.parse::<Method>().unwrap(), path, query);
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)))
-            .collect();
+        let headers: HeaderMap =
+            headers.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
         let asked = Asked { route: &route, query, headers: &headers, body: body.as_bytes() };
         let (policy, rules) = (Policy::default(), HeaderRules::default());
         let context = Context { engine: None, cluster: "c", policy: &policy, headers: &rules };

@@ -2,7 +2,7 @@
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other.
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::cache::{
@@ -22,7 +23,7 @@ use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
-use crate::generation::Generation;
+use crate::generation::{Generation, Tag};
 use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
@@ -62,10 +63,12 @@ pub struct Proxy {
     pub store: Store,
     /// Upstream searches under way.
     pub flights: Arc<Flights<FlightKey, Landed>>,
-    /// Keys whose answers were too large to share.
-    pub unshareable: Bounded<CacheKey, ()>,
+    /// Keys whose answers were too large to share, and under which generation.
+    pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// Upstream searches that fill the cache.
+    fills: Fills,
     /// Whether the engine answered when it was last asked who it is.
     pub reachable: AtomicBool,
     /// Whether escache is about to stop.
@@ -73,7 +76,7 @@ pub struct Proxy {
 }
 
 /// Requests share an upstream search if they ask the same, under an equal generation, within one purge epoch (R5, R7).
-pub type FlightKey = (CacheKey, [u8; 32], Epoch);
+pub type FlightKey = (CacheKey, Tag, Epoch);
 
 /// How a flight ends.
 #[derive(Clone, Debug)]
@@ -82,8 +85,12 @@ pub enum Landed {
     Stored(Arc<Entry>, Arc<Fetched>),
     /// The answer is whole, but not stored.
     Unstored(Arc<Fetched>, Reason),
-    /// The answer is too large to be shared: whoever takes it first has it, the others ask for themselves.
+    /// The answer is too large to be shared: it streams to the request that led, the others ask for themselves.
     TooLarge(Arc<Mutex<Option<Response<Body>>>>),
+    /// The answer cannot be given as it was asked for: each asks for itself.
+    Unusable(Reason),
+    /// Too many upstream searches are under way and waiting.
+    Refused,
     /// There is no answer.
     Failed(ProxyError),
 }
@@ -105,6 +112,48 @@ pub struct ProxySettings {
     pub capacity: u64,
     /// Which entry goes when there is no room.
     pub eviction: Eviction,
+    /// `limits.max_concurrent_misses`: upstream searches that fill the cache at once; as many more may wait.
+    pub max_concurrent_misses: usize,
+}
+
+/// Lets some fills through and some wait, so that a cold cache cannot flatten the cluster.
+#[derive(Debug)]
+struct Fills {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+impl Fills {
+    fn new(most: usize) -> Fills {
+        let permits = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+        Fills { permits, waiting: AtomicUsize::new(0), most_waiting: most }
+    }
+
+    /// A permit, at once or after a wait; `None` if too many wait already.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::new(&self.waiting, self.most_waiting)?;
+        self.permits.acquire().await.ok()
+    }
+}
+
+/// A place among those who wait, given back when it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn new(count: &AtomicUsize, most: usize) -> Option<Waiting<'_>> {
+        let place = Waiting(count);
+        (count.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// How many keys are remembered whose answers were too large to share.
@@ -149,6 +198,7 @@ impl Proxy {
             flights: Arc::default(),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
+            fills: Fills::new(settings.max_concurrent_misses),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             policy,
@@ -179,7 +229,7 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
-        let view = match self.validate(&plan, &control, head, client, arrival).await {
+        let view = match self.validate(&plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
@@ -189,14 +239,12 @@ impl Proxy {
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
-        if self.unshareable.get(&plan.key).is_some() {
+        if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
             return self.miss_alone(head, body, client, &view).await;
         }
-        match self.join_or_lead(head, body.clone(), client, &plan, &view).await {
-            Some(Flown { landed, led }) => match self.land(head, &landed, led) {
-                Some(answer) => answer,
-                None => self.miss_alone(head, body, client, &view).await,
-            },
+        let flown = self.join_or_lead(head, body.clone(), &plan, &view, arrival).await;
+        match flown.and_then(|Flown { landed, led }| self.land(head, &landed, led)) {
+            Some(answer) => answer,
             None => self.miss_alone(head, body, client, &view).await,
         }
     }
@@ -229,7 +277,6 @@ impl Proxy {
         plan: &Plan,
         control: &Control,
         head: &Parts,
-        client: ClientAddress,
         arrival: Instant,
     ) -> Result<View, Refusal> {
         let lifetime = Lifetime(self.policy.expire).and(plan.ruling.ttl);
@@ -245,8 +292,8 @@ impl Proxy {
         let bound = control.bound(plan.ruling.max_staleness, self.policy.max_stale);
         let needed = arrival.checked_sub(bound).unwrap_or(arrival);
         let (reading, scope) = tokio::join!(
-            self.watcher.reading(&plan.target, needed),
-            self.scope.of(plan.anonymous, &head.headers, client, needed)
+            self.watcher.reading_in_time(&plan.target, needed),
+            self.scope.of(plan.anonymous, &head.headers, needed)
         );
         let generation = reading.found?;
         let metadata = generation.metadata();
@@ -289,9 +336,9 @@ impl Proxy {
         let entry = self.store.get(&plan.key)?;
         let proof = match view.started {
             Some(started) => Proof::Reading { generation: &view.generation, started },
-            None => Proof::Unwatched,
+            None => Proof::Unwatched { mark: self.watcher.last_mark() },
         };
-        match decide(&entry, proof, view.lifetime, Instant::now()) {
+        match decide(&entry, proof, view.lifetime, self.watcher.now()) {
             Decision::Serve { age, ttl } => return Some((entry, age, ttl)),
             Decision::Superseded => self.stats.plain.superseded.inc(),
             Decision::Expired => self.stats.plain.expired.inc(),
@@ -304,23 +351,25 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         body: Bytes,
-        client: ClientAddress,
         plan: &Plan,
         view: &View,
+        arrival: Instant,
     ) -> Option<Flown> {
         let epoch = self.store.epoch();
-        let key = (plan.key, *view.generation.digest(), epoch);
+        let key = (plan.key, view.generation.tag(), epoch);
+        // what is too old to be served is too old to be waited for
+        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
         let cancelled = {
             let stats = Arc::clone(&self.stats);
             move || stats.plain.flights_cancelled.inc()
         };
         let waiter = self.flights.board(
             &key,
+            not_before,
             || {
                 let fill = Fill {
                     head: fill_head(head, plan),
                     body,
-                    client,
                     api: plan.api,
                     key: plan.key,
                     widening: plan.widening,
@@ -347,9 +396,11 @@ impl Proxy {
 
     /// Forward, decide if storable, store. Runs on a task of its own.
     async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, client, api, key, widening, generation, bearer, epoch } = fill;
-        let asked = Instant::now();
-        let answer = match self.upstream.forward(head, Body::whole(body), client).await {
+        let Fill { head, body, api, key, widening, generation, bearer, epoch } = fill;
+        let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
+        let asked = self.watcher.now();
+        // not for one client alone, so the engine is not told of one: it could map roles to addresses
+        let answer = match self.upstream.forward(head, Body::whole(body), None).await {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
@@ -360,21 +411,24 @@ impl Proxy {
         let body = match collect(stream, self.policy.max_entry_size).await {
             Ok(Collected::Whole(body)) => body,
             Ok(Collected::TooLong(rest)) => {
-                self.unshareable.insert(key, ());
+                self.unshareable.insert(key, generation.tag());
                 // what was asked for beyond the client's filter cannot be cut out of a stream
                 let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
                 return Landed::TooLarge(Arc::new(Mutex::new(response)));
             }
             Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
         };
-        let took = asked.elapsed();
+        let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
-        let checked = Storable::check(&fetched, api, widening);
-        if widening == Widening::Add
-            && let Ok(cut) = filter_path::cut(&fetched.body)
-        {
-            fetched.body = cut.into();
+        let checked = Storable::check(&fetched, api, widening, generation.metadata().shards());
+        if widening == Widening::Add {
+            match filter_path::cut(&fetched.body) {
+                Ok(cut) => fetched.body = cut.into(),
+                // an error may be anything, and was not widened; an answer must not show what was not asked for
+                Err(reason) if fetched.status == StatusCode::OK => return Landed::Unusable(reason),
+                Err(_) => {}
+            }
         }
         let fetched = Arc::new(fetched);
         let answer = match checked {
@@ -387,7 +441,7 @@ impl Proxy {
             return Landed::Unstored(fetched, Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
-        let entry = Arc::new(Entry::new(answer, generation, asked, indices));
+        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Landed::Unstored(fetched, Reason::Purged);
         }
@@ -415,10 +469,16 @@ impl Proxy {
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
                 (response, CacheStatus { refusal: Some((*reason).into()), ..status })
             }
+            Landed::TooLarge(_) if !led => return None,
             Landed::TooLarge(response) => {
                 let response = response.lock().unwrap_or_else(PoisonError::into_inner).take()?;
                 (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
             }
+            Landed::Unusable(_) => return None,
+            Landed::Refused => (
+                respond::too_many_misses(),
+                CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },
+            ),
             Landed::Failed(error) => (respond::error(error), status),
         })
     }
@@ -455,7 +515,8 @@ impl Proxy {
         (response, CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) })
     }
 
-    /// Forward a request that was judged and refused; its body is at hand.
+    /// Forward a request that was judged and refused; its body is at hand. What the refusal tells of the target is not
+    /// for those whom the engine turns away, and never where in the metadata it was found.
     async fn refuse(
         &self,
         head: &Parts,
@@ -467,7 +528,16 @@ impl Proxy {
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(refusal));
         }
-        self.bypass(head, Body::whole(body), client, refusal).await
+        let (response, mut status) = self.bypass(head, Body::whole(body), client, refusal).await;
+        let turned_away = matches!(response.status().as_u16(), 401 | 403 | 404);
+        if let Some(refusal) = status.refusal.as_mut().filter(|refusal| refusal.reason.tells_of_the_target())
+        {
+            refusal.place.clear();
+            if turned_away {
+                refusal.reason = Reason::Status;
+            }
+        }
+        (response, status)
     }
 
     async fn bypass(
@@ -490,16 +560,44 @@ impl Proxy {
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let reason = if effect == Effect::None { Reason::Api } else { Reason::Write };
-        if effect == Effect::Purge {
-            self.store.raise_epoch();
-        }
         let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
         let response = self.forward(head, Body::Stream(body), client).await;
-        if effect == Effect::Purge && response.status().is_success() {
-            self.purge(None);
-        }
         drop(mark);
         (response, CacheStatus::bypass(reason))
+    }
+
+    /// A call that changes answers without a trace (R7). It goes on to its end even if the client hangs up, and then
+    /// `purge` is run, unless the engine refused the call: also where nobody knows whether it was carried out.
+    pub async fn pass_and_purge<F>(
+        self: &Arc<Self>,
+        head: Parts,
+        body: Incoming,
+        client: ClientAddress,
+        purge: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> (Response<Body>, CacheStatus)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let proxy = Arc::clone(self);
+        let exchange = tokio::spawn(async move {
+            let (response, status) = proxy.pass(head, Effect::Mark, body, client).await;
+            if !response.status().is_client_error() {
+                purge(Arc::clone(&proxy)).await;
+            }
+            if response.status().is_server_error() {
+                // the engine may still be at it
+                let limit = proxy.upstream.settings().response_timeout;
+                tokio::spawn(async move {
+                    tokio::time::sleep(limit).await;
+                    proxy.purge(None);
+                });
+            }
+            (response, status)
+        });
+        exchange.await.unwrap_or_else(|_| {
+            self.purge(None);
+            (respond::error(&ProxyError::Internal), CacheStatus::bypass(Reason::Write))
+        })
     }
 
     /// Passes a request on, and turns an error into an answer.
@@ -534,7 +632,6 @@ struct Flown {
 struct Fill {
     head: Parts,
     body: Bytes,
-    client: ClientAddress,
     api: Api,
     key: CacheKey,
     widening: Widening,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::{AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, SET_COOKIE};
+use http::header::{
+    AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, WARNING, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::cache::{Entry, Fetched};
@@ -58,13 +60,28 @@ pub fn fetched(fetched: &Fetched) -> Response<Body> {
     response
 }
 
-/// The same for another request that waited for it: without what was meant for the first alone.
+/// The same for another request that waited for it: with what is meant for all, by allow-list.
 #[must_use]
 pub fn shared(answer: &Fetched, request: &HeaderMap) -> Response<Body> {
-    let mut response = fetched(answer);
-    response.headers_mut().remove(SET_COOKIE);
-    response.headers_mut().remove(X_OPAQUE_ID);
+    const FOR_ALL: [HeaderName; 5] =
+        [CONTENT_TYPE, WARNING, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-elastic-product")];
+    let mut response = Response::new(Body::whole(answer.body.clone()));
+    *response.status_mut() = answer.status;
+    for name in FOR_ALL {
+        for value in answer.headers.get_all(&name) {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
     echo_opaque_id(request, response.headers_mut());
+    response
+}
+
+/// `limits.max_concurrent_misses` is exceeded, and as many wait: the client may come again.
+#[must_use]
+pub fn too_many_misses() -> Response<Body> {
+    let reason = "escache: too many searches are waiting for the engine (limits.max_concurrent_misses)";
+    let mut response = failure(StatusCode::TOO_MANY_REQUESTS, "es_rejected_execution_exception", reason);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 

@@ -1,6 +1,6 @@
 //! Counters: one table of names and help. `/metrics`, `/stats` and the ES-shaped statistics read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -117,16 +117,22 @@ impl Stats {
         self.reasons[reason as usize].get()
     }
 
-    /// The counters of a set of indices; equal sets share them.
+    /// The counters of a set of indices; equal sets share them. When clients have made up too many sets, new ones share
+    /// one that stands for any index.
     #[must_use]
-    pub fn indices(&self, names: &Arc<[Arc<str>]>) -> Arc<IndexSet> {
+    pub fn indices(&self, names: &[Arc<str>]) -> Arc<IndexSet> {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = sets.live.get(names) {
             return Arc::clone(found);
         }
-        sets.retire();
-        let set = Arc::new(IndexSet { names: Arc::clone(names), ..IndexSet::default() });
-        sets.live.insert(Arc::clone(names), Arc::clone(&set));
+        sets.make_room();
+        if sets.is_full(names.len()) {
+            return Arc::clone(&sets.crowd);
+        }
+        let names: Arc<[Arc<str>]> = names.iter().map(|name| sets.intern(name)).collect();
+        sets.slots += names.len();
+        let set = Arc::new(IndexSet { names: Arc::clone(&names), ..IndexSet::default() });
+        sets.live.insert(names, Arc::clone(&set));
         set
     }
 
@@ -149,32 +155,57 @@ impl Stats {
     pub fn total(&self) -> RequestCache {
         let sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = sets.retired_total;
-        for set in sets.live.values() {
+        for set in sets.live.values().chain([&sets.crowd]) {
             out.add(set.numbers());
         }
         out
     }
 }
 
-/// How many sets of indices are counted apart before the least recent ones are folded together.
+/// How many sets of indices are counted apart.
 const MOST_SETS: usize = 4_096;
-/// How many indices keep numbers of their own after that.
+/// How many names they may have together; 16 bytes each.
+const MOST_SLOTS: usize = 1 << 20;
+/// How many indices keep numbers of their own when no set has them any more.
 const MOST_RETIRED: usize = 16_384;
 
 #[derive(Debug, Default)]
 struct Sets {
     live: BTreeMap<Arc<[Arc<str>]>, Arc<IndexSet>>,
+    /// Each name once, however many sets have it.
+    names: BTreeSet<Arc<str>>,
+    slots: usize,
+    crowd: Arc<IndexSet>,
     retired: BTreeMap<Arc<str>, RequestCache>,
     retired_total: RequestCache,
+    /// When to look for room again, in calls: looking takes time.
+    wait: usize,
 }
 
 impl Sets {
+    fn is_full(&self, more: usize) -> bool {
+        self.live.len() >= MOST_SETS || self.slots + more > MOST_SLOTS
+    }
+
+    fn intern(&mut self, name: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        self.names.insert(Arc::clone(name));
+        Arc::clone(name)
+    }
+
     /// Makes room: sets that nothing refers to any more hold no bytes, and their counts are folded by index.
-    fn retire(&mut self) {
-        if self.live.len() < MOST_SETS {
+    fn make_room(&mut self) {
+        if self.live.len() < MOST_SETS && self.slots < MOST_SLOTS {
             return;
         }
-        let (retired, total) = (&mut self.retired, &mut self.retired_total);
+        if self.wait > 0 {
+            self.wait -= 1;
+            return;
+        }
+        self.wait = MOST_SETS / 4;
+        let (retired, total, slots) = (&mut self.retired, &mut self.retired_total, &mut self.slots);
         self.live.retain(|_, set| {
             if Arc::strong_count(set) > 1 {
                 return true;
@@ -186,8 +217,10 @@ impl Sets {
                     retired.entry(Arc::clone(name)).or_default().add(numbers);
                 }
             }
+            *slots -= set.names.len();
             false
         });
+        self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 }
 
@@ -227,10 +260,16 @@ pub struct IndexSet {
 }
 
 impl IndexSet {
-    /// The indices, sorted by name.
+    /// The indices, sorted by name. Empty: any.
     #[must_use]
-    pub fn names(&self) -> &Arc<[Arc<str>]> {
+    pub fn names(&self) -> &[Arc<str>] {
         &self.names
+    }
+
+    /// Whether one of these indices may belong to it.
+    #[must_use]
+    pub fn touches(&self, names: &[Arc<str>]) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| names.contains(name))
     }
 
     /// An entry came or went.
@@ -276,6 +315,9 @@ mod tests {
         }
         let live = stats.sets.lock().unwrap().live.len();
         assert!(live <= MOST_SETS, "{live}");
+        let held: Vec<_> = (0..MOST_SETS + 10).map(|i| stats.indices(&names(&[&format!("j{i}")]))).collect();
+        assert!(stats.sets.lock().unwrap().live.len() <= MOST_SETS);
+        assert!(held.last().unwrap().touches(&names(&["anything"])));
         assert_eq!(stats.total().hits, MOST_SETS as u64 + 10);
         assert_eq!(stats.by_index()["all"].hits, MOST_SETS as u64 + 10);
     }

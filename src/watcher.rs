@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::cache::{Bounded, shows_a_cache};
+use crate::cache::{Asked, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
     COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
@@ -26,8 +26,8 @@ pub struct WatcherSettings {
     pub max_concurrent: usize,
     /// How long one reading may take.
     pub timeout: Duration,
-    /// How many targets are remembered.
-    pub max_targets: u64,
+    /// How many bytes what is remembered of targets may take.
+    pub max_bytes: u64,
     /// The wall clock; it is compared with the monotonic one to notice a machine that slept.
     pub wall: fn() -> SystemTime,
 }
@@ -77,6 +77,12 @@ struct State {
 }
 
 impl Watch {
+    /// Its size in bytes, about.
+    fn weight(&self, target: &Target) -> u32 {
+        let metadata = self.lock().metadata.as_ref().map_or(0, |metadata| metadata.heap_size());
+        u32::try_from(metadata + target.heap_size() + 500).unwrap_or(u32::MAX)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +95,9 @@ impl Watcher {
         Arc::new(Watcher {
             upstream,
             stats,
-            targets: Bounded::new(settings.max_targets),
+            targets: Bounded::weighed(settings.max_bytes, |target: &Target, watch: &Arc<Watch>| {
+                watch.weight(target)
+            }),
             permits: Semaphore::new(settings.max_concurrent),
             born: Instant::now(),
             mark: AtomicU64::new(0),
@@ -103,6 +111,27 @@ impl Watcher {
         let at = u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1);
         self.mark.fetch_max(at + 1, Ordering::AcqRel);
         self.stats.plain.marks.inc();
+    }
+
+    /// When the last mark was set.
+    #[must_use]
+    pub fn last_mark(&self) -> Option<Instant> {
+        match self.mark.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(self.born + Duration::from_nanos(at - 1)),
+        }
+    }
+
+    /// Now, on both clocks.
+    #[must_use]
+    pub fn now(&self) -> Asked {
+        Asked { at: Instant::now(), wall: (self.settings.wall)() }
+    }
+
+    /// [`reading`](Watcher::reading), but who has waited for the time of one reading waits no longer.
+    pub async fn reading_in_time(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
+        let reading = tokio::time::timeout(self.settings.timeout, self.reading(target, needed)).await;
+        reading.unwrap_or_else(|_| invalid(needed, Reason::GenerationUnknown))
     }
 
     /// Forgets all readings, as after a change of the cluster behind the address.
@@ -122,17 +151,11 @@ impl Watcher {
         self.serving(&self.targets.get(target)?.lock(), needed)
     }
 
-    /// Whether what was read by questions that started at `started`, by this wall clock, serves a request that needs them
-    /// to have started at `needed` or later: marks and a machine that slept count as they do for readings.
+    /// Whether what was read by questions that started at `started` serves a request that needs them to have started at
+    /// `needed` or later: marks and a machine that slept count as they do for readings.
     #[must_use]
-    pub fn holds(&self, started: Instant, wall: SystemTime, needed: Instant) -> bool {
-        self.counts(started, needed) && !self.slept_since(started, wall)
-    }
-
-    /// The wall clock.
-    #[must_use]
-    pub fn wall(&self) -> SystemTime {
-        (self.settings.wall)()
+    pub fn holds(&self, started: Asked, needed: Instant) -> bool {
+        self.counts(started.at, needed) && !self.slept_since(started.at, started.wall)
     }
 
     /// A reading of a target that started at `needed` or later: the latest one, the one under way, or the next.
@@ -177,11 +200,7 @@ impl Watcher {
     }
 
     fn counts(&self, started: Instant, needed: Instant) -> bool {
-        let mark = match self.mark.load(Ordering::Acquire) {
-            0 => None,
-            at => Some(self.born + Duration::from_nanos(at - 1)),
-        };
-        Reading { started, took: Duration::ZERO, found: Err(Reason::GenerationUnknown) }.serves(needed, mark)
+        invalid(started, Reason::GenerationUnknown).serves(needed, self.last_mark())
     }
 
     fn slept_since(&self, started: Instant, wall: SystemTime) -> bool {
@@ -276,6 +295,9 @@ fn invalid(started: Instant, reason: Reason) -> Reading {
     Reading { started, took: Duration::ZERO, found: Err(reason) }
 }
 
+/// A round to read for: whom to tell, when it started, and the metadata of the one before.
+type Round = (watch::Sender<Option<Reading>>, Instant, Option<Arc<Metadata>>);
+
 /// Reads as long as somebody waits. If it is lost, those who wait are told, and the next one starts anew.
 struct Driver {
     watcher: Arc<Watcher>,
@@ -287,7 +309,9 @@ impl Driver {
     async fn drive(self) {
         while let Some((round, started, known)) = self.begin() {
             let wall = (self.watcher.settings.wall)();
+            let had = known.clone();
             let (found, metadata) = self.watcher.read(&self.target, known).await;
+            let grown = metadata.as_ref().is_some_and(|new| had.is_none_or(|had| !Arc::ptr_eq(new, &had)));
             let reading = Reading { started, took: started.elapsed(), found };
             self.count(&reading);
             {
@@ -297,11 +321,15 @@ impl Driver {
                 state.last = Some((reading.clone(), wall));
             }
             round.send_replace(Some(reading));
+            if grown {
+                // it weighs something else now
+                self.watcher.targets.insert(self.target.clone(), Arc::clone(&self.watch));
+            }
         }
     }
 
     /// Takes the next round if somebody waits for it. The start of a reading is before its first request is sent.
-    fn begin(&self) -> Option<(watch::Sender<Option<Reading>>, Instant, Option<Arc<Metadata>>)> {
+    fn begin(&self) -> Option<Round> {
         let mut state = self.watch.lock();
         match state.next.take().filter(|round| round.receiver_count() > 0) {
             Some(round) => {

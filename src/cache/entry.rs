@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::time::Instant;
 
+use super::freshness::Asked;
 use super::storable::Storable;
-use crate::generation::Generation;
+use crate::generation::Tag;
 use crate::key::CacheKey;
 use crate::stats::IndexSet;
 
@@ -22,17 +22,17 @@ pub struct Entry {
     headers: HeaderMap,
     body: Bytes,
     cost: Duration,
-    generation: Generation,
-    asked: Instant,
+    tag: Tag,
+    asked: Asked,
     indices: Arc<IndexSet>,
 }
 
 impl Entry {
     /// An answer that was checked, under the generation whose reading had *completed* before it was asked for (R1).
     #[must_use]
-    pub fn new(answer: Storable, generation: Generation, asked: Instant, indices: Arc<IndexSet>) -> Entry {
+    pub fn new(answer: Storable, tag: Tag, asked: Asked, indices: Arc<IndexSet>) -> Entry {
         let Storable { headers, body, took } = answer;
-        Entry { headers, body, cost: took, generation, asked, indices }
+        Entry { headers, body, cost: took, tag, asked, indices }
     }
 
     /// The headers to answer with, the entity tag included.
@@ -53,15 +53,15 @@ impl Entry {
         self.cost
     }
 
-    /// Its tag.
+    /// The generation that was read before it was asked for.
     #[must_use]
-    pub fn generation(&self) -> &Generation {
-        &self.generation
+    pub fn tag(&self) -> Tag {
+        self.tag
     }
 
     /// When it was asked for.
     #[must_use]
-    pub fn asked(&self) -> Instant {
+    pub fn asked(&self) -> Asked {
         self.asked
     }
 

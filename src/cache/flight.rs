@@ -9,11 +9,18 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The flights under way. Which requests may share one (R5) is decided by what the caller puts into the key: the cache
 /// key, the generation that the caller's own reading found, and the purge epoch.
 #[derive(Debug)]
-pub struct Flights<K, T>(Mutex<HashMap<K, Arc<watch::Sender<Option<T>>>>>);
+pub struct Flights<K, T>(Mutex<HashMap<K, Flight<T>>>);
+
+#[derive(Debug)]
+struct Flight<T> {
+    began: Instant,
+    landing: Arc<watch::Sender<Option<T>>>,
+}
 
 impl<K, T> Default for Flights<K, T> {
     fn default() -> Flights<K, T> {
@@ -41,10 +48,12 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// Takes a seat on the flight of `key`, or starts it. `cancelled` is called if everybody leaves before it lands.
+    /// Takes a seat on the flight of `key`, if it began at `not_before` or later, or starts one. `cancelled` is called if
+    /// everybody leaves before it lands.
     pub fn board<F>(
         self: &Arc<Self>,
         key: &K,
+        not_before: Option<Instant>,
         fly: impl FnOnce() -> F,
         cancelled: impl FnOnce() + Send + 'static,
     ) -> Waiter<T>
@@ -52,12 +61,15 @@ where
         F: Future<Output = T> + Send + 'static,
     {
         let mut under_way = self.lock();
-        if let Some(flight) = under_way.get(key) {
-            return Waiter { landing: flight.subscribe(), leads: false };
+        if let Some(flight) = under_way.get(key)
+            && not_before.is_none_or(|earliest| flight.began >= earliest)
+        {
+            return Waiter { landing: flight.landing.subscribe(), leads: false };
         }
         let (sender, landing) = watch::channel(None);
         let sender = Arc::new(sender);
-        under_way.insert(key.clone(), Arc::clone(&sender));
+        // an older flight of the same key goes on for those who are aboard
+        under_way.insert(key.clone(), Flight { began: Instant::now(), landing: Arc::clone(&sender) });
         drop(under_way);
         let gate = Gate { flights: Arc::clone(self), key: key.clone(), sender };
         let flight = fly();
@@ -85,7 +97,7 @@ where
 }
 
 impl<K, T> Flights<K, T> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, Arc<watch::Sender<Option<T>>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, Flight<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -99,8 +111,12 @@ struct Gate<K: Hash + Eq, T> {
 
 impl<K: Hash + Eq, T> Gate<K, T> {
     fn close(&self) {
-        let mut under_way = self.flights.lock();
-        if under_way.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.sender)) {
+        self.remove_from(&mut self.flights.lock());
+    }
+
+    /// Unless another flight has taken the place.
+    fn remove_from(&self, under_way: &mut HashMap<K, Flight<T>>) {
+        if under_way.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.landing, &self.sender)) {
             under_way.remove(&self.key);
         }
     }
@@ -123,7 +139,7 @@ impl<K: Hash + Eq, T> Gate<K, T> {
         let mut under_way = self.flights.lock();
         let deserted = self.sender.receiver_count() == 0;
         if deserted {
-            under_way.remove(&self.key);
+            self.remove_from(&mut under_way);
         }
         deserted
     }
@@ -151,6 +167,7 @@ mod tests {
             let (go, calls) = (Arc::clone(&go), Arc::clone(&calls));
             flights.board(
                 &key,
+                None,
                 move || async move {
                     calls.fetch_add(1, Ordering::SeqCst);
                     go.notified().await;
@@ -186,9 +203,10 @@ mod tests {
         let (held, told) = (Dropped(Arc::clone(&dropped)), Arc::clone(&cancelled));
         let waiter = flights.board(
             &1,
+            None,
             move || async move {
                 let _held = held;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             },
             move || told.notify_one(),
         );
@@ -202,8 +220,33 @@ mod tests {
     #[tokio::test]
     async fn a_lost_flight_strands_nobody() {
         let flights = Arc::new(Flights::<u8, ()>::default());
-        let waiter = flights.board(&1, || async { panic!("on purpose") }, || {});
+        let waiter = flights.board(&1, None, || async { panic!("on purpose") }, || {});
         assert_eq!(waiter.landed().await, None);
+        assert!(flights.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_wants_a_younger_flight_starts_one() {
+        let flights = Arc::new(Flights::<u8, u8>::default());
+        let go = Arc::new(Notify::new());
+        let board = |not_before, landed| {
+            let go = Arc::clone(&go);
+            let fly = move || async move {
+                go.notified().await;
+                landed
+            };
+            flights.board(&1, not_before, fly, || {})
+        };
+        let old = board(None, 1);
+        let young = board(Some(Instant::now() + std::time::Duration::from_nanos(1)), 2);
+        let third = board(None, 3);
+        assert!(young.leads && !third.leads);
+        tokio::task::yield_now().await;
+        go.notify_waiters();
+        assert_eq!(
+            (old.landed().await, young.landed().await, third.landed().await),
+            (Some(1), Some(2), Some(2))
+        );
         assert!(flights.is_empty());
     }
 }

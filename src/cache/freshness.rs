@@ -1,11 +1,35 @@
 //! When an entry may be served: a pure function of the entry, what is known of the target, and the time.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::entry::Entry;
 use crate::generation::Generation;
+
+/// A moment on both clocks. The monotonic one stands still while a machine is suspended, the wall clock may be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// On the monotonic clock.
+    pub at: Instant,
+    /// On the wall clock.
+    pub wall: SystemTime,
+}
+
+impl Asked {
+    /// The time that has passed until `now`: the larger of the two clocks' answers. For ever, if the wall clock went
+    /// back: then nobody knows.
+    #[must_use]
+    pub fn age(&self, now: Asked) -> Duration {
+        const MOST_SET_BACK: Duration = Duration::from_secs(1);
+        let by_wall = match now.wall.duration_since(self.wall) {
+            Ok(passed) => passed,
+            Err(back) if back.duration() <= MOST_SET_BACK => Duration::ZERO,
+            Err(_) => Duration::MAX,
+        };
+        now.at.saturating_duration_since(self.at).max(by_wall)
+    }
+}
 
 /// What shows that an entry is current.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +41,11 @@ pub enum Proof<'a> {
         /// When it started.
         started: Instant,
     },
-    /// `freshness.ttl_only`: nothing but the entry's age.
-    Unwatched,
+    /// `freshness.ttl_only`: nothing but the entry's age, and that no write has passed through since.
+    Unwatched {
+        /// When the last write, refresh or metadata call that passed through ended.
+        mark: Option<Instant>,
+    },
 }
 
 /// How long an entry may live whatever its generation, counted from when it was *asked for*; no use renews it.
@@ -54,17 +81,19 @@ pub enum Decision {
 
 /// Decides on an entry at `now`. Generations compare by equality, never by order (R3).
 #[must_use]
-pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Instant) -> Decision {
-    let lived = now.saturating_duration_since(entry.asked());
+pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Asked) -> Decision {
+    let lived = entry.asked().age(now);
     if lifetime.0.is_some_and(|limit| lived >= limit) {
         return Decision::Expired;
     }
     let ttl = lifetime.0.map(|limit| limit - lived);
     match proof {
-        Proof::Unwatched => Decision::Serve { age: lived, ttl },
-        Proof::Reading { generation, started } if generation == entry.generation() => {
-            Decision::Serve { age: now.saturating_duration_since(started), ttl }
+        Proof::Unwatched { mark } if mark.is_none_or(|mark| entry.asked().at > mark) => {
+            Decision::Serve { age: lived, ttl }
         }
-        Proof::Reading { .. } => Decision::Superseded,
+        Proof::Reading { generation, started } if generation.tag() == entry.tag() => {
+            Decision::Serve { age: now.at.saturating_duration_since(started), ttl }
+        }
+        Proof::Unwatched { .. } | Proof::Reading { .. } => Decision::Superseded,
     }
 }

@@ -36,11 +36,17 @@ pub struct Storable {
 const KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
 
 impl Storable {
-    /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`.
+    /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`. An answer of more
+    /// `shards` than the generation knows has come from indices that it does not watch.
     ///
     /// # Errors
     /// Why it may not be stored. The caller then forwards the answer as it came (cut alike where it was widened).
-    pub fn check(fetched: &Fetched, api: Api, widening: Widening) -> Result<Storable, Reason> {
+    pub fn check(
+        fetched: &Fetched,
+        api: Api,
+        widening: Widening,
+        shards: Option<usize>,
+    ) -> Result<Storable, Reason> {
         if fetched.status != StatusCode::OK {
             return Err(Reason::Status);
         }
@@ -53,7 +59,11 @@ impl Storable {
         if forbids(&fetched.headers) {
             return Err(Reason::NoStore);
         }
-        Outline::read(&fetched.body)?.is_whole(api)?;
+        let outline = Outline::read(&fetched.body)?;
+        outline.is_whole(api)?;
+        if shards.is_some_and(|known| outline.shards() > known as u64) {
+            return Err(Reason::GenerationIncomplete);
+        }
         let body = match widening {
             Widening::None => fetched.body.clone(),
             Widening::Add => filter_path::cut(&fetched.body)?.into(),
@@ -143,13 +153,17 @@ mod tests {
     #[test]
     fn only_whole_answers_of_the_engine_are_stored() {
         let check = |status, headers: &[(&str, &str)], body: &str| {
-            Storable::check(&fetched(status, headers, body), Api::Search, Widening::None).map(|_| ()).err()
+            Storable::check(&fetched(status, headers, body), Api::Search, Widening::None, Some(1))
+                .map(|_| ())
+                .err()
         };
         assert_eq!(check(200, &[JSON], WHOLE), None);
         assert_eq!(
             check(200, &[("content-type", "application/vnd.elasticsearch+json;compatible-with=8")], WHOLE),
             None
         );
+        let wider = WHOLE.replace(":1,\"successful\":1", ":2,\"successful\":2");
+        assert_eq!(check(200, &[JSON], &wider), Some(Reason::GenerationIncomplete));
         assert_eq!(check(404, &[JSON], WHOLE), Some(Reason::Status));
         assert_eq!(check(200, &[], WHOLE), Some(Reason::AnswerType));
         assert_eq!(check(200, &[("content-type", "application/yaml")], WHOLE), Some(Reason::AnswerType));
@@ -189,7 +203,7 @@ mod tests {
             ],
             WHOLE,
         );
-        let stored = Storable::check(&answer, Api::Search, Widening::None).unwrap();
+        let stored = Storable::check(&answer, Api::Search, Widening::None, None).unwrap();
         let names: Vec<_> = stored.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["content-type", "warning", "x-elastic-product", "etag"]);
         assert_eq!(stored.headers().get_all(WARNING).iter().count(), 2);
@@ -198,7 +212,7 @@ mod tests {
     #[test]
     fn a_widened_answer_is_cut_before_it_is_stored() {
         let answer = fetched(200, &[JSON], WHOLE);
-        let stored = Storable::check(&answer, Api::Search, Widening::Add).unwrap();
+        let stored = Storable::check(&answer, Api::Search, Widening::Add, None).unwrap();
         assert_eq!(stored.body(), r#"{"took":1}"#);
     }
 }

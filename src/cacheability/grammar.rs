@@ -133,7 +133,7 @@ pub(super) enum Kind {
     Options(&'static Form),
     /// The same for a form that contains itself (a constant cannot refer to such a table, a function can).
     Nested(fn() -> &'static Form),
-    /// Refused whatever the value is, and why.
+    /// An object that is refused, and why.
     Refused(Reason, &'static str),
 }
 

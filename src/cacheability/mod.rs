@@ -75,6 +75,15 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
     Ok(Terms { hits, now: walk.now })
 }
 
+/// Judges a query that stands alone, such as the filter of an alias. A rounded `now` is refused, too.
+///
+/// # Errors
+/// The first refusal, with its place within the query.
+pub fn judge_query(engine: Option<Engine>, query: &mut Json<'_>) -> Result<(), Refusal> {
+    let engine = engine.and_then(grammar::Engines::of);
+    walk::Walk::new(engine, false).body(&language::queries::QUERY_FORM, query)
+}
+
 /// Whether the body asks for no hits; `None` where it does not say.
 fn size_of(body: &Json<'_>) -> Option<bool> {
     let Json::Object(object) = body else { return None };

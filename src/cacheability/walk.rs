@@ -1,5 +1,7 @@
 //! The walk: applies the grammar to a body, once, and marks where the order of members is free.
 
+use std::mem;
+
 use crate::elastic::json::{Json, Object, Order};
 use crate::outcome::{Reason, Refusal};
 
@@ -84,15 +86,14 @@ impl Walk {
     }
 
     fn options(&mut self, form: &'static Form, object: &mut Object<'_>) -> Walked {
-        let outer = self.zone.clone();
-        if let Some(zone) = time_zone(form, object) {
-            self.zone = zone;
-        }
+        let outer = time_zone(form, object).map(|zone| mem::replace(&mut self.zone, zone));
         let mut seen = Seen::default();
         for (name, value) in &mut object.members {
             self.member(form, name, value, &mut seen).map_err(|found| found.under(name.clone()))?;
         }
-        self.zone = outer;
+        if let Some(outer) = outer {
+            self.zone = outer;
+        }
         let enough = match form.rest {
             Rest::One(_) | Rest::Name(_) => seen.rest == 1,
             Rest::AtMostOne(_) => seen.rest <= 1,
@@ -162,8 +163,10 @@ fn fits(kind: &Kind, json: &Json<'_>) -> bool {
             !matches!(json, Json::Array(_) | Json::Object(_))
         }
         Kind::List(_) => matches!(json, Json::Array(_)),
-        Kind::Options(_) | Kind::Nested(_) | Kind::Empty(_) => matches!(json, Json::Object(_)),
-        Kind::Any | Kind::Script | Kind::Refused(..) => true,
+        Kind::Options(_) | Kind::Nested(_) | Kind::Empty(_) | Kind::Refused(..) => {
+            matches!(json, Json::Object(_))
+        }
+        Kind::Any | Kind::Script => true,
         Kind::Either(kinds) => kinds.iter().any(|kind| fits(kind, json)),
     }
 }
@@ -173,14 +176,14 @@ fn index(text: &str) -> Walked {
     if target::has_date_maths(text) { Err(Found::now()) } else { Ok(()) }
 }
 
-/// The time zone that an object gives to the dates in it; `None` where its form has no such member.
+/// The time zone that an object gives to the dates in it; `None` where it does not say.
 fn time_zone(form: &Form, object: &Object<'_>) -> Option<Zone> {
+    let (_, written) = object.members.iter().find(|(name, _)| name == "time_zone")?;
     form.words.iter().copied().flatten().find(|word| word.name == "time_zone")?;
-    let written = object.members.iter().find(|(name, _)| name == "time_zone").map(|(_, value)| value);
     Some(match written {
-        None | Some(Json::Null) => Zone::Utc,
-        Some(Json::String(text)) => Zone::read(text),
-        Some(_) => Zone::Unknown,
+        Json::Null => Zone::Utc,
+        Json::String(text) => Zone::read(text),
+        _ => Zone::Unknown,
     })
 }
 

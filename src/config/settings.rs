@@ -29,8 +29,6 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What the way of a request needs.
     pub proxy: ProxySettings,
-    /// `limits.max_concurrent_misses`
-    pub max_concurrent_misses: usize,
     /// `log.level`
     pub log_level: Level,
     /// `log.format`
@@ -88,6 +86,7 @@ fn together(
         admin_listen: values.admin_listen,
         drain_timeout: values.drain_timeout,
         proxy: ProxySettings {
+            max_concurrent_misses: values.limits_max_concurrent_misses.get(),
             upstream: UpstreamSettings {
                 hosts: values.upstream_hosts,
                 credentials,
@@ -124,11 +123,10 @@ fn together(
             watcher: WatcherSettings {
                 max_concurrent: values.freshness_max_concurrent_readings.get(),
                 timeout: values.freshness_reading_timeout.0,
-                max_targets: values.limits_max_targets.get() as u64,
+                max_bytes: values.limits_max_target_memory.0,
                 wall: SystemTime::now,
             },
         },
-        max_concurrent_misses: values.limits_max_concurrent_misses.get(),
         log_level: values.log_level,
         log_format: values.log_format,
     }

@@ -145,12 +145,12 @@ settings! {
     "Limits" {
         /// The largest request body that is read to look for its answer; larger ones are forwarded.
         limits_max_key_body: ByteSize = "limits.max_key_body", "1mb";
-        /// How many searches that fill the cache may be under way at once; requests beyond that are forwarded.
+        /// How many searches that fill the cache may be under way at once; as many more wait, and beyond that the answer is 429.
         limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
-        /// How many index expressions are watched for changes at once; the least used is forgotten.
-        limits_max_targets: NonZeroUsize = "limits.max_targets", "10000";
-        /// How many identities are known at once (by credentials and client address); the least used is forgotten.
+        /// How many identities are known at once; the least used is forgotten.
         limits_max_identities: NonZeroUsize = "limits.max_identities", "10000";
+        /// How much memory the index expressions that are watched for changes may take; the least used is forgotten.
+        limits_max_target_memory: ByteSize = "limits.max_target_memory", "64mb";
     }
     "Log" {
         /// What is logged: error, warn, info, debug or trace.

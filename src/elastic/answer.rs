@@ -37,6 +37,12 @@ impl Outline {
         serde_json::from_slice(body).map_err(|_| Reason::PartialityUnknown)
     }
 
+    /// How many shards the answer has come from; 0 if that is not shown.
+    #[must_use]
+    pub fn shards(&self) -> u64 {
+        self.shards.as_ref().map_or(0, |shards| shards.total)
+    }
+
     /// Whether the answer is whole. `successful < total` is partial even where nothing failed: after the loss of a node
     /// the engines answer so.
     ///

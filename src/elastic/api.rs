@@ -72,50 +72,52 @@ pub struct Route<'a> {
 }
 
 /// Routes a request by its method, its raw path and its raw query string.
+///
+/// The names of endpoints are compared as they are written: the engines do not decode them (`PathTrie` decodes what
+/// stands for a wildcard alone), so `/logs/%5Fsearch` is no search.
 #[must_use]
 pub fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Route<'a> {
-    let decoded = segments(path);
-    let effect = effect(method, decoded.as_deref(), query);
-    let (api, index) = decoded.map_or((Api::Other, None), |segments| endpoint(method, segments));
-    Route { api, index, effect }
+    let segments = segments(path);
+    let effect = effect(method, &segments, query);
+    let (api, index) = endpoint(method, &segments);
+    match index.map(index_expression) {
+        None => Route { api, index: None, effect },
+        Some(Some(index)) => Route { api, index: Some(index), effect },
+        Some(None) => Route { api: Api::Other, index: None, effect },
+    }
 }
 
-/// The decoded segments of a path, or `None` where engines might split or decode it differently than we do.
-fn segments(path: &str) -> Option<Vec<Cow<'_, str>>> {
-    let path = path.strip_prefix('/')?;
-    let path = path.strip_suffix('/').unwrap_or(path);
-    path.split('/')
-        .map(|raw| match percent_decode_str(raw).decode_utf8() {
-            // a decoded slash is part of the name for the engines; only date math has one (`<logs-{now/d}>`)
-            Ok(text) if !raw.is_empty() && !text.contains(['\0', '%']) => {
-                (text.starts_with('<') || !text.contains('/')).then_some(text)
-            }
-            _ => None,
-        })
-        .collect()
+/// The raw segments of a path. The engines split it by Java's `String.split`, which drops empty ones at the end alone.
+fn segments(path: &str) -> Vec<&str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.trim_end_matches('/').split('/').collect()
 }
 
-fn endpoint<'a>(method: &Method, segments: Vec<Cow<'a, str>>) -> (Api, Option<Cow<'a, str>>) {
-    let names: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+/// An index expression, decoded; `None` where it is not certain how the engine decodes it.
+fn index_expression(raw: &str) -> Option<Cow<'_, str>> {
+    let text = percent_decode_str(raw).decode_utf8().ok()?;
+    // a decoded slash is part of the name for the engines; only date math has one (`<logs-{now/d}>`)
+    let certain =
+        !text.is_empty() && !text.contains(['\0', '%']) && (text.starts_with('<') || !text.contains('/'));
+    (certain && is_index(&text)).then_some(text)
+}
+
+fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> (Api, Option<&'a str>) {
     let reads = matches!(*method, Method::GET | Method::POST);
-    let (api, index) = match *names.as_slice() {
-        ["_search"] if reads => (Api::Search, false),
-        [index, "_search"] if reads && is_index(index) => (Api::Search, true),
-        ["_count"] if reads => (Api::Count, false),
-        [index, "_count"] if reads && is_index(index) => (Api::Count, true),
-        ["_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, false),
-        [index, "_stats", "request_cache"] if method == Method::GET && is_index(index) => {
-            (Api::RequestCacheStats, true)
-        }
+    match *segments {
+        ["_search"] if reads => (Api::Search, None),
+        [index, "_search"] if reads => (Api::Search, Some(index)),
+        ["_count"] if reads => (Api::Count, None),
+        [index, "_count"] if reads => (Api::Count, Some(index)),
+        ["_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, None),
+        [index, "_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, Some(index)),
         ["_nodes", "stats", "indices", "request_cache"] if method == Method::GET => {
-            (Api::NodesRequestCacheStats, false)
+            (Api::NodesRequestCacheStats, None)
         }
-        ["_cache", "clear"] if method == Method::POST => (Api::ClearCache, false),
-        [index, "_cache", "clear"] if method == Method::POST && is_index(index) => (Api::ClearCache, true),
-        _ => (Api::Other, false),
-    };
-    let index = if index { segments.into_iter().next() } else { None };
-    (api, index)
+        ["_cache", "clear"] if method == Method::POST => (Api::ClearCache, None),
+        [index, "_cache", "clear"] if method == Method::POST => (Api::ClearCache, Some(index)),
+        _ => (Api::Other, None),
+    }
 }
 
 /// Names that begin with `_` are endpoints; `_all` is the one index expression among them.
@@ -158,43 +160,56 @@ const READS: &[&str] = &[
 /// Document writes: without `refresh` nothing is promised to later searches.
 const DOCUMENT_WRITES: &[&str] = &["_doc", "_create", "_update", "_bulk"];
 
-/// Calls that change answers without moving any counter or the cluster state (exactness.md 2.5).
-const PURGES: &[&str] = &[
-    "_reload_search_analyzers",
-    "_refresh_search_analyzers",
-    "_synonyms",
-    "_security",
-    "_query_rules",
-    "_searchguard",
-    "_opendistro",
-];
+/// Calls that change answers without moving any counter or the cluster state (exactness.md 2.5): analyzers that are
+/// loaded again, synonym sets, and what the security plugins keep in their own index.
+fn purges(method: &Method, segments: &[&str]) -> bool {
+    let changes = matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
+    match *segments {
+        ["_reload_search_analyzers"] | [_, "_reload_search_analyzers"] => changes || method == Method::GET,
+        // of `_security` what changes users, roles and keys; not the questions and log-ins that are POSTs as well
+        ["_security", "user" | "profile", .., "_has_privileges"] => false,
+        ["_plugins" | "_opendistro", "_refresh_search_analyzers", ..]
+        | ["_synonyms", ..]
+        | ["_plugins" | "_opendistro", "_security", "api", ..]
+        | [
+            "_security",
+            "user" | "role" | "role_mapping" | "privilege" | "api_key" | "service" | "profile",
+            ..,
+        ] => changes,
+        _ => false,
+    }
+}
 
-fn effect(method: &Method, segments: Option<&[Cow<'_, str>]>, query: Option<&str>) -> Effect {
-    let Some(segments) = segments else {
-        return if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            Effect::None
-        } else {
-            Effect::Mark
-        };
-    };
-    let has = |names: &[&str]| segments.iter().any(|s| names.contains(&s.as_ref()));
-    let refreshes =
-        query.is_some_and(|q| q.split('&').any(|p| p.starts_with("refresh") && p != "refresh=false"));
+fn effect(method: &Method, segments: &[&str], query: Option<&str>) -> Effect {
+    if purges(method, segments) {
+        return Effect::Purge;
+    }
+    let has = |names: &[&str]| segments.iter().any(|s| names.contains(s));
     match *method {
         // `GET /_refresh` and `GET /_flush` are routes of the engines, and `GET _doc/1?refresh` refreshes
         Method::GET | Method::HEAD | Method::OPTIONS => {
-            if refreshes || has(&["_refresh", "_flush"]) {
+            if refreshes(query) || has(&["_refresh", "_flush"]) {
                 Effect::Mark
             } else {
                 Effect::None
             }
         }
-        _ if has(PURGES) => Effect::Purge,
-        _ if refreshes => Effect::Mark,
-        Method::POST | Method::DELETE if segments.iter().any(|s| READS.contains(&s.as_ref())) => Effect::None,
+        _ if refreshes(query) => Effect::Mark,
+        // what is left of it after the purges are questions and log-ins
+        _ if segments.first() == Some(&"_security") => Effect::None,
+        Method::POST | Method::DELETE if has(READS) => Effect::None,
         Method::POST | Method::PUT | Method::DELETE if has(DOCUMENT_WRITES) => Effect::None,
         _ => Effect::Mark,
     }
+}
+
+/// Whether a query string asks for a refresh. What is not certain does: a mark costs one reading.
+fn refreshes(query: Option<&str>) -> bool {
+    query.unwrap_or_default().split(['&', ';']).any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = percent_decode_str(name).decode_utf8();
+        decoded.is_ok_and(|name| name == "refresh") && value != "false"
+    })
 }
 
 /// Which of the two families of engines, and its version, as `GET /` says. Words of the request language differ.
@@ -244,6 +259,9 @@ mod tests {
         check("POST /_all/_count", Count, Some("_all"), None_);
         check("GET /%3Clogs-%7Bnow%2Fd%7D%3E/_search", Search, Some("<logs-{now/d}>"), None_);
         check("GET /logs%2F_search", Other, None, None_);
+        check("GET /logs/%5Fsearch", Other, None, None_);
+        check("GET /lo%67s/_search//", Search, Some("logs"), None_);
+        check("GET /%FF/_search", Other, None, None_);
         check("GET /user_counts/_search", Search, Some("user_counts"), None_);
         check("GET /foo_mget/_doc/1", Other, None, None_);
         check("HEAD /logs/_search", Other, None, None_);
@@ -280,6 +298,14 @@ mod tests {
         check("PUT /_synonyms/mine", Other, None, Purge);
         check("POST /logs/_reload_search_analyzers", Other, None, Purge);
         check("PUT /_plugins/_security/api/roles/x", Other, None, Purge);
+        check("PUT /_plugins/_security/api/roles/a%2Fb", Other, None, Purge);
+        check("GET /logs/_reload_search_analyzers", Other, None, Purge);
+        check("PUT /_security/role/a%25b//", Other, None, Purge);
+        check("POST /_security/user/_has_privileges", Other, None, None_);
+        check("POST /_security/oauth2/token", Other, None, None_);
+        check("PUT /logs/_doc/_security", Other, None, None_);
+        check("PUT /logs/_doc/1?%72efresh=true", Other, None, Mark);
+        check("PUT /logs/_doc/1?pretty;refresh", Other, None, Mark);
         check("POST /a%2Fb/_x", Other, None, Mark);
     }
 

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::digest_unordered;
+use crate::cacheability::{self, Question};
+use crate::elastic::api::Api;
+use crate::elastic::params::Params;
 use crate::outcome::{Reason, Refusal};
 
 /// The `filter_path` that keeps `/_cluster/state/metadata,routing_table,nodes/{target}` to what [`Metadata`] reads.
@@ -22,6 +25,8 @@ pub const METADATA_FILTER: &str = concat!(
     "metadata.indices.*.settings.index.analysis.*.*.synonyms_set,",
     "metadata.indices.*.settings.index.analysis.*.*.type,",
     "metadata.indices.*.mappings.*.runtime,metadata.indices.*.mappings.*.derived,",
+    "metadata.indices.*.mappings.**.analyzer,metadata.indices.*.mappings.**.search_analyzer,",
+    "metadata.indices.*.mappings.**.search_quote_analyzer,",
     "metadata.data_stream,",
     "routing_table.indices.*.shards.*.node,routing_table.indices.*.shards.*.state,",
     "routing_table.indices.*.shards.*.primary,routing_table.indices.*.shards.*.allocation_id,",
@@ -65,6 +70,9 @@ pub struct Metadata {
 pub(super) struct Index {
     pub(super) uuid: String,
     pub(super) shards: usize,
+    /// Whether a search could make visible what waits on a shard: not where `index.refresh_interval` is set
+    /// explicitly, since such shards never skip a scheduled refresh (`IndexShard.scheduledRefresh`).
+    pub(super) may_idle: bool,
     open: bool,
 }
 
@@ -103,7 +111,7 @@ impl Metadata {
         };
         let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
         let mut indices = BTreeMap::new();
-        let mut refusal = judge_aliases(&aliases);
+        let mut refusal = judge_aliases(&aliases).or_else(|| judge_data_streams(&state.metadata));
         let mut property = Property::default();
         let empty = serde_json::Map::new();
         for (name, index) in state.metadata["indices"].as_object().unwrap_or(&empty) {
@@ -117,7 +125,8 @@ impl Metadata {
             };
             property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
             refusal = refusal.or_else(|| judge_index(name, index));
-            indices.insert(name.clone(), Index { uuid, shards, open });
+            let may_idle = settings["refresh_interval"].is_null();
+            indices.insert(name.clone(), Index { uuid, shards, may_idle, open });
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(state.version.cluster_uuid.as_bytes());
@@ -145,6 +154,24 @@ impl Metadata {
     #[must_use]
     pub fn names(&self) -> &Arc<[Arc<str>]> {
         &self.names
+    }
+
+    /// How many shards the open indices have; `None` where nothing is watched.
+    #[must_use]
+    pub fn shards(&self) -> Option<usize> {
+        (!self.version.state_uuid.is_empty())
+            .then(|| self.open_indices().map(|(_, index)| index.shards).sum())
+    }
+
+    /// Whether a search could make visible what waits on the shards of an index.
+    pub(super) fn may_idle(&self, index: &str) -> bool {
+        self.indices.get(index).is_none_or(|index| index.may_idle)
+    }
+
+    /// About how many bytes it holds.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        self.indices.iter().map(|(name, index)| 2 * name.len() + index.uuid.len() + 200).sum::<usize>() + 500
     }
 
     /// Why no answer of this target may be cached, whatever the request.
@@ -199,6 +226,11 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
             }
         }
     }
+    for mapping in index["mappings"].as_object().into_iter().flat_map(serde_json::Map::values) {
+        if let Some(analyzer) = names_reloading(mapping) {
+            return at(Reason::ReloadableAnalyzer, &format!("mappings: {analyzer}"));
+        }
+    }
     // A2: the search that fills an entry must keep its shard awake until the next scheduled refresh
     let idle_after = settings["search"]["idle"]["after"].as_str();
     if settings["refresh_interval"].is_null()
@@ -209,14 +241,21 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
     None
 }
 
-/// Alias filters are judged by their text: anything that could read the clock, a script or another document is refused.
+/// A built-in analyzer of such a plugin that a mapping names.
+fn names_reloading(mapping: &Value) -> Option<&str> {
+    match mapping {
+        Value::String(name) => RELOADING_TYPES.contains(&name.as_str()).then_some(name),
+        Value::Object(members) => members.values().find_map(names_reloading),
+        _ => None,
+    }
+}
+
+/// An alias filter is a query, and judged as one: by the allow-list.
 fn judge_aliases(aliases: &Value) -> Option<Refusal> {
-    const SUSPECT: &[&str] = &["now", "script", "percolate", "more_like_this", "indexed_shape", "\"path\""];
     for (index, entry) in aliases.as_object()? {
         for (alias, definition) in entry["aliases"].as_object().into_iter().flatten() {
             let filter = &definition["filter"];
-            let text = filter.to_string();
-            if !filter.is_null() && SUSPECT.iter().any(|word| text.contains(word)) {
+            if !filter.is_null() && !is_plain(filter) {
                 return Some(Refusal::at(Reason::AliasFilter, format!("{index}.aliases.{alias}")));
             }
         }
@@ -224,12 +263,42 @@ fn judge_aliases(aliases: &Value) -> Option<Refusal> {
     None
 }
 
+fn is_plain(filter: &Value) -> bool {
+    let text = json!({"query": filter}).to_string();
+    let Ok(mut body) = crate::elastic::json::parse(text.as_bytes()) else { return false };
+    let question = Question {
+        api: Api::Count,
+        engine: None,
+        params: &Params::default(),
+        body: Some(&mut body),
+        rounded_now: false,
+    };
+    cacheability::judge(question).is_ok()
+}
+
+/// The filters of data stream aliases are in the state alone, for all data streams: none of them may be, while the
+/// target has the backing index of one.
+fn judge_data_streams(metadata: &Value) -> Option<Refusal> {
+    fn has_filter(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => members.iter().any(|(name, value)| {
+                let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+                (matches!(name.as_str(), "filter" | "filters") && !empty) || has_filter(value)
+            }),
+            Value::Array(elements) => elements.iter().any(has_filter),
+            _ => false,
+        }
+    }
+    let backing = metadata["indices"].as_object()?.keys().any(|name| name.starts_with(".ds-"));
+    (backing && has_filter(&metadata["data_stream"])).then(|| Refusal::at(Reason::AliasFilter, "data_stream"))
+}
+
 /// A setting that the engines show as text, but may show as a JSON value.
 fn is(value: &Value, text: &str) -> bool {
     match value {
         Value::String(s) => s == text,
-        Value::Null => false,
-        other => other.to_string() == text,
+        Value::Bool(b) => (if *b { "true" } else { "false" }) == text,
+        _ => false,
     }
 }
 
@@ -254,8 +323,6 @@ fn millis(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn state() -> Value {
@@ -351,6 +418,10 @@ mod tests {
             Some(Reason::RuntimeField),
         );
         check_refusal("/mappings", json!({"_doc": {"runtime": {"f": {"type": "long"}}}}), None);
+        let mapped =
+            |analyzer| json!({"_doc": {"properties": {"t": {"fields": {"x": {"analyzer": analyzer}}}}}});
+        check_refusal("/mappings", mapped("ik_max_word"), Some(Reason::ReloadableAnalyzer));
+        check_refusal("/mappings", mapped("english"), None);
     }
 
     #[test]
@@ -360,7 +431,13 @@ mod tests {
             read(&state(), "{}", &aliases).refusal().map(|r| r.reason)
         };
         assert_eq!(filter(r#"{"range":{"@timestamp":{"gte":"now-1d"}}}"#), Some(Reason::AliasFilter));
+        assert_eq!(filter(r#"{"wrapper":{"query":"e30="}}"#), Some(Reason::AliasFilter));
+        assert_eq!(
+            filter(r#"{"terms":{"id":{"index":"x","id":"1","path":"p"}}}"#),
+            Some(Reason::AliasFilter)
+        );
         assert_eq!(filter(r#"{"term":{"team":"b"}}"#), None);
+        assert_eq!(filter(r#"{"bool":{"filter":[{"range":{"n":{"gte":1}}}]}}"#), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod counters;
 
 mod metadata;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +19,22 @@ pub use self::counters::{COUNTERS_FILTER, Counters};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 use crate::outcome::Reason;
 
-/// The searchable state of a target. Cheap to clone; two are equal if their digests are.
+/// What stands for a generation in an entry: small, and compared by equality only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag([u8; 32]);
+
+/// The first 16 hexadecimal digits, for logs and `explain`.
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The searchable state of a target. Cheap to clone; two are equal if their tags are.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    digest: [u8; 32],
+    tag: Tag,
+    whole: Tag,
     metadata: Arc<Metadata>,
 }
 
@@ -38,36 +51,43 @@ impl Generation {
                 return Err(Reason::GenerationIncomplete);
             }
         }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&metadata.digest());
-        hasher.update(&counters.digest());
-        Ok(Generation { digest: *hasher.finalize().as_bytes(), metadata })
+        let tag = |counters: [u8; 32]| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&metadata.digest()).update(&counters);
+            Tag(*hasher.finalize().as_bytes())
+        };
+        let whole = tag(counters.digest(|_| true));
+        let tag = match metadata.open_indices().all(|(name, _)| metadata.may_idle(name)) {
+            true => whole,
+            false => tag(counters.digest(|index| metadata.may_idle(index))),
+        };
+        Ok(Generation { tag, whole, metadata })
     }
 
     /// The same with the permissions of who asks: equal only if both are.
     #[must_use]
     pub fn within(self, scope: &[u8; 32]) -> Generation {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.digest).update(scope);
-        Generation { digest: *hasher.finalize().as_bytes(), ..self }
+        hasher.update(&self.tag.0).update(scope);
+        Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
-        Generation { digest: [0; 32], metadata: Arc::new(Metadata::default()) }
+        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default() }
     }
 
-    /// The digest that stands for it in logs and in `explain`, in hex.
+    /// What stands for it.
     #[must_use]
-    pub fn id(&self) -> String {
-        blake3::Hash::from_bytes(self.digest).to_hex()[..16].to_owned()
+    pub fn tag(&self) -> Tag {
+        self.tag
     }
 
-    /// The bytes that equality compares.
+    /// What stands for it where not only what a search can see counts, but every write.
     #[must_use]
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.digest
+    pub fn whole(&self) -> &[u8; 32] {
+        &self.whole.0
     }
 
     /// The metadata that it was read with.
@@ -79,7 +99,7 @@ impl Generation {
 
 impl PartialEq for Generation {
     fn eq(&self, other: &Generation) -> bool {
-        self.digest == other.digest
+        self.tag == other.tag
     }
 }
 

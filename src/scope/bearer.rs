@@ -1,29 +1,26 @@
 //! What is known of each identity: asked with its own credentials, once for all who wait.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RANGE,
 };
 use http::{HeaderMap, HeaderName};
-use tokio::time::Instant;
 
 use super::answers::Bearer;
 use super::settling::Settling;
-use crate::key::fields::{Field, Fields};
+use crate::cache::Asked;
+use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::Refusal;
 
 /// The part of a request that tells the engine who asks.
 ///
-/// Every header that is not known to be neutral is part of it, since the engine may look at any of them, and the
-/// client's address: it is passed on, and roles can be mapped to addresses.
+/// Every header that is not known to be neutral is part of it, since the engine may look at any of them. The client's
+/// address is not: a search that fills the cache is asked without it too.
 #[derive(Clone)]
 pub(super) struct Credentials {
     pub(super) headers: HeaderMap,
-    pub(super) client: Option<IpAddr>,
     pub(super) digest: [u8; 32],
 }
 
@@ -32,7 +29,7 @@ const REPRESENTATION: [HeaderName; 6] =
     [ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_TYPE, RANGE];
 
 impl Credentials {
-    pub(super) fn of(head: &HeaderMap, rules: &HeaderRules, client: Option<IpAddr>) -> Credentials {
+    pub(super) fn of(head: &HeaderMap, rules: &HeaderRules) -> Credentials {
         let mut names: Vec<&HeaderName> = head
             .keys()
             // what `Connection` names does not reach the engine, so it goes along to have the same effect
@@ -48,9 +45,7 @@ impl Credentials {
                 headers.append(name.clone(), value.clone());
             }
         }
-        let address = client.map(|address| address.to_string()).unwrap_or_default();
-        fields.put(Field::HeaderValue, address.as_bytes());
-        Credentials { headers, client, digest: fields.finish() }
+        Credentials { headers, digest: fields.finish() }
     }
 }
 
@@ -58,9 +53,7 @@ impl Credentials {
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     /// When its first question was about to be sent.
-    pub(super) started: Instant,
-    /// The wall clock at that time.
-    pub(super) wall: SystemTime,
+    pub(super) started: Asked,
     /// Who it is, and whether that has been so for the enforcement gap.
     pub(super) found: Result<(Arc<Bearer>, bool), Refusal>,
 }

@@ -72,7 +72,6 @@ mod settling;
 
 mod survey;
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -210,13 +209,7 @@ impl Scope {
     ///
     /// # Errors
     /// Why the request has to be forwarded although a proof exists.
-    pub async fn of(
-        &self,
-        anonymous: bool,
-        head: &HeaderMap,
-        client: Option<IpAddr>,
-        needed: Instant,
-    ) -> Result<Found, Refusal> {
+    pub async fn of(&self, anonymous: bool, head: &HeaderMap, needed: Instant) -> Result<Found, Refusal> {
         let facts = self.facts.load_full();
         let (kind, index) = match &*facts {
             Facts::Open if anonymous => return Ok(Found::Free),
@@ -234,7 +227,7 @@ impl Scope {
             (Way::Auto, _) => index,
         };
         let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
-        let credentials = Arc::new(Credentials::of(head, &self.rules, client));
+        let credentials = Arc::new(Credentials::of(head, &self.rules));
         let (security, answer) =
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
         let (bearer, known_long) = match answer.found {
@@ -243,7 +236,7 @@ impl Scope {
         };
         let mut proven = Proven {
             digest: bearer.digest,
-            started: answer.started,
+            started: answer.started.at,
             bearer: Confirm { credentials, kind, digest: bearer.digest },
         };
         let security = match security {
@@ -264,7 +257,7 @@ impl Scope {
             }
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(generation.digest()).update(&bearer.digest);
+        hasher.update(generation.whole()).update(&bearer.digest);
         proven.digest = *hasher.finalize().as_bytes();
         proven.started = proven.started.min(started);
         Ok(Found::Proven(proven))
@@ -283,14 +276,14 @@ impl Scope {
         needed: Instant,
     ) -> Result<Option<(Generation, Instant, bool)>, Refusal> {
         let Some(index) = index else { return Ok(None) };
-        let reading = self.watcher.reading(index, needed).await;
+        let reading = self.watcher.reading_in_time(index, needed).await;
         let generation = reading.found.map_err(|_| Refusal::at(Reason::ScopeUnknown, "security index"))?;
         // credentials that do not see the index at all would have a reading of nothing, which never changes
         if generation.metadata().names().is_empty() {
             return Err(Refusal::at(Reason::ScopeUnknown, "security index"));
         }
         let settled = self.index.lock().unwrap_or_else(PoisonError::into_inner).note(
-            *generation.digest(),
+            *generation.whole(),
             reading.started,
             Instant::now(),
             self.settings.gap,
@@ -305,11 +298,11 @@ impl Scope {
         let serves = |answer: &Answer| {
             let refused = answer.found.as_ref().is_err_and(|refusal| refusal.reason == Reason::ScopeUnknown);
             let needed = if refused { needed.min(Instant::now() - PAUSE) } else { needed };
-            self.watcher.holds(answer.started, answer.wall, needed)
+            self.watcher.holds(answer.started, needed)
         };
         known
             .answer(serves, async {
-                let (started, wall) = (Instant::now(), self.watcher.wall());
+                let started = self.watcher.now();
                 let asked = tokio::time::timeout(self.settings.timeout, self.ask_of(credentials, kind));
                 let found = match self.permits.try_acquire() {
                     Err(_) => Err(Reason::ReadingsLimit.into()),
@@ -319,10 +312,11 @@ impl Scope {
                 };
                 let found = found.map(|bearer| {
                     let mut settling = known.settling.lock().unwrap_or_else(PoisonError::into_inner);
-                    let known_long = settling.note(bearer.digest, started, Instant::now(), self.settings.gap);
+                    let known_long =
+                        settling.note(bearer.digest, started.at, Instant::now(), self.settings.gap);
                     (Arc::new(bearer), known_long)
                 });
-                Answer { started, wall, found }
+                Answer { started, found }
             })
             .await
     }
@@ -355,7 +349,7 @@ impl Scope {
 
     async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Refusal> {
         self.stats.plain.scope_requests.inc();
-        match self.upstream.ask_as(question, credentials.headers.clone(), credentials.client).await {
+        match self.upstream.ask_as(question, credentials.headers.clone()).await {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");

@@ -14,7 +14,13 @@ use crate::outcome::{Reason, Refusal};
 
 /// The roles under one generation of the security index; `None` if they may not be read.
 #[derive(Debug, Default)]
-pub(super) struct Roles(Mutex<Option<(Generation, Option<Arc<StillRoles>>)>>);
+pub(super) struct Roles(Mutex<Option<Read>>);
+
+#[derive(Debug)]
+struct Read {
+    generation: [u8; 32],
+    roles: Option<Arc<StillRoles>>,
+}
 
 impl Roles {
     /// The roles under this generation, asked once for each. The generation is read again after the roles, so that they
@@ -26,10 +32,10 @@ impl Roles {
         index: Option<&Target>,
     ) -> Result<Option<Arc<StillRoles>>, Refusal> {
         let mut known = self.0.lock().await;
-        if let Some((under, roles)) = &*known
-            && under == generation
+        if let Some(read) = &*known
+            && read.generation == *generation.whole()
         {
-            return Ok(roles.clone());
+            return Ok(read.roles.clone());
         }
         let unknown = || Refusal::at(Reason::ScopeUnknown, "roles");
         scope.stats.plain.scope_requests.inc();
@@ -41,10 +47,10 @@ impl Roles {
             _ => return Err(unknown()),
         };
         let again = scope.watcher.reading(index.ok_or_else(unknown)?, Instant::now()).await;
-        if again.found.ok().as_ref() != Some(generation) {
+        if again.found.ok().is_none_or(|again| again.whole() != generation.whole()) {
             return Err(Reason::ScopeSettling.into());
         }
-        *known = Some((generation.clone(), roles.clone()));
+        *known = Some(Read { generation: *generation.whole(), roles: roles.clone() });
         Ok(roles)
     }
 }

@@ -96,9 +96,9 @@ fn entries(proxy: &Proxy) -> Response<Body> {
             json!({
                 "key": key.to_string(),
                 "indices": entry.indices().names().iter().take(10).map(AsRef::as_ref).collect::<Vec<&str>>(),
-                "generation": entry.generation().id(),
+                "generation": entry.tag().to_string(),
                 "bytes": entry.weight(),
-                "age_seconds": entry.asked().elapsed().as_secs(),
+                "age_seconds": entry.asked().age(proxy.watcher.now()).as_secs(),
                 "engine_time_microseconds": u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX),
             })
         })

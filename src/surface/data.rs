@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::request_cache::{self, Numbers};
-use crate::elastic::api::{Api, Route, route};
+use crate::elastic::api::{Api, Effect, Route, route};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
 use crate::outcome::{CacheStatus, Reason};
@@ -28,18 +28,18 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, client: Clie
         Api::RequestCacheStats | Api::NodesRequestCacheStats => {
             statistics(proxy, head, api, body, client).await
         }
-        Api::ClearCache => {
-            let purges = purges(&route, head.uri.query());
-            if purges.is_some() {
-                proxy.store.raise_epoch();
+        Api::ClearCache => match purges(&route, head.uri.query()) {
+            Some(target) => {
+                let clear = move |proxy: Arc<Proxy>| async move { clear(&proxy, &target).await };
+                proxy.pass_and_purge(head, body, client, clear).await
             }
-            let (response, status) = proxy.pass(head, effect, body, client).await;
-            if response.status().is_success()
-                && let Some(target) = purges
-            {
-                clear(proxy, &target).await;
-            }
-            (response, status)
+            None => proxy.pass(head, effect, body, client).await,
+        },
+        Api::Other if effect == Effect::Purge => {
+            let everything = |proxy: Arc<Proxy>| async move {
+                proxy.purge(None);
+            };
+            proxy.pass_and_purge(head, body, client, everything).await
         }
         Api::Other => proxy.pass(head, effect, body, client).await,
     };

@@ -89,7 +89,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(&plan, &control, &head, None, arrival).await {
+    let view = match proxy.validate(&plan, &control, &head, arrival).await {
         Ok(view) => view,
         Err(refusal) => {
             refuse(&mut out, &refusal);
@@ -97,8 +97,9 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
         }
     };
     out["verdict"] = "cacheable".into();
-    out["indices"] = view.generation.metadata().names().iter().map(|n| n.as_ref()).collect();
-    out["generation"] = view.generation.id().into();
+    out["indices"] =
+        view.generation.metadata().names().iter().map(AsRef::as_ref).collect::<Vec<&str>>().into();
+    out["generation"] = view.generation.tag().to_string().into();
     if let Some(started) = view.started {
         out["reading_age_ms"] = millis(started.elapsed()).into();
     }
@@ -107,16 +108,16 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     if let Some(entry) = entry {
         let proof = match view.started {
             Some(started) => Proof::Reading { generation: &view.generation, started },
-            None => Proof::Unwatched,
+            None => Proof::Unwatched { mark: proxy.watcher.last_mark() },
         };
         out["entry"] = json!({
-            "state": match decide(&entry, proof, view.lifetime, Instant::now()) {
+            "state": match decide(&entry, proof, view.lifetime, proxy.watcher.now()) {
                 Decision::Serve { .. } => "current",
                 Decision::Superseded => "superseded",
                 Decision::Expired => "expired",
             },
-            "generation": entry.generation().id(),
-            "age_ms": millis(entry.asked().elapsed()),
+            "generation": entry.tag().to_string(),
+            "age_ms": millis(entry.asked().age(proxy.watcher.now())),
             "bytes": entry.body().len(),
             "engine_time_ms": millis(entry.cost()),
         });

@@ -60,41 +60,46 @@ pub(super) fn replace(body: &[u8], numbers: &Numbers, api: Api, pretty: bool) ->
 
 /// `indices.stats`: `primaries` equals `total`, shard objects say 0, so that exporters that add up are right.
 fn replace_indices(answer: &mut Value, numbers: &Numbers) {
-    put(&mut answer["_all"], "primaries", numbers.object(numbers.total));
-    put(&mut answer["_all"], "total", numbers.object(numbers.total));
-    for (name, index) in answer["indices"].as_object_mut().into_iter().flatten() {
+    if let Some(all) = answer.get_mut("_all") {
+        put(all, "primaries", numbers.object(numbers.total));
+        put(all, "total", numbers.object(numbers.total));
+    }
+    for (name, index) in members_of(answer, "indices") {
         let own = numbers.object(numbers.of(name));
         put(index, "primaries", own.clone());
         put(index, "total", own);
-        zero_shards(&mut index["shards"], numbers);
+        if let Some(shards) = index.get_mut("shards") {
+            zero_shards(shards, numbers);
+        }
     }
-    // indexing a Value by a name that is not there leaves a null behind
-    prune(answer);
 }
 
 /// `nodes.stats`: one node, the one with the lowest id, carries the numbers.
 fn replace_nodes(answer: &mut Value, numbers: &Numbers) {
-    let Some(nodes) = answer["nodes"].as_object_mut() else { return };
-    let lowest = nodes.keys().min().cloned();
-    for (id, node) in nodes {
-        let carries = Some(&*id) == lowest.as_ref();
+    let lowest = answer.get("nodes").and_then(Value::as_object).and_then(|nodes| nodes.keys().min().cloned());
+    for (id, node) in members_of(answer, "nodes") {
+        let carries = Some(id) == lowest.as_ref();
         let own = |of: RequestCache| numbers.object(if carries { of } else { RequestCache::default() });
-        let indices = &mut node["indices"];
-        if indices.get("request_cache").is_some() {
-            indices["request_cache"] = own(numbers.total);
+        let Some(indices) = node.get_mut("indices") else { continue };
+        if let Some(at) = indices.get_mut("request_cache") {
+            *at = own(numbers.total);
         }
-        for (name, index) in indices["indices"].as_object_mut().into_iter().flatten() {
-            if index.get("request_cache").is_some() {
-                index["request_cache"] = own(numbers.of(name));
+        for (name, index) in members_of(indices, "indices") {
+            if let Some(at) = index.get_mut("request_cache") {
+                *at = own(numbers.of(name));
             }
         }
-        for shards in indices["shards"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        for (_, shards) in members_of(indices, "shards") {
             for shard in shards.as_array_mut().into_iter().flatten() {
                 zero_shards(shard, numbers);
             }
         }
     }
-    prune(answer);
+}
+
+/// The members of an object within an object; none if it is not there. (Indexing would put it there.)
+fn members_of<'v>(parent: &'v mut Value, name: &str) -> impl Iterator<Item = (&'v String, &'v mut Value)> {
+    parent.get_mut(name).and_then(Value::as_object_mut).into_iter().flatten()
 }
 
 fn put(parent: &mut Value, scope: &str, object: Value) {
@@ -114,15 +119,6 @@ fn zero_shards(shards: &mut Value, numbers: &Numbers) {
         for copy in copies.iter_mut().filter(|copy| copy.get("request_cache").is_some()) {
             copy["request_cache"] = zero.clone();
         }
-    }
-}
-
-fn prune(value: &mut Value) {
-    if let Value::Object(members) = value {
-        members.retain(|name, member| {
-            !(member.is_null() && matches!(name.as_str(), "_all" | "indices" | "shards" | "nodes"))
-        });
-        members.values_mut().for_each(prune);
     }
 }
 

@@ -197,10 +197,9 @@ impl Upstream {
         &self,
         path_and_query: &str,
         mut client_headers: HeaderMap,
-        client: Option<IpAddr>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
         let host = self.host();
-        headers::forward(&mut client_headers, &host.host_header, client);
+        headers::forward(&mut client_headers, &host.host_header, None);
         client_headers.insert(HOST, host.host_header.clone());
         client_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
         let mut request = Request::new(Body::empty());

@@ -71,13 +71,13 @@ async fn every_change_is_seen() {
     .await;
     check_change("merge", async |e| e.merge("logs")).await;
     check_change("mapping", async |e| {
-        e.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}))
+        e.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}));
     })
     .await;
     check_change("setting", async |e| e.put_settings("logs", json!({"max_result_window": 5}))).await;
     check_change("alias", async |e| e.remove_alias("logs", "al")).await;
     check_change("cluster setting", async |e| {
-        e.cluster_setting("search.allow_expensive_queries", json!(false))
+        e.cluster_setting("search.allow_expensive_queries", json!(false));
     })
     .await;
     check_change("close and open", async |e| {

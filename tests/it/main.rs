@@ -1,4 +1,5 @@
 //! The one integration binary: every test that needs a network, a pretend engine or a real node.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell figures")]
 
 mod churn;
 
@@ -11,6 +12,8 @@ mod flights;
 mod freshness;
 
 mod nodes;
+
+mod packages;
 
 mod real;
 

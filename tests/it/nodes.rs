@@ -12,6 +12,20 @@ use tokio::process::Command;
 use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine, Node};
 
+/// The engines that are not needed in every run; the Elasticsearch ones among them come in large downloads.
+const OTHERS: [Engine; 5] = [
+    Engine::Elasticsearch7Painless,
+    Engine::Elasticsearch8Full,
+    Engine::Elasticsearch9,
+    Engine::OpenSearch2Secured,
+    Engine::OpenSearch3,
+];
+
+/// The administrator of the secured engine; the others do not look.
+fn as_admin(node: &Node) -> Client {
+    node.client().with_header("authorization", "Basic YWRtaW46YWRtaW4tcHc=")
+}
+
 async fn index_one(client: &Client) {
     let (status, answer) = client.json("PUT", "/nodes-it/_doc/1?refresh=true", Some(json!({"n": 1}))).await;
     assert_eq!(status, 201, "{answer}");
@@ -26,8 +40,7 @@ async fn hits(client: &Client) -> u64 {
 /// Indexes and searches on a node of this engine.
 async fn check_answers(engine: Engine) {
     let Some(node) = Node::start(engine).await else { return };
-    // the secured engine's administrator; the others do not look
-    let client = node.client().with_header("authorization", "Basic YWRtaW46YWRtaW4tcHc=");
+    let client = as_admin(&node);
     index_one(&client).await;
     assert_eq!(hits(&client).await, 1);
 }
@@ -50,13 +63,7 @@ async fn opensearch_2_answers() {
 #[tokio::test]
 #[ignore = "downloads two GiB the first time"]
 async fn all_other_engines_answer() {
-    for engine in [
-        Engine::Elasticsearch7Painless,
-        Engine::Elasticsearch8Full,
-        Engine::Elasticsearch9,
-        Engine::OpenSearch2Secured,
-        Engine::OpenSearch3,
-    ] {
+    for engine in OTHERS {
         check_answers(engine).await;
     }
 }
@@ -96,16 +103,29 @@ async fn a_frozen_node_answers_once_it_thaws() {
     assert_eq!(waiting.await.status, 200);
 }
 
-#[tokio::test]
-async fn a_cluster_survives_the_loss_of_its_second_node() {
-    let Some(cluster) = Cluster::start(Engine::Elasticsearch7, 2).await else { return };
-    let client = cluster.nodes[0].client();
+/// Two nodes hold a copy each, and one of them goes.
+async fn check_survives(engine: Engine) {
+    let Some(cluster) = Cluster::start(engine, 2).await else { return };
+    let client = as_admin(&cluster.nodes[0]);
     index_one(&client).await;
     let (_, health) = client.json("GET", "/_cluster/health?wait_for_status=green&timeout=30s", None).await;
     assert_eq!((&health["number_of_nodes"], &health["status"]), (&json!(2), &json!("green")));
 
     cluster.nodes[1].kill9().await;
     assert_eq!(hits(&client).await, 1);
+}
+
+#[tokio::test]
+async fn a_cluster_survives_the_loss_of_its_second_node() {
+    check_survives(Engine::Elasticsearch7).await;
+}
+
+#[tokio::test]
+#[ignore = "downloads a GiB the first time"]
+async fn clusters_of_all_other_engines_survive_it_too() {
+    for engine in OTHERS.into_iter().chain([Engine::Elasticsearch8, Engine::OpenSearch2]) {
+        check_survives(engine).await;
+    }
 }
 
 /// Not a test by itself: the process that [`nodes_die_with_the_test_process`] kills.

@@ -10,9 +10,9 @@ use super::buckets::{
 };
 use super::form;
 use super::metrics::{
-    BOXPLOT, CARDINALITY, EXTENDED_STATS, GEO_BOUNDS, GEO_LINE, MATRIX_STATS, MEDIAN_ABSOLUTE_DEVIATION,
-    METRIC, PERCENTILE_RANKS, PERCENTILES, RATE, SCRIPTED_METRIC, STRING_STATS, T_TEST, TOP_HITS,
-    TOP_METRICS, WEIGHTED_AVG,
+    BOXPLOT, CARDINALITY, EXTENDED_STATS, GEO_BOUNDS, GEO_CENTROID, GEO_LINE, MATRIX_STATS,
+    MEDIAN_ABSOLUTE_DEVIATION, METRIC, PERCENTILE_RANKS, PERCENTILES, RATE, SCRIPTED_METRIC, STRING_STATS,
+    T_TEST, TOP_HITS, TOP_METRICS, WEIGHTED_AVG,
 };
 use super::pipelines::{
     BUCKET_METRIC, BUCKET_SCRIPT, BUCKET_SELECTOR, BUCKET_SORT, CUMULATIVE, DERIVATIVE,
@@ -82,11 +82,11 @@ static WORDS: &[Word] = &[
     word("avg", Kind::Options(&METRIC)),
     word("boxplot", Kind::Options(&BOXPLOT)).on(ES),
     word("cardinality", Kind::Options(&CARDINALITY)),
-    word("cartesian_bounds", Kind::Options(&METRIC)).on(ES89),
-    word("cartesian_centroid", Kind::Options(&METRIC)).on(ES89),
+    word("cartesian_bounds", Kind::Options(&GEO_CENTROID)).on(ES89),
+    word("cartesian_centroid", Kind::Options(&GEO_CENTROID)).on(ES89),
     word("extended_stats", Kind::Options(&EXTENDED_STATS)),
     word("geo_bounds", Kind::Options(&GEO_BOUNDS)),
-    word("geo_centroid", Kind::Options(&METRIC)),
+    word("geo_centroid", Kind::Options(&GEO_CENTROID)),
     word("geo_line", Kind::Options(&GEO_LINE)).on(ES),
     word("matrix_stats", Kind::Options(&MATRIX_STATS)),
     word("max", Kind::Options(&METRIC)),

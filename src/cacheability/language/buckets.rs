@@ -8,14 +8,18 @@ use super::queries::QUERY;
 use super::{DATES, SCALARS, form};
 
 /// What aggregations over the values of a field share (`ValuesSourceAggregationBuilder.declareFields`).
-pub(super) static VALUES: &[Word] = &[
+pub(super) static FIELD: &[Word] = &[
     word("field", Kind::Scalar),
-    word("script", Kind::Script),
     word("missing", Kind::Date),
-    word("format", Kind::Scalar),
     word("value_type", Kind::Scalar).sets(&["value_type"]),
     word("valueType", Kind::Scalar).sets(&["value_type"]),
 ];
+
+/// For those whose values a script may compute.
+pub(super) static SCRIPT: &[Word] = &[word("script", Kind::Script)];
+
+/// For those whose results have a format.
+pub(super) static FORMAT: &[Word] = &[word("format", Kind::Scalar)];
 
 static TIME_ZONE: &[Word] = &[word("time_zone", Kind::Scalar)];
 
@@ -44,7 +48,7 @@ static HISTOGRAM_BASE: &[Word] = &[
 pub(super) static HISTOGRAM: Form = form(
     "histogram",
     "HistogramAggregationBuilder",
-    &[VALUES, HISTOGRAM_BASE, &[word("interval", Kind::Scalar)]],
+    &[FIELD, SCRIPT, FORMAT, HISTOGRAM_BASE, &[word("interval", Kind::Scalar)]],
 );
 
 static DATE_INTERVAL: &[Word] = &[
@@ -56,20 +60,28 @@ static DATE_INTERVAL: &[Word] = &[
 pub(super) static DATE_HISTOGRAM: Form = form(
     "date_histogram",
     "DateHistogramAggregationBuilder",
-    &[VALUES, TIME_ZONE, DATE_INTERVAL, HISTOGRAM_BASE],
+    &[FIELD, SCRIPT, FORMAT, TIME_ZONE, DATE_INTERVAL, HISTOGRAM_BASE],
 );
 
 pub(super) static AUTO_DATE_HISTOGRAM: Form = form(
     "auto_date_histogram",
     "AutoDateHistogramAggregationBuilder",
-    &[VALUES, TIME_ZONE, &[word("buckets", Kind::Scalar), word("minimum_interval", Kind::Scalar)]],
+    &[
+        FIELD,
+        SCRIPT,
+        FORMAT,
+        TIME_ZONE,
+        &[word("buckets", Kind::Scalar), word("minimum_interval", Kind::Scalar)],
+    ],
 );
 
 pub(super) static VARIABLE_WIDTH_HISTOGRAM: Form = form(
     "variable_width_histogram",
     "VariableWidthHistogramAggregationBuilder",
     &[
-        VALUES,
+        FIELD,
+        SCRIPT,
+        FORMAT,
         TIME_ZONE,
         &[
             word("buckets", Kind::Scalar),
@@ -90,19 +102,19 @@ static RANGE_ITEM: Form = form(
 pub(super) static RANGE: Form = form(
     "range as an aggregation",
     "RangeAggregationBuilder",
-    &[VALUES, &[word("ranges", RANGES), word("keyed", Kind::Scalar)]],
+    &[FIELD, SCRIPT, FORMAT, &[word("ranges", RANGES), word("keyed", Kind::Scalar)]],
 );
 
 pub(super) static DATE_RANGE: Form = form(
     "date_range",
     "DateRangeAggregationBuilder",
-    &[VALUES, TIME_ZONE, &[word("ranges", RANGES), word("keyed", Kind::Scalar)]],
+    &[FIELD, SCRIPT, FORMAT, TIME_ZONE, &[word("ranges", RANGES), word("keyed", Kind::Scalar)]],
 );
 
 pub(super) static IP_RANGE: Form = form(
     "ip_range",
     "IpRangeAggregationBuilder",
-    &[VALUES, &[word("ranges", Kind::List(&Kind::Options(&IP_RANGE_ITEM))), word("keyed", Kind::Scalar)]],
+    &[FIELD, &[word("ranges", Kind::List(&Kind::Options(&IP_RANGE_ITEM))), word("keyed", Kind::Scalar)]],
 );
 
 static IP_RANGE_ITEM: Form = form(
@@ -120,7 +132,7 @@ pub(super) static IP_PREFIX: Form = form(
     "ip_prefix",
     "IpPrefixAggregationBuilder",
     &[
-        VALUES,
+        FIELD,
         &[
             word("prefix_length", Kind::Scalar),
             word("is_ipv6", Kind::Scalar),
@@ -135,7 +147,8 @@ pub(super) static GEO_DISTANCE: Form = form(
     "geo_distance as an aggregation",
     "GeoDistanceAggregationBuilder",
     &[
-        VALUES,
+        FIELD,
+        SCRIPT,
         &[
             word("origin", POINT_KIND).sets(&["origin"]),
             word("center", POINT_KIND).sets(&["origin"]),
@@ -153,7 +166,7 @@ pub(super) static GEO_GRID: Form = form(
     "geohash_grid, geotile_grid, geohex_grid",
     "GeoGridAggregationBuilder",
     &[
-        VALUES,
+        FIELD,
         &[
             word("precision", Kind::Scalar),
             word("size", Kind::Scalar),
@@ -187,7 +200,7 @@ pub(super) static ADJACENCY_MATRIX: Form = form(
     ]],
 );
 
-pub(super) static MISSING: Form = form("missing", "MissingAggregationBuilder", &[VALUES]);
+pub(super) static MISSING: Form = form("missing", "MissingAggregationBuilder", &[FIELD, SCRIPT, FORMAT]);
 
 pub(super) static NESTED: Form = form(
     "nested, reverse_nested",
@@ -198,7 +211,7 @@ pub(super) static NESTED: Form = form(
 pub(super) static JOINED: Form = form(
     "children, parent",
     "ChildrenAggregationBuilder, ParentAggregationBuilder",
-    &[VALUES, &[word("type", Kind::Scalar)]],
+    &[&[word("type", Kind::Scalar)]],
 );
 
 pub(super) static TIME_SERIES: Form = form(
@@ -234,7 +247,7 @@ static PARTITION: Form = form(
 pub(super) static TERMS: Form = form(
     "terms as an aggregation",
     "TermsAggregationBuilder",
-    &[VALUES, TERMS_SIZES, TERMS_BASE, TERMS_CHOICE],
+    &[FIELD, SCRIPT, FORMAT, TERMS_SIZES, TERMS_BASE, TERMS_CHOICE],
 );
 
 pub(super) static MULTI_TERMS: Form = form(
@@ -243,16 +256,22 @@ pub(super) static MULTI_TERMS: Form = form(
     &[TERMS_SIZES, TERMS_BASE, &[word("terms", Kind::List(&Kind::Options(&MULTI_TERMS_ITEM)))]],
 );
 
-static MULTI_TERMS_ITEM: Form =
-    form("an item of multi_terms", "MultiValuesSourceFieldConfig", &[VALUES, TIME_ZONE, TERMS_CHOICE]);
+static MULTI_TERMS_ITEM: Form = form(
+    "an item of multi_terms",
+    "MultiValuesSourceFieldConfig",
+    &[FIELD, SCRIPT, FORMAT, TIME_ZONE, TERMS_CHOICE],
+);
 
-pub(super) static COUNTED_TERMS: Form =
-    form("counted_terms", "CountedTermsAggregationBuilder", &[VALUES, &[word("size", Kind::Scalar)]]);
+pub(super) static COUNTED_TERMS: Form = form(
+    "counted_terms",
+    "CountedTermsAggregationBuilder",
+    &[FIELD, SCRIPT, FORMAT, &[word("size", Kind::Scalar)]],
+);
 
 pub(super) static SIGNIFICANT_TERMS: Form = form(
     "significant_terms",
     "SignificantTermsAggregationBuilder",
-    &[VALUES, TERMS_SIZES, TERMS_CHOICE, &[word("background_filter", QUERY)]],
+    &[FIELD, SCRIPT, FORMAT, TERMS_SIZES, TERMS_CHOICE, &[word("background_filter", QUERY)]],
 )
 .rest(Rest::AtMostOne(HEURISTICS));
 
@@ -261,7 +280,7 @@ pub(super) static SIGNIFICANT_TEXT: Form = form(
     "SignificantTextAggregationBuilder",
     &[
         TERMS_SIZES,
-        TERMS_CHOICE,
+        &[word("include", CHOICE), word("exclude", CHOICE)],
         &[
             word("field", Kind::Scalar),
             word("source_fields", SCALARS),
@@ -322,7 +341,6 @@ static COMPOSITE_VALUES: &[Word] = &[
     word("missing_bucket", Kind::Scalar),
     word("missing_order", Kind::Scalar),
     word("order", Kind::Scalar),
-    word("format", Kind::Scalar),
 ];
 
 static COMPOSITE_TERMS: Form = form("terms of composite", "TermsValuesSourceBuilder", &[COMPOSITE_VALUES]);
@@ -336,7 +354,7 @@ static COMPOSITE_HISTOGRAM: Form = form(
 static COMPOSITE_DATE_HISTOGRAM: Form = form(
     "date_histogram of composite",
     "DateHistogramValuesSourceBuilder",
-    &[COMPOSITE_VALUES, TIME_ZONE, DATE_INTERVAL, &[word("offset", Kind::Scalar)]],
+    &[COMPOSITE_VALUES, FORMAT, TIME_ZONE, DATE_INTERVAL, &[word("offset", Kind::Scalar)]],
 );
 
 static COMPOSITE_GEOTILE_GRID: Form = form(

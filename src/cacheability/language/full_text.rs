@@ -1,6 +1,6 @@
 //! Full-text queries.
 
-use crate::cacheability::grammar::{ES7, ES8, ES89, Form, Kind, OLD, Rest, Word, word};
+use crate::cacheability::grammar::{ES7, ES89, Form, Kind, OLD, Rest, Word, word};
 use crate::outcome::Reason;
 
 use super::queries::BASE;
@@ -38,7 +38,7 @@ static MATCH_FIELD: Form = form(
             word("lenient", Kind::Scalar),
             word("zero_terms_query", Kind::Scalar),
             word("auto_generate_synonyms_phrase_query", Kind::Scalar),
-            word("cutoff_frequency", Kind::Scalar).on(OLD.and(ES8)),
+            word("cutoff_frequency", Kind::Scalar).on(OLD),
         ],
     ],
 );
@@ -114,7 +114,7 @@ pub(super) static MULTI_MATCH: Form = form(
             word("lenient", Kind::Scalar),
             word("zero_terms_query", Kind::Scalar),
             word("auto_generate_synonyms_phrase_query", Kind::Scalar),
-            word("cutoff_frequency", Kind::Scalar).on(OLD.and(ES8)),
+            word("cutoff_frequency", Kind::Scalar).on(OLD),
         ],
     ],
 );

@@ -1,6 +1,6 @@
 //! Queries about places.
 
-use crate::cacheability::grammar::{ES7, ES8, Form, Kind, OS, Rest, word};
+use crate::cacheability::grammar::{Form, Kind, OLD, Rest, word};
 use crate::outcome::Reason;
 
 use super::queries::BASE;
@@ -31,7 +31,7 @@ pub(super) static GEO_BOUNDING_BOX: Form = form(
         &[
             word("validation_method", Kind::Scalar),
             word("ignore_unmapped", Kind::Scalar),
-            word("type", Kind::Scalar).on(ES7.and(ES8).and(OS)),
+            word("type", Kind::Scalar).on(OLD),
         ],
     ],
 )

@@ -1,6 +1,6 @@
 //! What hits show and in which order: sort, source, fields, highlight, collapse, inner hits, rescore.
 
-use crate::cacheability::grammar::{ES, ES7, ES8, ES9, ES89, Form, Kind, OS, Rest, Word, refuse, word};
+use crate::cacheability::grammar::{ES, ES8, ES9, ES89, Form, Kind, OLD, OS, Rest, Word, refuse, word};
 use crate::outcome::Reason;
 
 use super::geo::POINT;
@@ -45,8 +45,8 @@ static SCORE_SORT: Form = form("sort by _score", "ScoreSortBuilder", &[&[word("o
 
 static NESTED_SORT: &[Word] = &[
     word("nested", Kind::Options(&NESTED)),
-    word("nested_path", Kind::Scalar).on(ES7.and(ES8).and(OS)),
-    word("nested_filter", QUERY).on(ES7.and(ES8).and(OS)),
+    word("nested_path", Kind::Scalar).on(OLD),
+    word("nested_filter", QUERY).on(OLD),
 ];
 
 static FIELD_SORT: Form = form(
@@ -165,7 +165,7 @@ static HIGHLIGHTER: &[Word] = &[
     word("boundary_chars", Kind::Scalar),
     word("fragmenter", Kind::Scalar),
     word("no_match_size", Kind::Scalar),
-    word("force_source", Kind::Scalar),
+    word("force_source", Kind::Scalar).on(OLD.and(ES8)),
     word("phrase_limit", Kind::Scalar),
     word("max_analyzed_offset", Kind::Scalar).on(ES),
     word("max_analyzer_offset", Kind::Scalar).on(OS),

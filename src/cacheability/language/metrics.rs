@@ -2,19 +2,25 @@
 
 use crate::cacheability::grammar::{ES89, Form, Kind, OS, Rest, Word, word};
 
-use super::buckets::VALUES;
+use super::buckets::{FIELD, FORMAT, SCRIPT};
 use super::hits::{HITS, SORT};
 use super::queries::QUERY;
 use super::{SCALARS, form};
 
 /// avg, max, min, stats, sum, value_count, and the like.
-pub(super) static METRIC: Form = form("a plain metric", "AvgAggregationBuilder and the like", &[VALUES]);
+pub(super) static METRIC: Form =
+    form("a plain metric", "AvgAggregationBuilder and the like", &[FIELD, SCRIPT, FORMAT]);
+
+/// geo_centroid and its like: no format.
+pub(super) static GEO_CENTROID: Form =
+    form("a plain metric of places", "GeoCentroidAggregationBuilder", &[FIELD, SCRIPT]);
 
 pub(super) static CARDINALITY: Form = form(
     "cardinality",
     "CardinalityAggregationBuilder",
     &[
-        VALUES,
+        FIELD,
+        SCRIPT,
         &[
             word("precision_threshold", Kind::Scalar),
             word("rehash", Kind::Scalar),
@@ -23,16 +29,24 @@ pub(super) static CARDINALITY: Form = form(
     ],
 );
 
-pub(super) static EXTENDED_STATS: Form =
-    form("extended_stats", "ExtendedStatsAggregationBuilder", &[VALUES, &[word("sigma", Kind::Scalar)]]);
+pub(super) static EXTENDED_STATS: Form = form(
+    "extended_stats",
+    "ExtendedStatsAggregationBuilder",
+    &[FIELD, SCRIPT, FORMAT, &[word("sigma", Kind::Scalar)]],
+);
 
 pub(super) static GEO_BOUNDS: Form =
-    form("geo_bounds", "GeoBoundsAggregationBuilder", &[VALUES, &[word("wrap_longitude", Kind::Scalar)]]);
+    form("geo_bounds", "GeoBoundsAggregationBuilder", &[FIELD, &[word("wrap_longitude", Kind::Scalar)]]);
 
 pub(super) static MEDIAN_ABSOLUTE_DEVIATION: Form = form(
     "median_absolute_deviation",
     "MedianAbsoluteDeviationAggregationBuilder",
-    &[VALUES, &[word("compression", Kind::Scalar), word("execution_hint", Kind::Scalar).on(ES89)]],
+    &[
+        FIELD,
+        SCRIPT,
+        FORMAT,
+        &[word("compression", Kind::Scalar), word("execution_hint", Kind::Scalar).on(ES89)],
+    ],
 );
 
 static PERCENTILES_BASE: &[Word] = &[
@@ -44,13 +58,13 @@ static PERCENTILES_BASE: &[Word] = &[
 pub(super) static PERCENTILES: Form = form(
     "percentiles",
     "PercentilesAggregationBuilder",
-    &[VALUES, PERCENTILES_BASE, &[word("percents", SCALARS)]],
+    &[FIELD, SCRIPT, FORMAT, PERCENTILES_BASE, &[word("percents", SCALARS)]],
 );
 
 pub(super) static PERCENTILE_RANKS: Form = form(
     "percentile_ranks",
     "PercentileRanksAggregationBuilder",
-    &[VALUES, PERCENTILES_BASE, &[word("values", SCALARS)]],
+    &[FIELD, SCRIPT, FORMAT, PERCENTILES_BASE, &[word("values", SCALARS)]],
 );
 
 static TDIGEST: Form = form(
@@ -65,29 +79,33 @@ static HDR: Form =
 pub(super) static BOXPLOT: Form = form(
     "boxplot",
     "BoxplotAggregationBuilder",
-    &[VALUES, &[word("compression", Kind::Scalar), word("execution_hint", Kind::Scalar).on(ES89)]],
+    &[
+        FIELD,
+        SCRIPT,
+        FORMAT,
+        &[word("compression", Kind::Scalar), word("execution_hint", Kind::Scalar).on(ES89)],
+    ],
 );
 
 pub(super) static STRING_STATS: Form = form(
     "string_stats",
     "StringStatsAggregationBuilder",
-    &[VALUES, &[word("show_distribution", Kind::Scalar)]],
+    &[FIELD, SCRIPT, FORMAT, &[word("show_distribution", Kind::Scalar)]],
 );
 
 pub(super) static RATE: Form = form(
     "rate",
     "RateAggregationBuilder",
-    &[VALUES, &[word("unit", Kind::Scalar), word("mode", Kind::Scalar)]],
+    &[FIELD, SCRIPT, FORMAT, &[word("unit", Kind::Scalar), word("mode", Kind::Scalar)]],
 );
 
 /// A field with what is missing in it (`MultiValuesSourceFieldConfig`).
 const SOURCE: Kind = Kind::Options(&SOURCE_FORM);
 
-static SOURCE_FORM: Form = form(
-    "a source of values",
-    "MultiValuesSourceFieldConfig",
-    &[VALUES, &[word("time_zone", Kind::Scalar), word("filter", QUERY)]],
-);
+static SOURCE_WORDS: &[Word] =
+    &[word("field", Kind::Scalar), word("missing", Kind::Date), word("script", Kind::Script)];
+
+static SOURCE_FORM: Form = form("a source of values", "MultiValuesSourceFieldConfig", &[SOURCE_WORDS]);
 
 pub(super) static WEIGHTED_AVG: Form = form(
     "weighted_avg",
@@ -100,12 +118,20 @@ pub(super) static WEIGHTED_AVG: Form = form(
     ]],
 );
 
+const FILTERED_SOURCE: Kind = Kind::Options(&FILTERED_SOURCE_FORM);
+
+static FILTERED_SOURCE_FORM: Form = form(
+    "a filtered source of values",
+    "MultiValuesSourceFieldConfig",
+    &[SOURCE_WORDS, &[word("filter", QUERY)]],
+);
+
 pub(super) static T_TEST: Form = form(
     "t_test",
     "TTestAggregationBuilder",
     &[&[
-        word("a", SOURCE),
-        word("b", SOURCE),
+        word("a", FILTERED_SOURCE),
+        word("b", FILTERED_SOURCE),
         word("type", Kind::Scalar),
         word("tails", Kind::Scalar),
         word("format", Kind::Scalar),

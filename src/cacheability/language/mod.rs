@@ -10,7 +10,13 @@ pub(super) mod suggest;
 
 pub(super) mod queries;
 
+pub(super) mod terms;
+
 pub(super) mod full_text;
+
+pub(super) mod joins;
+
+pub(super) mod spans;
 
 pub(super) mod scores;
 

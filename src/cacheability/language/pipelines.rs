@@ -12,6 +12,8 @@ static PATHS_FORM: Form = form("buckets_path", "BucketHelpers, AbstractPipelineA
     .rest(Rest::Names(Kind::Scalar))
     .kept();
 
+static PLAIN: &[Word] = &[word("buckets_path", PATHS), word("format", Kind::Scalar)];
+
 static BASE: &[Word] =
     &[word("buckets_path", PATHS), word("gap_policy", Kind::Scalar), word("format", Kind::Scalar)];
 
@@ -33,7 +35,7 @@ pub(super) static BUCKET_SCRIPT: Form =
 pub(super) static BUCKET_SELECTOR: Form = form(
     "bucket_selector",
     "BucketSelectorPipelineAggregationBuilder",
-    &[BASE, &[word("script", Kind::Script)]],
+    &[&[word("buckets_path", PATHS), word("gap_policy", Kind::Scalar), word("script", Kind::Script)]],
 );
 
 pub(super) static BUCKET_SORT: Form = form(
@@ -48,7 +50,7 @@ pub(super) static BUCKET_SORT: Form = form(
 );
 
 pub(super) static CUMULATIVE: Form =
-    form("cumulative_sum, cumulative_cardinality", "CumulativeSumPipelineAggregationBuilder", &[BASE]);
+    form("cumulative_sum, cumulative_cardinality", "CumulativeSumPipelineAggregationBuilder", &[PLAIN]);
 
 pub(super) static DERIVATIVE: Form =
     form("derivative", "DerivativePipelineAggregationBuilder", &[BASE, &[word("unit", Kind::Scalar)]]);
@@ -65,8 +67,8 @@ pub(super) static MOVING_FN: Form = form(
 pub(super) static MOVING_PERCENTILES: Form = form(
     "moving_percentiles",
     "MovingPercentilesPipelineAggregationBuilder",
-    &[BASE, &[word("window", Kind::Scalar), word("shift", Kind::Scalar), word("keyed", Kind::Scalar)]],
+    &[&[word("buckets_path", PATHS), word("window", Kind::Scalar), word("shift", Kind::Scalar)]],
 );
 
 pub(super) static NORMALIZE: Form =
-    form("normalize", "NormalizePipelineAggregationBuilder", &[BASE, &[word("method", Kind::Scalar)]]);
+    form("normalize", "NormalizePipelineAggregationBuilder", &[PLAIN, &[word("method", Kind::Scalar)]]);

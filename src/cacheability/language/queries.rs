@@ -1,7 +1,7 @@
 //! Queries: compound, term-level, joining, span, and those that ask elsewhere.
 
 use crate::cacheability::grammar::{
-    ES, ES7, ES8, ES89, Engines, Form, Kind, Need, OLD, OS, OS3, Rest, Word, refuse, word,
+    ES, ES7, ES8, ES89, Form, Kind, Need, OLD, OS, OS3, Rest, Word, refuse, word,
 };
 use crate::outcome::Reason;
 
@@ -10,10 +10,17 @@ use super::full_text::{
     MULTI_MATCH, QUERY_STRING, SIMPLE_QUERY_STRING,
 };
 use super::geo::{GEO_BOUNDING_BOX, GEO_DISTANCE, GEO_GRID, GEO_POLYGON, GEO_SHAPE, SHAPE, XY_SHAPE};
-use super::hits::INNER_HITS;
 use super::intervals::INTERVALS;
+use super::joins::{HAS_CHILD, HAS_PARENT, NESTED, PARENT_ID};
 use super::scores::{FUNCTION_SCORE, SCRIPT_SCORE};
-use super::{DATES, ONE_OR_MORE, SCALARS, form};
+use super::spans::{
+    SPAN_FIELD_MASKING, SPAN_FIRST, SPAN_GAP, SPAN_MULTI, SPAN_NEAR, SPAN_NOT, SPAN_OR, SPAN_PAIR, SPAN_TERM,
+};
+use super::terms::{
+    DISTANCE_FEATURE, EXISTS, FUZZY, IDS, PREFIX, RANGE, RANK_FEATURE, REGEXP, TERM, TERMS, TERMS_SET, TYPE,
+    WILDCARD,
+};
+use super::{SCALARS, form};
 
 /// A query.
 pub(super) const QUERY: Kind = Kind::Nested(|| &QUERY_FORM);
@@ -24,7 +31,7 @@ pub(super) const QUERIES: Kind = Kind::Either(&[QUERY, Kind::List(&QUERY)]);
 pub(super) static BASE: &[Word] = &[word("boost", Kind::Scalar), word("_name", Kind::Scalar)];
 
 /// Where a query may stand.
-static QUERY_FORM: Form =
+pub(crate) static QUERY_FORM: Form =
     form("query", "AbstractQueryBuilder.parseInnerQueryBuilder", &[]).rest(Rest::One(WORDS));
 
 static WORDS: &[Word] = &[
@@ -72,7 +79,7 @@ static WORDS: &[Word] = &[
     // -- spans
     word("field_masking_span", Kind::Options(&SPAN_FIELD_MASKING)),
     word("span_containing", Kind::Options(&SPAN_PAIR)),
-    word("span_field_masking", Kind::Options(&SPAN_FIELD_MASKING)).on(ES),
+    word("span_field_masking", Kind::Options(&SPAN_FIELD_MASKING)),
     word("span_first", Kind::Options(&SPAN_FIRST)),
     word("span_gap", Kind::Options(&SPAN_GAP)),
     word("span_multi", Kind::Options(&SPAN_MULTI)),
@@ -163,290 +170,6 @@ static PINNED_DOCUMENT: Form = form(
     "a document of pinned",
     "PinnedQueryBuilder.Item",
     &[&[word("_index", Kind::Index), word("_id", Kind::Scalar)]],
-);
-
-static DISTANCE_FEATURE: Form = form(
-    "distance_feature",
-    "DistanceFeatureQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("field", Kind::Scalar),
-            word("origin", Kind::Either(&[Kind::Date, SCALARS, super::geo::POINT])),
-            word("pivot", Kind::Scalar),
-        ],
-    ],
-);
-
-static EXISTS: Form = form("exists", "ExistsQueryBuilder", &[BASE, &[word("field", Kind::Scalar)]]);
-
-static FUZZY: Form = form("fuzzy", "FuzzyQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Scalar, Kind::Options(&FUZZY_FIELD)])));
-
-static FUZZY_FIELD: Form = form(
-    "the field of fuzzy",
-    "FuzzyQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("value", Kind::Scalar).sets(&["value"]),
-            word("term", Kind::Scalar).sets(&["value"]),
-            word("fuzziness", Kind::Scalar),
-            word("prefix_length", Kind::Scalar),
-            word("max_expansions", Kind::Scalar),
-            word("transpositions", Kind::Scalar),
-            word("rewrite", Kind::Scalar),
-        ],
-    ],
-);
-
-static IDS: Form = form(
-    "ids",
-    "IdsQueryBuilder",
-    &[BASE, &[word("values", ONE_OR_MORE), word("type", ONE_OR_MORE).on(ES7)]],
-);
-
-static PREFIX: Form = form("prefix", "PrefixQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Scalar, Kind::Options(&PREFIX_FIELD)])));
-
-static PREFIX_FIELD: Form = form(
-    "the field of prefix",
-    "PrefixQueryBuilder",
-    &[
-        BASE,
-        &[word("value", Kind::Scalar), word("rewrite", Kind::Scalar), word("case_insensitive", Kind::Scalar)],
-    ],
-);
-
-static RANGE: Form =
-    form("range", "RangeQueryBuilder", &[BASE]).rest(Rest::Name(Kind::Options(&RANGE_FIELD)));
-
-const NOT_ES9: Engines = ES7.and(ES8).and(OS);
-
-static RANGE_FIELD: Form = form(
-    "the field of range",
-    "RangeQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("gte", Kind::Date).sets(&["from", "include_lower"]),
-            word("gt", Kind::Date).sets(&["from", "include_lower"]),
-            word("from", Kind::Date).sets(&["from"]).on(NOT_ES9),
-            word("lte", Kind::Date).sets(&["to", "include_upper"]),
-            word("lt", Kind::Date).sets(&["to", "include_upper"]),
-            word("to", Kind::Date).sets(&["to"]).on(NOT_ES9),
-            word("include_lower", Kind::Scalar).sets(&["include_lower"]).on(NOT_ES9),
-            word("include_upper", Kind::Scalar).sets(&["include_upper"]).on(NOT_ES9),
-            word("format", Kind::Scalar),
-            word("time_zone", Kind::Scalar),
-            word("relation", Kind::Scalar),
-        ],
-    ],
-);
-
-static RANK_FEATURE: Form = form(
-    "rank_feature",
-    "RankFeatureQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("field", Kind::Scalar),
-            word("saturation", Kind::Options(&RANK_FUNCTION)),
-            word("log", Kind::Options(&RANK_FUNCTION)),
-            word("sigmoid", Kind::Options(&RANK_FUNCTION)),
-            word("linear", Kind::Options(&RANK_FUNCTION)),
-        ],
-    ],
-);
-
-static RANK_FUNCTION: Form = form(
-    "a function of rank_feature",
-    "RankFeatureQueryBuilder",
-    &[&[word("pivot", Kind::Scalar), word("scaling_factor", Kind::Scalar), word("exponent", Kind::Scalar)]],
-);
-
-static REGEXP: Form = form("regexp", "RegexpQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Scalar, Kind::Options(&REGEXP_FIELD)])));
-
-static REGEXP_FIELD: Form = form(
-    "the field of regexp",
-    "RegexpQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("value", Kind::Scalar),
-            word("flags", Kind::Scalar).sets(&["flags"]),
-            word("flags_value", Kind::Scalar).sets(&["flags"]),
-            word("max_determinized_states", Kind::Scalar),
-            word("rewrite", Kind::Scalar),
-            word("case_insensitive", Kind::Scalar),
-        ],
-    ],
-);
-
-static TERM: Form = form("term", "TermQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Date, Kind::Options(&TERM_FIELD)])));
-
-static TERM_FIELD: Form = form(
-    "the field of term",
-    "TermQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("value", Kind::Date).sets(&["value"]),
-            word("term", Kind::Date).sets(&["value"]),
-            word("case_insensitive", Kind::Scalar),
-        ],
-    ],
-);
-
-static TERMS: Form =
-    form("terms", "TermsQueryBuilder", &[BASE, &[word("value_type", Kind::Scalar).on(OS)]]).rest(Rest::Name(
-        Kind::Either(&[DATES, Kind::Refused(Reason::Lookup, "terms lookup reads another document")]),
-    ));
-
-static TERMS_SET: Form =
-    form("terms_set", "TermsSetQueryBuilder", &[BASE]).rest(Rest::Name(Kind::Options(&TERMS_SET_FIELD)));
-
-static TERMS_SET_FIELD: Form = form(
-    "the field of terms_set",
-    "TermsSetQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("terms", DATES),
-            word("minimum_should_match", Kind::Scalar).on(ES89),
-            word("minimum_should_match_field", Kind::Scalar),
-            word("minimum_should_match_script", Kind::Script),
-        ],
-    ],
-);
-
-static TYPE: Form = form("type", "TypeQueryBuilder", &[BASE, &[word("value", Kind::Scalar)]]);
-
-static WILDCARD: Form = form("wildcard", "WildcardQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Index, Kind::Options(&WILDCARD_FIELD)])));
-
-static WILDCARD_FIELD: Form = form(
-    "the field of wildcard",
-    "WildcardQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("value", Kind::Index).sets(&["value"]),
-            word("wildcard", Kind::Index).sets(&["value"]),
-            word("rewrite", Kind::Scalar),
-            word("case_insensitive", Kind::Scalar),
-        ],
-    ],
-);
-
-static HAS_CHILD: Form = form(
-    "has_child",
-    "HasChildQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("type", Kind::Scalar),
-            word("query", QUERY),
-            word("score_mode", Kind::Scalar),
-            word("min_children", Kind::Scalar),
-            word("max_children", Kind::Scalar),
-            word("ignore_unmapped", Kind::Scalar),
-            word("inner_hits", INNER_HITS),
-        ],
-    ],
-);
-
-static HAS_PARENT: Form = form(
-    "has_parent",
-    "HasParentQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("parent_type", Kind::Scalar),
-            word("query", QUERY),
-            word("score", Kind::Scalar),
-            word("ignore_unmapped", Kind::Scalar),
-            word("inner_hits", INNER_HITS),
-        ],
-    ],
-);
-
-static NESTED: Form = form(
-    "nested",
-    "NestedQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("path", Kind::Scalar),
-            word("query", QUERY),
-            word("score_mode", Kind::Scalar),
-            word("ignore_unmapped", Kind::Scalar),
-            word("inner_hits", INNER_HITS),
-        ],
-    ],
-);
-
-static PARENT_ID: Form = form(
-    "parent_id",
-    "ParentIdQueryBuilder",
-    &[BASE, &[word("type", Kind::Scalar), word("id", Kind::Scalar), word("ignore_unmapped", Kind::Scalar)]],
-);
-
-static SPAN_FIELD_MASKING: Form = form(
-    "field_masking_span",
-    "FieldMaskingSpanQueryBuilder",
-    &[BASE, &[word("field", Kind::Scalar), word("query", QUERY)]],
-);
-
-static SPAN_PAIR: Form = form(
-    "span_containing, span_within",
-    "SpanContainingQueryBuilder, SpanWithinQueryBuilder",
-    &[BASE, &[word("big", QUERY), word("little", QUERY)]],
-);
-
-static SPAN_FIRST: Form =
-    form("span_first", "SpanFirstQueryBuilder", &[BASE, &[word("match", QUERY), word("end", Kind::Scalar)]]);
-
-static SPAN_GAP: Form =
-    form("span_gap", "SpanNearQueryBuilder.SpanGapQueryBuilder", &[]).rest(Rest::Name(Kind::Scalar));
-
-static SPAN_MULTI: Form = form("span_multi", "SpanMultiTermQueryBuilder", &[BASE, &[word("match", QUERY)]]);
-
-static SPAN_NEAR: Form = form(
-    "span_near",
-    "SpanNearQueryBuilder",
-    &[
-        BASE,
-        &[word("clauses", Kind::List(&QUERY)), word("slop", Kind::Scalar), word("in_order", Kind::Scalar)],
-    ],
-);
-
-static SPAN_NOT: Form = form(
-    "span_not",
-    "SpanNotQueryBuilder",
-    &[
-        BASE,
-        &[
-            word("include", QUERY),
-            word("exclude", QUERY),
-            word("dist", Kind::Scalar),
-            word("pre", Kind::Scalar),
-            word("post", Kind::Scalar),
-        ],
-    ],
-);
-
-static SPAN_OR: Form = form("span_or", "SpanOrQueryBuilder", &[BASE, &[word("clauses", Kind::List(&QUERY))]]);
-
-static SPAN_TERM: Form = form("span_term", "SpanTermQueryBuilder", &[BASE])
-    .rest(Rest::Name(Kind::Either(&[Kind::Date, Kind::Options(&SPAN_TERM_FIELD)])));
-
-static SPAN_TERM_FIELD: Form = form(
-    "the field of span_term",
-    "SpanTermQueryBuilder",
-    &[BASE, &[word("value", Kind::Date).sets(&["value"]), word("term", Kind::Date).sets(&["value"])]],
 );
 
 static SPARSE_VECTOR: Form = form(

@@ -16,18 +16,18 @@ const ENGINES: [Engine; 5] = [
 ];
 
 #[test]
-fn every_word_of_a_search() {
+fn every_word() {
     for engine in ENGINES {
-        let words = Visit::new(engine, Api::Search).all(&SEARCH).count;
-        println!("{engine:?}: {words:?}");
-        assert!(words.allowed > 1000 && words.refused > 15);
-    }
-}
-
-#[test]
-fn every_word_of_a_count() {
-    for engine in ENGINES {
-        Visit::new(engine, Api::Count).all(&COUNT);
+        for (api, form) in [(Api::Search, &SEARCH), (Api::Count, &COUNT)] {
+            let samples = samples(engine, form);
+            let refused = samples.iter().filter(|sample| sample.expected.is_some()).count();
+            assert!(samples.len() > 500 && refused > 10);
+            for Sample { what, body, expected } in samples {
+                let verdict = judge_body(api, Some(engine), "", &body, false);
+                let reason = verdict.as_ref().err().map(|refusal| refusal.reason);
+                assert_eq!(reason, expected, "{what} on {engine:?}: {verdict:?} to {body}");
+            }
+        }
     }
 }
 
@@ -52,7 +52,9 @@ fn every_parameter() {
 fn words_stand_once_for_an_engine() {
     for engine in ENGINES {
         let column = Engines::of(engine).unwrap();
-        for form in Visit::new(engine, Api::Search).all(&SEARCH).seen {
+        let mut visit = Visit { column, seen: Vec::new(), samples: Vec::new() };
+        visit.form(&SEARCH, &|value| value);
+        for form in visit.seen {
             let mut names: Vec<_> =
                 words(form).filter(|word| word.engines.has(column)).map(|word| word.name).collect();
             names.sort_unstable();
@@ -63,42 +65,31 @@ fn words_stand_once_for_an_engine() {
     }
 }
 
-/// Goes through all forms that can be reached, and tries each word in its place.
+/// A body with a word in its place, and what must be said to it.
+pub(super) struct Sample {
+    pub(super) what: &'static str,
+    pub(super) body: Value,
+    pub(super) expected: Option<Reason>,
+}
+
+/// A sample for every word that can be reached.
+pub(super) fn samples(engine: Engine, form: &'static Form) -> Vec<Sample> {
+    let mut visit = Visit { column: Engines::of(engine).unwrap(), seen: Vec::new(), samples: Vec::new() };
+    visit.form(form, &|value| value);
+    visit.samples
+}
+
+/// Goes through all forms that can be reached.
 struct Visit {
-    ask: Ask,
-    seen: Vec<&'static Form>,
-    count: Count,
-}
-
-#[derive(Debug, Default)]
-struct Count {
-    allowed: usize,
-    refused: usize,
-    unknown: usize,
-}
-
-/// Who is asked, and what.
-#[derive(Clone, Copy)]
-struct Ask {
-    engine: Engine,
     column: Engines,
-    api: Api,
+    seen: Vec<&'static Form>,
+    samples: Vec<Sample>,
 }
 
 /// Puts a value into the place of a form in a body.
 type Place<'p> = &'p dyn Fn(Value) -> Value;
 
 impl Visit {
-    fn new(engine: Engine, api: Api) -> Visit {
-        let ask = Ask { engine, column: Engines::of(engine).unwrap(), api };
-        Visit { ask, seen: Vec::new(), count: Count::default() }
-    }
-
-    fn all(mut self, form: &'static Form) -> Visit {
-        self.form(form, &|value| value);
-        self
-    }
-
     fn form(&mut self, form: &'static Form, place: Place<'_>) {
         if self.seen.iter().any(|known| std::ptr::eq(*known, form)) {
             return;
@@ -109,40 +100,35 @@ impl Visit {
         }
         if let Rest::Name(kind) | Rest::Names(kind) | Rest::Indices(kind) = &form.rest {
             let inner = |value: Value| place(with_needs(form, json!({"my_name": value})));
-            self.ask.judge(&inner(self.ask.sample(kind)), refused(kind), form.name);
+            self.sample(form.name, inner(value(kind, self.column)), refused(kind));
             self.kind(kind, &inner);
         }
     }
 
     fn word(&mut self, form: &'static Form, word: &'static Word, place: Place<'_>) {
-        let ask = self.ask;
+        let column = self.column;
         let inner = |value: Value| {
             let mut object = with_needs(form, json!({}));
             if form.words.iter().copied().flatten().any(|fixed| std::ptr::eq(fixed, word)) {
-                ask.add_rest(form, &mut object);
+                add_rest(form, &mut object, column);
             }
             object[word.name] = value;
             place(object)
         };
         let (value, expected) = match &word.rule {
-            Rule::Allowed(kind) => (ask.sample(kind), refused(kind)),
+            Rule::Allowed(kind) => (value(kind, column), refused(kind)),
             Rule::Refused(reason, _) => (json!({}), Some(*reason)),
         };
-        if word.engines.has(ask.column) {
-            ask.judge(&inner(value), expected, word.name);
-            match expected {
-                None => self.count.allowed += 1,
-                Some(_) => self.count.refused += 1,
-            }
+        if word.engines.has(column) {
+            self.sample(word.name, inner(value), expected);
             if let Rule::Allowed(kind) = &word.rule {
                 self.kind(kind, &inner);
             }
             return;
         }
-        let elsewhere = words(form).any(|other| other.name == word.name && other.engines.has(ask.column));
+        let elsewhere = words(form).any(|other| other.name == word.name && other.engines.has(column));
         if !elsewhere && matches!(form.rest, Rest::Nothing | Rest::One(_) | Rest::AtMostOne(_)) {
-            ask.judge(&inner(value), Some(Reason::UnknownWord), word.name);
-            self.count.unknown += 1;
+            self.sample(word.name, inner(value), Some(Reason::UnknownWord));
         }
     }
 
@@ -153,56 +139,51 @@ impl Visit {
             Kind::List(kind) => self.kind(kind, &|value| place(json!([value]))),
             Kind::Either(kinds) => {
                 for kind in *kinds {
-                    self.ask.judge(&place(self.ask.sample(kind)), refused(kind), "an alternative");
+                    self.sample("an alternative", place(value(kind, self.column)), refused(kind));
                     self.kind(kind, place);
                 }
             }
             _ => {}
         }
     }
+
+    fn sample(&mut self, what: &'static str, body: Value, expected: Option<Reason>) {
+        self.samples.push(Sample { what, body, expected });
+    }
 }
 
-impl Ask {
-    /// A small value of a kind.
-    fn sample(self, kind: &'static Kind) -> Value {
-        match kind {
-            Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText => json!("x"),
-            Kind::Off(_) => json!(false),
-            Kind::Empty(_) => json!({}),
-            Kind::Refused(..) => json!({"x": 1}),
-            Kind::Script => json!({"source": "1", "lang": "expression"}),
-            Kind::Any => json!({"any": [1, {"thing": null}]}),
-            Kind::List(kind) => json!([self.sample(kind)]),
-            Kind::Either(kinds) => self.sample(&kinds[0]),
-            Kind::Options(form) => self.smallest(form),
-            Kind::Nested(form) => self.smallest(form()),
+/// A small value of a kind.
+fn value(kind: &'static Kind, column: Engines) -> Value {
+    match kind {
+        Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText => json!("x"),
+        Kind::Off(_) => json!(false),
+        Kind::Empty(_) => json!({}),
+        Kind::Refused(..) => json!({"x": 1}),
+        Kind::Script => json!({"source": "1", "lang": "expression"}),
+        Kind::Any => json!({"any": [1, {"thing": null}]}),
+        Kind::List(kind) => json!([value(kind, column)]),
+        Kind::Either(kinds) => value(&kinds[0], column),
+        Kind::Options(form) => smallest(form, column),
+        Kind::Nested(form) => smallest(form(), column),
+    }
+}
+
+fn smallest(form: &'static Form, column: Engines) -> Value {
+    let mut object = with_needs(form, json!({}));
+    add_rest(form, &mut object, column);
+    object
+}
+
+/// Adds what an object must have beside the words with fixed names.
+fn add_rest(form: &'static Form, object: &mut Value, column: Engines) {
+    match &form.rest {
+        Rest::One(words) => {
+            let first = words.iter().find(|word| word.engines.has(column)).unwrap();
+            let Rule::Allowed(kind) = &first.rule else { unreachable!("the first word is allowed") };
+            object[first.name] = value(kind, column);
         }
-    }
-
-    fn smallest(self, form: &'static Form) -> Value {
-        let mut object = with_needs(form, json!({}));
-        self.add_rest(form, &mut object);
-        object
-    }
-
-    /// Adds what an object must have beside the words with fixed names.
-    fn add_rest(self, form: &'static Form, object: &mut Value) {
-        match &form.rest {
-            Rest::One(words) => {
-                let first = words.iter().find(|word| word.engines.has(self.column)).unwrap();
-                let Rule::Allowed(kind) = &first.rule else { unreachable!("the first word is allowed") };
-                object[first.name] = self.sample(kind);
-            }
-            Rest::Name(kind) => object["my_name"] = self.sample(kind),
-            _ => {}
-        }
-    }
-
-    #[track_caller]
-    fn judge(self, body: &Value, expected: Option<Reason>, what: &str) {
-        let verdict = judge_body(self.api, Some(self.engine), "", body, false);
-        let reason = verdict.as_ref().err().map(|refusal| refusal.reason);
-        assert_eq!(reason, expected, "{what} on {:?}: {verdict:?} to {body}", self.engine);
+        Rest::Name(kind) => object["my_name"] = value(kind, column),
+        _ => {}
     }
 }
 

@@ -13,6 +13,8 @@ mod coverage;
 
 mod dates;
 
+mod engine;
+
 mod order;
 
 mod refusals;
@@ -73,6 +75,28 @@ fn a_count_has_a_query_only() {
     assert_eq!(verdict(json!({})), Ok(Terms::default()));
     assert_eq!(verdict(json!({"size": 0})).unwrap_err().to_string(), "unknown-word at size");
     assert_eq!(verdict(json!([])).unwrap_err().to_string(), "unknown-word");
+}
+
+#[test]
+fn a_query_alone() {
+    for (query, expected) in [
+        (r#"{"term": {"team": "b"}}"#, "ok"),
+        (
+            r#"{"bool": {"filter": [{"range": {"d": {"gte": "now-1d/d"}}}]}}"#,
+            "now at bool.filter[0].range.d.gte: now",
+        ),
+        (r#"{"script": {}}"#, "script at script"),
+        (r#"{"terms": {"f": {"index": "i"}}}"#, "lookup at terms.f"),
+        ("{}", "unknown-word"),
+        ("null", "unknown-word"),
+    ] {
+        let verdict = judge_query(Some(ES8_19), &mut parse(query.as_bytes()).unwrap());
+        assert_eq!(
+            verdict.map_or_else(|refusal| refusal.to_string(), |()| "ok".to_owned()),
+            expected,
+            "{query}"
+        );
+    }
 }
 
 #[test]

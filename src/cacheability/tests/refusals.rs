@@ -177,3 +177,80 @@ fn places_fit_in_a_header() {
     let refusal = judge_body(Api::Search, None, "", &body, false).unwrap_err();
     assert!(!refusal.place.contains("hidden"));
 }
+
+/// Trees of words of the language and of awkward texts.
+fn any_tree() -> impl proptest::strategy::Strategy<Value = Value> {
+    use proptest::prelude::*;
+    let words = [
+        "query",
+        "bool",
+        "filter",
+        "must",
+        "range",
+        "f",
+        "gte",
+        "time_zone",
+        "terms",
+        "aggs",
+        "a",
+        "date_histogram",
+        "extended_bounds",
+        "max",
+        "sort",
+        "script",
+        "lang",
+        "function_score",
+        "gauss",
+        "origin",
+        "",
+        "ä\n\"",
+    ];
+    let texts = [
+        "now",
+        "now-",
+        "now/",
+        "now-9999999999999999999y/d",
+        "now-2147483647y/y",
+        "now+2147483647M-1d/w",
+        "now٣/d",
+        "nowä",
+        "+",
+        "+٣",
+        "+1ä",
+        "UTC+",
+        "Europe/Berlin",
+        "expression",
+        "<now",
+        "x",
+    ];
+    let name = prop::sample::select(words.to_vec());
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|value| json!(value)),
+        any::<i64>().prop_map(|value| json!(value)),
+        prop::sample::select(texts.to_vec()).prop_map(|value| json!(value)),
+    ];
+    leaf.prop_recursive(8, 64, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec((name.clone(), inner), 0..4).prop_map(|members| members
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect()),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_tree_gets_a_verdict(tree in any_tree(), wall in proptest::num::i64::ANY) {
+        for engine in [None, Some(ES8_19)] {
+            for body in [tree.clone(), json!({"query": tree}), json!({"query": {"range": {"f": tree}}})] {
+                match judge_body(Api::Search, engine, "", &body, true) {
+                    Ok(terms) => assert!(valid_until(&terms, wall).is_none_or(|until| until >= wall)),
+                    Err(refusal) => assert!(refusal.place.len() <= 200),
+                }
+            }
+        }
+    }
+}

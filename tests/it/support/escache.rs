@@ -56,11 +56,12 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         watcher: WatcherSettings {
             max_concurrent: 64,
             timeout: Duration::from_secs(10),
-            max_targets: 1024,
+            max_bytes: 16 << 20,
             wall: SystemTime::now,
         },
         capacity: 64 << 20,
         eviction: Eviction::Lru,
+        max_concurrent_misses: 1024,
     }
 }
 

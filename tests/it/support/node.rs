@@ -259,7 +259,6 @@ impl Start {
                     !std::env::var("ESCACHE_REQUIRE_NODES").is_ok_and(|value| value == "1"),
                     "{reason}, and ESCACHE_REQUIRE_NODES=1"
                 );
-                // not with a macro: the test harness would keep it to itself
                 let _ = writeln!(io::stderr().lock(), "SKIPPED: {test}: {reason}");
                 None
             }
@@ -446,18 +445,28 @@ fn ensure_built(engine: Engine) -> Result<(), String> {
     if let Some(known) = results.get(&engine) {
         return known.clone();
     }
-    let mut run = engine.launcher();
-    let status = run.args(["--build", engine.names().0]).stdin(Stdio::null()).status();
-    let result = match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) if status.code() == Some(UNAVAILABLE) => {
-            Err(format!("{engine:?} cannot be had here (its launcher said why)"))
-        }
-        Ok(status) => panic!("building {engine:?}: {status}"),
+    let result = match build(engine) {
+        Ok((status, _)) if status.success() => Ok(()),
+        Ok((status, reason)) if status.code() == Some(UNAVAILABLE) => Err(format!("{engine:?}: {reason}")),
+        Ok((status, _)) => panic!("building {engine:?}: {status}"),
         Err(error) => Err(format!("tests/nodes/run cannot be started: {error}")),
     };
     results.insert(engine, result.clone());
     result
+}
+
+/// How the build ended, and the last line that it said; all of them are passed on, as it may take minutes.
+fn build(engine: Engine) -> io::Result<(ExitStatus, String)> {
+    let mut run = engine.launcher();
+    let mut run =
+        run.args(["--build", engine.names().0]).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut last = String::new();
+    for line in BufReader::new(run.stderr.take().expect("stderr is piped")).lines() {
+        last = line?;
+        // not with a macro: the test harness would keep it to itself
+        let _ = writeln!(io::stderr().lock(), "{last}");
+    }
+    Ok((run.wait()?, last))
 }
 
 /// Memory if there is plenty of it (suites are about three times faster), else the disk.

@@ -1,13 +1,13 @@
 # shellcheck shell=sh disable=SC2034 # read by ../run
 label="Elasticsearch 8.19"
 java_min=17
-main_class=EsModulesNode
 profile=${ES_PROFILE:-lean}
 case $profile in
   lean) mib=66 ;;
   full) mib=890 ;;
   *) usage "elasticsearch-8 has the profiles lean and full, not '$profile'" ;;
 esac
+. "$nodes/elasticsearch.sh"
 
 # Central has the module's jars; the descriptor that a distribution puts beside them is ours.
 after_download() {
@@ -27,17 +27,6 @@ has.native.controller=false
 END
 }
 
-es_home() {
-  find "$PWD/dist" -maxdepth 2 -type d -name elasticsearch
-}
-
-compile_path() {
-  echo "$(es_home)/lib/*"
-}
-
 launch() {
-  home=$(es_home)
-  run_java -Des.set.netty.runtime.available.processors=false -Des.path.home="$home" \
-    -Djava.library.path="$(native_folder "$home")" -Des.nativelibs.path="$(native_folder "$home")" \
-    --module-path "$home/lib" --add-modules=jdk.net --add-modules=ALL-MODULE-PATH -cp "$classes" "$@"
+  run_elasticsearch -Des.set.netty.runtime.available.processors=false -- "$@"
 }

@@ -13,7 +13,7 @@ prepare() {
   chmod 700 "$config"
   (
     umask 077
-    cd "$config"
+    cd "$config" || exit
     [ -d opensearch-security ] || cp -R "$nodes/$engine/security-config" opensearch-security
     [ ! -f node.pem ] || exit 0
     if [ -n "$certs" ]; then

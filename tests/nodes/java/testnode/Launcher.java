@@ -128,6 +128,7 @@ final class Launcher {
         settings.putIfAbsent("path.repo", data.resolve("repo").toString());
         settings.putIfAbsent("node.name", name);
         settings.putIfAbsent("node.portsfile", "true");
+        settings.putIfAbsent("discovery.initial_state_timeout", "170s"); // READY means that a master is known; 30s is little under load
         settings.putIfAbsent("network.host", "127.0.0.1");
         settings.putIfAbsent("cluster.routing.allocation.disk.threshold_enabled", "false");
         settings.putIfAbsent("action.destructive_requires_name", "false");
