@@ -118,6 +118,7 @@ pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
     if other_cluster {
         tracing::warn!(engine = found.name, "another cluster answers: the cache is emptied");
         proxy.watcher.forget();
+        proxy.scope.forget();
         proxy.purge(None);
     }
 }

@@ -204,6 +204,12 @@ impl Scope {
         self.known.len()
     }
 
+    /// Forgets what was seen, as after a change of the cluster behind the address: its gap begins anew.
+    pub fn forget(&self) {
+        self.known.clear();
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Settling::default();
+    }
+
     /// What proves that the sender of these headers may see now what it may see, by readings that started at `needed`
     /// or later.
     ///
