@@ -54,8 +54,8 @@ impl Credentials {
 pub(super) struct Answer {
     /// When its first question was about to be sent.
     pub(super) started: Asked,
-    /// Who it is, and whether that has been so for the enforcement gap.
-    pub(super) found: Result<(Arc<Bearer>, bool), Refusal>,
+    /// Who it is.
+    pub(super) found: Result<Arc<Bearer>, Refusal>,
 }
 
 /// What is known of one identity.

@@ -234,9 +234,9 @@ impl Scope {
         };
         let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
         let credentials = Arc::new(Credentials::of(head, &self.rules));
-        let (security, answer) =
+        let (security, (answer, known_long)) =
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
-        let (bearer, known_long) = match answer.found {
+        let bearer = match answer.found {
             Ok(found) => found,
             Err(refusal) => return Ok(Found::Unproven(refusal)),
         };
@@ -271,8 +271,8 @@ impl Scope {
 
     /// Whether the engine, asked now, says the same of the bearer as it did before.
     pub async fn confirms(&self, confirm: &Confirm) -> bool {
-        let answer = self.bearer(&confirm.credentials, confirm.kind, Instant::now()).await;
-        answer.found.is_ok_and(|(bearer, _)| bearer.digest == confirm.digest)
+        let (answer, _) = self.bearer(&confirm.credentials, confirm.kind, Instant::now()).await;
+        answer.found.is_ok_and(|bearer| bearer.digest == confirm.digest)
     }
 
     /// The generation of the security index, when its reading started, and whether it has settled.
@@ -298,15 +298,15 @@ impl Scope {
     }
 
     /// What the engine says of a bearer, by questions that started at `needed` or later. A recent refusal serves too,
-    /// since it only leads to forwarding.
-    async fn bearer(&self, credentials: &Arc<Credentials>, kind: Kind, needed: Instant) -> Answer {
+    /// since it only leads to forwarding. And whether it has said so for the enforcement gap.
+    async fn bearer(&self, credentials: &Arc<Credentials>, kind: Kind, needed: Instant) -> (Answer, bool) {
         let known = self.known.get_or_insert_with(credentials.digest, Arc::default);
         let serves = |answer: &Answer| {
             let refused = answer.found.as_ref().is_err_and(|refusal| refusal.reason == Reason::ScopeUnknown);
             let needed = if refused { needed.min(Instant::now() - PAUSE) } else { needed };
             self.watcher.holds(answer.started, needed)
         };
-        known
+        let answer = known
             .answer(serves, async {
                 let started = self.watcher.now();
                 let asked = tokio::time::timeout(self.settings.timeout, self.ask_of(credentials, kind));
@@ -316,15 +316,16 @@ impl Scope {
                         asked.await.unwrap_or_else(|_| Err(Refusal::at(Reason::ScopeUnknown, "timeout")))
                     }
                 };
-                let found = found.map(|bearer| {
-                    let mut settling = known.settling.lock().unwrap_or_else(PoisonError::into_inner);
-                    let known_long =
-                        settling.note(bearer.digest, started.at, Instant::now(), self.settings.gap);
-                    (Arc::new(bearer), known_long)
-                });
+                let found = found.map(Arc::new);
                 Answer { started, found }
             })
-            .await
+            .await;
+        // looked at anew each time: with a bound one answer serves for longer than it takes to settle
+        let settled = answer.found.as_ref().is_ok_and(|bearer| {
+            let mut settling = known.settling.lock().unwrap_or_else(PoisonError::into_inner);
+            settling.note(bearer.digest, answer.started.at, Instant::now(), self.settings.gap)
+        });
+        (answer, settled)
     }
 
     async fn ask_of(&self, credentials: &Credentials, kind: Kind) -> Result<Bearer, Refusal> {

@@ -182,6 +182,22 @@ async fn a_question_from_before_the_request_does_not_serve_it() {
     assert_eq!(total(&late), 1, "{:?}", verdict(&late.headers));
 }
 
+/// With a bound an answer about the bearer serves for as long, and settles meanwhile.
+#[tokio::test]
+async fn a_bound_is_one_for_permissions_too() {
+    let bound = |settings: &mut ProxySettings| settings.policy.max_staleness = Duration::from_secs(3600);
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Scene::new(flavour, bound).await;
+        scene.warm_alice().await;
+        scene.engine.restrict("alice", team("a"));
+        let asked = scene.engine.seen_in_all();
+        assert_eq!(total(&scene.alice().await), 3);
+        assert_eq!(scene.engine.seen_in_all(), asked);
+        let fresh = [("authorization", scene.alice.as_str()), ("cache-control", "no-cache")];
+        assert_eq!(total(&scene.ask(&fresh).await), 1);
+    }
+}
+
 #[tokio::test]
 async fn filters_that_move_by_themselves_are_not_cached() {
     let scene = Scene::xpack().await;
