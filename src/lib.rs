@@ -36,6 +36,8 @@ pub mod watcher;
 
 pub mod clocks;
 
+pub mod scope;
+
 pub mod proxy;
 
 pub mod probe;

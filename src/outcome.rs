@@ -97,6 +97,8 @@ reasons! {
     // -- identity
     /// The request carries an identity and nothing proves that its permissions are unchanged.
     ScopeUnknown => "scope-unknown",
+    /// Permissions changed, or were first seen, so short a time ago that nodes may not yet enforce them (`auth.enforcement_gap`).
+    ScopeSettling => "scope-settling",
 
     // -- properties of the target
     /// An alias of the target has a filter with `now`, or one that escache cannot judge.

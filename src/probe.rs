@@ -79,6 +79,8 @@ async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
     let cluster_uuid = proxy.upstream.cluster_uuid().unwrap_or_default();
     if missing.is_none() && proxy.policy.ttl_only.is_none() {
         missing = missing_readings(proxy).await;
+        let unproven = proxy.scope.survey().await;
+        missing = missing.or(unproven);
     }
     if status == StatusCode::UNAUTHORIZED {
         missing =
@@ -145,6 +147,7 @@ pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
     if other_cluster {
         tracing::warn!(engine = found.name, "another cluster answers: the cache is emptied");
         proxy.watcher.forget();
+        proxy.scope.forget();
         proxy.purge(None);
     }
 }

@@ -32,6 +32,7 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 use crate::policy::Policy;
 use crate::respond;
+use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
@@ -60,6 +61,8 @@ pub struct Proxy {
     pub watcher: Arc<Watcher>,
     /// Who knows the nodes' clocks.
     pub clocks: Clocks,
+    /// Who proves what an identity may see.
+    pub scope: Scope,
     /// The entries.
     pub store: Store,
     /// Upstream searches under way.
@@ -107,6 +110,8 @@ pub struct ProxySettings {
     pub upstream: UpstreamSettings,
     /// How generations are read.
     pub watcher: WatcherSettings,
+    /// How permissions are proven.
+    pub scope: ScopeSettings,
     /// The size of the store, in bytes.
     pub capacity: u64,
     /// Which entry goes when there is no room.
@@ -166,6 +171,8 @@ pub(crate) struct View {
     pub(crate) started: Option<Instant>,
     /// How long entries may live for this request.
     pub(crate) lifetime: Lifetime,
+    /// Whose permissions are part of the generation, to ask once more after the search.
+    pub(crate) bearer: Option<Confirm>,
 }
 
 /// Who sent a request.
@@ -179,11 +186,19 @@ impl Proxy {
         let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
         let policy = settings.policy;
         let wall = settings.watcher.wall;
+        let watcher = Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher);
         Arc::new(Proxy {
+            scope: Scope::new(
+                settings.scope,
+                settings.headers.clone(),
+                Arc::clone(&upstream),
+                Arc::clone(&watcher),
+                Arc::clone(&stats),
+            ),
             headers: settings.headers,
             engine: ArcSwap::default(),
-            watcher: Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher),
             clocks: Clocks::new(Arc::clone(&upstream), wall),
+            watcher,
             upstream,
             store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
             flights: Arc::default(),
@@ -224,7 +239,7 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
-        let view = match self.validate(&plan, &control, arrival).await {
+        let view = match self.validate(&plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
@@ -282,19 +297,25 @@ impl Proxy {
         &self,
         plan: &Plan,
         control: &Control,
+        head: &Parts,
         arrival: Instant,
     ) -> Result<View, Refusal> {
-        let lifetime = Lifetime(self.policy.expire)
-            .and(plan.ruling.ttl)
-            .and(self.policy.entry_ttl.filter(|_| !plan.anonymous));
+        let lifetime = Lifetime(self.policy.expire).and(plan.ruling.ttl);
         if let Some(ttl) = self.policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
-            return Ok(View { generation: Generation::unwatched(), started: None, lifetime });
+            let lifetime = match plan.anonymous {
+                true => lifetime,
+                false => self.unproven(lifetime, Reason::ScopeUnknown.into())?,
+            };
+            return Ok(View { generation: Generation::unwatched(), started: None, lifetime, bearer: None });
         }
         let bound = control.bound(plan.ruling.max_staleness, self.policy.max_stale);
         let needed = arrival.checked_sub(bound).unwrap_or(arrival);
-        let reading = self.watcher.reading_in_time(&plan.target, needed).await;
+        let (reading, scope) = tokio::join!(
+            self.watcher.reading_in_time(&plan.target, needed),
+            self.scope.of(plan.anonymous, &head.headers, needed)
+        );
         let generation = reading.found?;
         let metadata = generation.metadata();
         if let Some(refusal) = metadata.refusal() {
@@ -306,7 +327,25 @@ impl Proxy {
         if self.policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
-        Ok(View { started: Some(reading.started), lifetime, generation })
+        let view = View { started: Some(reading.started), lifetime, generation, bearer: None };
+        Ok(match scope? {
+            Scoped::Free => view,
+            Scoped::Unproven(refusal) => View { lifetime: self.unproven(lifetime, refusal)?, ..view },
+            Scoped::Proven(proven) => View {
+                generation: view.generation.within(&proven.digest),
+                started: Some(reading.started.min(proven.started)),
+                bearer: Some(proven.bearer),
+                ..view
+            },
+        })
+    }
+
+    /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
+    fn unproven(&self, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
+        match self.policy.entry_ttl {
+            Some(ttl) => Ok(lifetime.and(Some(ttl))),
+            None => Err(refusal),
+        }
     }
 
     /// Look up: an entry that may be served, its age, and how long its lifetime still is.
@@ -357,6 +396,7 @@ impl Proxy {
                     widening: plan.widening,
                     now: plan.until.map(|until| (plan.terms.clone(), until)),
                     generation: view.generation.clone(),
+                    bearer: view.bearer.clone(),
                     epoch,
                 };
                 Arc::clone(self).fill(fill)
@@ -378,7 +418,7 @@ impl Proxy {
 
     /// Forward, decide if storable, store. Runs on a task of its own.
     async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, now, generation, epoch } = fill;
+        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
         let tag = (!self.unwatched()).then(|| generation.metadata().version());
@@ -426,6 +466,11 @@ impl Proxy {
             && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
         {
             return Landed::Unstored(fetched, Reason::ClockSkew);
+        }
+        if let Some(bearer) = bearer
+            && !self.scope.confirms(&bearer).await
+        {
+            return Landed::Unstored(fetched, Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
@@ -625,6 +670,7 @@ struct Fill {
     /// The terms with a rounded `now`, and until when it holds.
     now: Option<(Terms, i64)>,
     generation: Generation,
+    bearer: Option<Confirm>,
     epoch: Epoch,
 }
 

@@ -33,6 +33,7 @@ counters! {
     readings_invalid: "Readings of generations that ended invalid",
     reading_microseconds: "Time spent in readings, in microseconds",
     reading_requests: "Requests to the engine for readings",
+    scope_requests: "Requests to the engine for the permissions of who asks",
     metadata_reads: "Readings that had to fetch the metadata again",
     superseded: "Entries found to be of an older generation",
     expired: "Entries found to be older than their time to live",

@@ -161,6 +161,13 @@ impl Watcher {
         self.serving(&self.targets.get(target)?.lock(), needed)
     }
 
+    /// Whether what was read by questions that started at `started` serves a request that needs them to have started at
+    /// `needed` or later: marks and a machine that slept count as they do for readings.
+    #[must_use]
+    pub fn holds(&self, started: Asked, needed: Instant) -> bool {
+        self.counts(started.at, needed) && !self.slept_since(started.at, started.wall)
+    }
+
     /// A reading of a target that started at `needed` or later: the latest one, the one under way, or the next.
     pub async fn reading(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
         let watch = self.targets.get_or_insert_with(target.clone(), Arc::default);

@@ -82,8 +82,11 @@ impl Store {
         if *current != epoch {
             return false;
         }
-        entry.indices().resize(i64::from(entry.weight()));
-        self.entries.insert(key, entry);
+        // a flight that lands late must not push out the answer of one that left later
+        if self.entries.get(&key).is_none_or(|known| known.asked().at <= entry.asked().at) {
+            entry.indices().resize(i64::from(entry.weight()));
+            self.entries.insert(key, entry);
+        }
         true
     }
 

@@ -10,6 +10,7 @@ use tracing::Level;
 
 use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
+use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
 use crate::watcher::TagSource;
@@ -178,6 +179,14 @@ macro_rules! words {
 
 words!(Format, "text or json", "text" => Format::Text, "json" => Format::Json);
 words!(TagSource, "counters or segments", "counters" => TagSource::Counters, "segments" => TagSource::Segments);
+words!(
+    Way,
+    "auto, security_index, privileges or none",
+    "auto" => Way::Auto,
+    "security_index" => Way::SecurityIndex,
+    "privileges" => Way::Privileges,
+    "none" => Way::None
+);
 words!(Eviction, "lru or tiny_lfu", "lru" => Eviction::Lru, "tiny_lfu" => Eviction::TinyLfu);
 words!(
     Level,

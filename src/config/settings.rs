@@ -13,6 +13,7 @@ use super::units::{ByteSize, Wait};
 use crate::key::headers::HeaderRules;
 use crate::policy::Policy;
 use crate::proxy::ProxySettings;
+use crate::scope::ScopeSettings;
 use crate::telemetry::Format;
 use crate::upstream::{Credentials, UpstreamSettings};
 use crate::watcher::WatcherSettings;
@@ -110,6 +111,15 @@ fn together(
                 rules: values.rules.0,
             },
             headers,
+            scope: ScopeSettings {
+                way: values.auth_proof,
+                gap: values.auth_enforcement_gap,
+                static_roles: values.auth_static_roles,
+                index: values.auth_security_index,
+                max_identities: values.limits_max_identities.get() as u64,
+                max_concurrent: values.freshness_max_concurrent_readings.get(),
+                timeout: values.freshness_reading_timeout.0,
+            },
             watcher: WatcherSettings {
                 tag: values.freshness_tag,
                 max_concurrent: values.freshness_max_concurrent_readings.get(),

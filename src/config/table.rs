@@ -12,6 +12,7 @@ use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
+use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
 use crate::watcher::TagSource;
@@ -125,6 +126,14 @@ settings! {
         freshness_reading_timeout: Wait = "freshness.reading_timeout", "2s";
     }
     "Identity and key" {
+        /// What proves that the permissions behind a request with credentials are unchanged: security_index (its counters, which upstream.credentials must be allowed to read), privileges (what Elasticsearch says of them, asked with the client's own credentials), auto (what the engine has), or none.
+        auth_proof: Way = "auth.proof", "auto";
+        /// How long all nodes take at most to enforce a change of permissions after the security index shows it; for this long after a change, requests with credentials are not cached.
+        auth_enforcement_gap: Duration = "auth.enforcement_gap", "5s";
+        /// Say true if no document level security of OpenSearch depends on the time (now), on other documents (terms lookup), or on attributes kept in a directory. Not needed where upstream.credentials may read the roles.
+        auth_static_roles: bool = "auth.static_roles", "false";
+        /// The index where the engine keeps users and roles, if it is not at its usual place.
+        auth_security_index: Option<String> = "auth.security_index", "";
         /// How long an answer to a request with credentials is kept where nothing proves that the permissions of its user are unchanged; none does not cache it.
         auth_entry_ttl: Option<Wait> = "auth.entry_ttl", "none";
         /// Request headers that do not change answers, besides those that escache knows. Any header not known splits the cache; headers that say who asks cannot be ignored.
@@ -141,6 +150,8 @@ settings! {
         limits_max_key_body: ByteSize = "limits.max_key_body", "1mb";
         /// How many searches that fill the cache may be under way at once; as many more wait, and beyond that the answer is 429.
         limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
+        /// How many identities are known at once; the least used is forgotten.
+        limits_max_identities: NonZeroUsize = "limits.max_identities", "10000";
         /// How much memory the index expressions that are watched for changes may take; the least used is forgotten.
         limits_max_target_memory: ByteSize = "limits.max_target_memory", "64mb";
     }

@@ -37,6 +37,7 @@ impl fmt::Display for Tag {
 #[derive(Clone, Debug)]
 pub struct Generation {
     tag: Tag,
+    whole: Tag,
     metadata: Arc<Metadata>,
 }
 
@@ -53,22 +54,43 @@ impl Generation {
                 return Err(Reason::GenerationIncomplete);
             }
         }
+        let tag = |counters: [u8; 32]| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&metadata.digest()).update(&counters);
+            Tag(*hasher.finalize().as_bytes())
+        };
+        let whole = tag(counters.digest(|_| true));
+        let tag = match metadata.open_indices().all(|(name, _)| metadata.may_idle(name)) {
+            true => whole,
+            false => tag(counters.digest(|index| metadata.may_idle(index))),
+        };
+        Ok(Generation { tag, whole, metadata })
+    }
+
+    /// The same with the permissions of who asks: equal only if both are.
+    #[must_use]
+    pub fn within(self, scope: &[u8; 32]) -> Generation {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&metadata.digest());
-        hasher.update(&counters.digest(|index| metadata.may_idle(index)));
-        Ok(Generation { tag: Tag(*hasher.finalize().as_bytes()), metadata })
+        hasher.update(&self.tag.0).update(scope);
+        Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
-        Generation { tag: Tag([0; 32]), metadata: Arc::default() }
+        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default() }
     }
 
     /// What stands for it.
     #[must_use]
     pub fn tag(&self) -> Tag {
         self.tag
+    }
+
+    /// What stands for it where not only what a search can see counts, but every write.
+    #[must_use]
+    pub fn whole(&self) -> &[u8; 32] {
+        &self.whole.0
     }
 
     /// The metadata that it was read with.
@@ -108,7 +130,7 @@ impl Reading {
 
 /// Hashes a JSON value so that neither the order of members nor that of array elements matters. Used for metadata,
 /// whose order follows hash maps of the engine, while its versions move with every change of content.
-fn digest_unordered(value: &serde_json::Value) -> [u8; 32] {
+pub(crate) fn digest_unordered(value: &serde_json::Value) -> [u8; 32] {
     use serde_json::Value;
     let mut hasher = blake3::Hasher::new();
     let mut parts: Vec<[u8; 32]> = match value {

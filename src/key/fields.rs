@@ -53,7 +53,7 @@ impl Fields {
     }
 
     /// Appends the name of a header and each of its values, in the order in which they came.
-    pub(super) fn put_header(&mut self, name: &HeaderName, headers: &HeaderMap) {
+    pub fn put_header(&mut self, name: &HeaderName, headers: &HeaderMap) {
         self.put(Field::HeaderName, name.as_str().as_bytes());
         for value in headers.get_all(name) {
             self.put(Field::HeaderValue, value.as_bytes());

@@ -99,7 +99,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(&plan, &control, arrival).await {
+    let view = match proxy.validate(&plan, &control, &head, arrival).await {
         Ok(view) => view,
         Err(refusal) => {
             refuse(&mut out, &refusal);

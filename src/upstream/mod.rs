@@ -235,6 +235,25 @@ impl Upstream {
         request.body(Body::empty()).map_err(|_| ProxyError::Internal)
     }
 
+    /// Asks the engine a question about a client, with these of the client's own headers and never with escache's
+    /// credentials. They are treated as those of a request that is passed on.
+    ///
+    /// # Errors
+    /// There is no answer, or it broke off.
+    pub async fn ask_as(
+        &self,
+        path_and_query: &str,
+        mut client_headers: HeaderMap,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
+        client_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = path_and_query.parse().map_err(|_| ProxyError::Internal)?;
+        head.headers = client_headers;
+        let delivered = self.pass(head, Body::empty(), None, None).await?;
+        let (status, headers, body, _) = whole(delivered.response).await?;
+        Ok((status, headers, body))
+    }
+
     /// Sends a request. The clock of the answer starts when the request has been sent: a large one may take as long as
     /// its client does.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {

@@ -21,6 +21,10 @@ mod real;
 
 mod review;
 
+mod scope;
+
+mod secured;
+
 mod surfaces;
 
 mod support;

@@ -8,6 +8,7 @@ use escache::key::headers::HeaderRules;
 use escache::policy::Policy;
 use escache::probe;
 use escache::proxy::{Proxy, ProxySettings};
+use escache::scope::{ScopeSettings, Way};
 use escache::server::{self, Role};
 use escache::upstream::{Host, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
@@ -42,6 +43,15 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             response_timeout: Duration::from_secs(60),
             max_idle_per_host: 1024,
             idle_timeout: Duration::from_secs(60),
+        },
+        scope: ScopeSettings {
+            way: Way::Auto,
+            gap: Duration::from_secs(5),
+            static_roles: false,
+            index: None,
+            max_identities: 1024,
+            max_concurrent: 64,
+            timeout: Duration::from_secs(10),
         },
         watcher: WatcherSettings {
             max_concurrent: 64,

@@ -70,6 +70,11 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
             cluster.took += 1;
             Ok(Answer::ok(json!({ "took": cluster.took, "errors": false, "items": [] })))
         }
+        Api::Authenticate | Api::Privileges
+            if call.request.path.starts_with("/_plugins/") == cluster.flavour.is_elasticsearch() =>
+        {
+            Ok(Answer::no_handler(call.method, &call.request.uri()))
+        }
         Api::Authenticate | Api::Privileges => Ok(cluster.users.describe(call)),
         Api::Big => Ok(big(call)),
         Api::Echo => Ok(echo(call)),

@@ -43,6 +43,13 @@ impl Users {
         let Some((name, user)) = self.named(call.request) else {
             return Answer::no_handler(call.method, &call.request.uri());
         };
+        if call.request.path.starts_with("/_plugins/") {
+            return Answer::ok(json!({
+                "user": format!("User [name={name}, backend_roles=[], requestedTenant=null]"), "user_name": name,
+                "remote_address": format!("127.0.0.1:{}", super::ids::fresh_id()), "backend_roles": [],
+                "roles": [name], "tenants": { name: true },
+            }));
+        }
         let mut rights = json!({ "names": ["*"], "privileges": ["read"], "allow_restricted_indices": false });
         if let Some(filter) = &user.filter {
             rights["query"] = json!([filter.to_string()]);
@@ -62,7 +69,11 @@ impl Users {
 
     fn named(&self, request: &Seen) -> Option<(&String, &User)> {
         let sent = request.header("authorization")?;
-        self.0.iter().find(|(_, user)| user.authorization == sent)
+        let bearer = self.0.iter().find(|(_, user)| user.authorization == sent)?;
+        match request.header("es-security-runas-user") {
+            Some(name) => self.0.get_key_value(name),
+            None => Some(bearer),
+        }
     }
 }
 
@@ -79,7 +90,17 @@ impl Cluster {
     /// Changes which documents a user sees. No counter and no metadata of any other index moves; those of OpenSearch's
     /// security index do.
     pub(crate) fn restrict(&mut self, name: &str, filter: Option<Value>) {
+        self.announce();
+        self.enforce(name, filter);
+    }
+
+    /// The second half of `restrict`: what nodes do a little later.
+    pub(crate) fn enforce(&mut self, name: &str, filter: Option<Value>) {
         self.users.0.get_mut(name).unwrap_or_else(|| panic!("no such user: {name}")).filter = filter;
+    }
+
+    /// The first half of `restrict`: the counters of the security index move, searches stay as they were.
+    pub(crate) fn announce(&mut self) {
         if !self.flavour.is_elasticsearch() {
             if !self.indices.contains_key(SECURITY_INDEX) {
                 self.create_index(SECURITY_INDEX, 1, 1);

@@ -1,0 +1,375 @@
+//! The proof of scope: what shows that who asks may still see what an entry shows.
+//!
+//! A role that is changed from one filter on documents to another leaves every search 200, every counter of the
+//! target and the cluster state as they were. So permissions have a generation of their own, which becomes part of the
+//! generation that a request compares. It is made from
+//!
+//! - **the security index** (OpenSearch; Elasticsearch where escache's own credentials may read its statistics): its
+//!   generation, read as that of any target. Users, roles and mappings are documents in it, so every change of one
+//!   moves its counters, and they never come back to what they were;
+//! - **what the engine says of the bearer**, asked with the client's own credentials: OpenSearch's `authinfo`,
+//!   Elasticsearch's `_authenticate` and `_privileges`. It covers what is kept elsewhere: expired tokens, groups in a
+//!   directory, roles in files.
+//!
+//! Both are read after the request arrived (or within its bound), and shared by group commit, as readings of targets
+//! are. So R1 to R3 hold for the whole: what an entry carries was read before its search was sent, what decides about
+//! it was read after the request arrived, and only equality counts. Anonymous requests to an engine that has users are
+//! no exception: what the anonymous user may do can change.
+//!
+//! # The enforcement gap
+//!
+//! Nodes enforce a change some time *after* the security index shows it (seen: up to 0.4 s with two nodes). In
+//! between, a search whose reading already showed the new state runs under the old roles. Stored under that reading, it
+//! would serve the old documents until the next change. The rule: **a search is shared or stored only if it is sent at
+//! least `auth.enforcement_gap` after the end of the first reading that showed the present state**; before that,
+//! requests are forwarded one by one (`scope-settling`). Why this is enough, for a change made at `c`, enforced on every
+//! node before `c + gap`, and a search sent at `s` under a reading `F`:
+//!
+//! 1. `F` shows the change. The first reading that showed it ended at `e >= c`, for a reading shows only what has
+//!    happened. So `s >= e + gap >= c + gap`: every node enforces it. It does not matter how long before `e` the change
+//!    was made: dating it later than it was only costs hits. (Dating it by the start of the last reading that did not
+//!    show it would be the *earliest* time at which it can have been made, and with readings seconds apart an answer
+//!    within the gap would be stored.)
+//! 2. `F` does not show the change, and the search runs under the new roles, or under both on different nodes. Then the
+//!    entry carries a generation from before the change, and the counters never show that again: it can never be
+//!    served. Nor can others board its flight who arrive after the change: their reading differs.
+//! 3. Two changes at `c1 < c2`, of which the first is settled. A reading that shows `c2` begins a new gap. One that does
+//!    not is case 2 for `c2`.
+//! 4. Readings of one target end in the order in which they start, but requests may come to look at them in another. A
+//!    reading that started before the newest that was looked at and shows something else is of the past: its request is
+//!    forwarded, and it does not begin a new gap (`Settling::note`).
+//! 5. **First sight**: after a start of escache, or of another cluster behind the address, the present state may be as
+//!    young as a moment. Its gap begins with the first reading, which is made at the start.
+//! 6. A request joins a flight whose search was sent before it arrived. Both readings show the same generation, which
+//!    was settled when the search was sent, so at both times the roles enforced are those of that generation.
+//! 7. With a bound the reading may be older than the request. It then shows less, not more: cases 1 and 2 hold as they
+//!    are, and the bound is one for permissions too.
+//!
+//! The gap is 5 s by default: an order of magnitude above what was seen, as much as a node may pause for its garbage
+//! collection before others take notice; its price is that identities are not cached for 5 s after a change of any role.
+//!
+//! # What the bearer's answer cannot show
+//!
+//! Unlike counters it can come back to what it was: changed between the reading and the search, and back before the
+//! next reading, it would show nothing. So it is asked once more *after* the search, and the answer stored only if it
+//! is the same (`Scope::confirms`). What is left, on Elasticsearch without a readable security index: roles that are
+//! changed and changed back within one search, or within the gap and unseen by any request of the same user between.
+//!
+//! # Filters that move
+//!
+//! A filter with `now`, a template, a script, or a look at other documents lets other documents through although nothing
+//! changes. Elasticsearch shows the filters in `_privileges`. OpenSearch shows them to administrators only: where
+//! escache's credentials may read the roles, those of the bearer must all be free of such filters. Otherwise the operator
+//! has to say so (`auth.static_roles`); who says nothing has requests with an identity forwarded.
+
+mod answers;
+
+mod bearer;
+
+mod roles;
+
+mod settling;
+
+mod survey;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use self::answers::{Bearer, Privileges};
+use self::bearer::{Answer, Credentials, Known};
+use self::roles::Roles;
+use self::settling::Settling;
+use self::survey::{Facts, Kind};
+use crate::cache::{Bounded, shows_a_cache};
+use crate::elastic::target::Target;
+use crate::generation::Generation;
+use crate::key::headers::HeaderRules;
+use crate::outcome::{Reason, Refusal};
+use crate::stats::Stats;
+use crate::upstream::Upstream;
+use crate::watcher::Watcher;
+
+/// `auth.proof`: what is taken as proof.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// On OpenSearch the security index; on Elasticsearch the privileges, and the security index if it can be read.
+    #[default]
+    Auto,
+    /// The security index, and that the engine still knows the bearer.
+    SecurityIndex,
+    /// What Elasticsearch says of the bearer's privileges, and nothing else.
+    Privileges,
+    /// Nothing.
+    None,
+}
+
+/// How permissions are proven.
+#[derive(Clone, Debug)]
+pub struct ScopeSettings {
+    /// `auth.proof`
+    pub way: Way,
+    /// `auth.enforcement_gap`
+    pub gap: Duration,
+    /// `auth.static_roles`
+    pub static_roles: bool,
+    /// `auth.security_index`; `None`: by its usual name, or as the nodes' settings say.
+    pub index: Option<String>,
+    /// `limits.max_identities`
+    pub max_identities: u64,
+    /// Questions that may be under way at once.
+    pub max_concurrent: usize,
+    /// How long one may take.
+    pub timeout: Duration,
+}
+
+/// After a refused question about an identity its requests are forwarded for this long before the engine is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Proves scope.
+#[derive(Debug)]
+pub struct Scope {
+    settings: ScopeSettings,
+    rules: HeaderRules,
+    upstream: Arc<Upstream>,
+    watcher: Arc<Watcher>,
+    stats: Arc<Stats>,
+    facts: ArcSwap<Facts>,
+    index: Mutex<Settling>,
+    roles: Roles,
+    known: Bounded<[u8; 32], Arc<Known>>,
+    permits: Semaphore,
+}
+
+/// What was found about the scope of a request.
+pub enum Found {
+    /// The engine has no users: a request that names nobody is everybody's.
+    Free,
+    /// Proven.
+    Proven(Proven),
+    /// Nothing proves it.
+    Unproven(Refusal),
+}
+
+/// A scope that was proven by readings of which the first started at `started`.
+pub struct Proven {
+    /// What is to be compared, with the generation of the target.
+    pub digest: [u8; 32],
+    /// When the older reading of it started.
+    pub started: Instant,
+    /// To ask once more after the search.
+    pub bearer: Confirm,
+}
+
+/// The bearer of a request, and what the engine said of it.
+#[derive(Clone)]
+pub struct Confirm {
+    credentials: Arc<Credentials>,
+    kind: Kind,
+    digest: [u8; 32],
+}
+
+impl Scope {
+    /// A scope that knows nothing of the engine yet: it proves nothing before the first [`survey`](Scope::survey).
+    #[must_use]
+    pub fn new(
+        settings: ScopeSettings,
+        rules: HeaderRules,
+        upstream: Arc<Upstream>,
+        watcher: Arc<Watcher>,
+        stats: Arc<Stats>,
+    ) -> Scope {
+        Scope {
+            rules,
+            upstream,
+            watcher,
+            stats,
+            facts: ArcSwap::default(),
+            index: Mutex::default(),
+            roles: Roles::default(),
+            known: Bounded::new(settings.max_identities),
+            permits: Semaphore::new(settings.max_concurrent),
+            settings,
+        }
+    }
+
+    /// How many identities are known.
+    #[must_use]
+    pub fn identities(&self) -> u64 {
+        self.known.len()
+    }
+
+    /// Forgets what was seen, as after a change of the cluster behind the address: its gap begins anew.
+    pub fn forget(&self) {
+        self.known.clear();
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Settling::default();
+    }
+
+    /// What proves that the sender of these headers may see now what it may see, by readings that started at `needed`
+    /// or later.
+    ///
+    /// # Errors
+    /// Why the request has to be forwarded although a proof exists.
+    pub async fn of(&self, anonymous: bool, head: &HeaderMap, needed: Instant) -> Result<Found, Refusal> {
+        let facts = self.facts.load_full();
+        let (kind, index) = match &*facts {
+            Facts::Open if anonymous => return Ok(Found::Free),
+            Facts::Open => return Ok(Found::Unproven(Reason::ScopeUnknown.into())),
+            Facts::Unknown => return Ok(unproven("engine")),
+            Facts::Secured { kind, index } => (*kind, index.as_ref()),
+        };
+        let index = match (self.settings.way, kind) {
+            (Way::None, _) | (Way::Privileges, Kind::OpenSearch) => return Ok(unproven("auth.proof")),
+            (Way::Privileges, _) => None,
+            (Way::SecurityIndex, _) | (Way::Auto, Kind::OpenSearch) => match index {
+                Some(index) => Some(index),
+                None => return Ok(unproven("security index")),
+            },
+            (Way::Auto, _) => index,
+        };
+        let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
+        let credentials = Arc::new(Credentials::of(head, &self.rules));
+        let (security, (answer, known_long)) =
+            tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
+        let bearer = match answer.found {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Found::Unproven(refusal)),
+        };
+        let mut proven = Proven {
+            digest: bearer.digest,
+            started: answer.started.at,
+            bearer: Confirm { credentials, kind, digest: bearer.digest },
+        };
+        let security = match security {
+            Ok(security) => security,
+            Err(refusal) => return Ok(Found::Unproven(refusal)),
+        };
+        let Some((generation, started, settled)) = security else {
+            return if known_long { Ok(Found::Proven(proven)) } else { Err(Reason::ScopeSettling.into()) };
+        };
+        // where roles also come from files, their counters are not all that has to settle
+        if !settled || kind == Kind::Elasticsearch && !known_long {
+            return Err(Reason::ScopeSettling.into());
+        }
+        if kind != Kind::Elasticsearch && !self.settings.static_roles {
+            let still = self.roles.under(&generation, self, index).await?;
+            if !still.is_some_and(|still| still.holds(&bearer.roles)) {
+                return Ok(unproven("document filter of a role"));
+            }
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(generation.whole()).update(&bearer.digest);
+        proven.digest = *hasher.finalize().as_bytes();
+        proven.started = proven.started.min(started);
+        Ok(Found::Proven(proven))
+    }
+
+    /// Whether the engine, asked now, says the same of the bearer as it did before.
+    pub async fn confirms(&self, confirm: &Confirm) -> bool {
+        let (answer, _) = self.bearer(&confirm.credentials, confirm.kind, Instant::now()).await;
+        answer.found.is_ok_and(|bearer| bearer.digest == confirm.digest)
+    }
+
+    /// The generation of the security index, when its reading started, and whether it has settled.
+    async fn security(
+        &self,
+        index: Option<&Target>,
+        needed: Instant,
+    ) -> Result<Option<(Generation, Instant, bool)>, Refusal> {
+        let Some(index) = index else { return Ok(None) };
+        let reading = self.watcher.reading_in_time(index, needed).await;
+        let generation = reading.found.map_err(|_| Refusal::at(Reason::ScopeUnknown, "security index"))?;
+        // credentials that do not see the index at all would have a reading of nothing, which never changes
+        if generation.metadata().names().is_empty() {
+            return Err(Refusal::at(Reason::ScopeUnknown, "security index"));
+        }
+        let settled = self.index.lock().unwrap_or_else(PoisonError::into_inner).note(
+            *generation.whole(),
+            reading.started,
+            Instant::now(),
+            self.settings.gap,
+        );
+        Ok(Some((generation, reading.started, settled)))
+    }
+
+    /// What the engine says of a bearer, by questions that started at `needed` or later. A recent refusal serves too,
+    /// since it only leads to forwarding. And whether it has said so for the enforcement gap.
+    async fn bearer(&self, credentials: &Arc<Credentials>, kind: Kind, needed: Instant) -> (Answer, bool) {
+        let known = self.known.get_or_insert_with(credentials.digest, Arc::default);
+        let serves = |answer: &Answer| {
+            let refused = answer.found.as_ref().is_err_and(|refusal| refusal.reason == Reason::ScopeUnknown);
+            let needed = if refused { needed.min(Instant::now() - PAUSE) } else { needed };
+            self.watcher.holds(answer.started, needed)
+        };
+        let answer = known
+            .answer(serves, async {
+                let started = self.watcher.now();
+                let asked = tokio::time::timeout(self.settings.timeout, self.ask_of(credentials, kind));
+                let found = match self.permits.try_acquire() {
+                    Err(_) => Err(Reason::ReadingsLimit.into()),
+                    Ok(_permit) => {
+                        asked.await.unwrap_or_else(|_| Err(Refusal::at(Reason::ScopeUnknown, "timeout")))
+                    }
+                };
+                let found = found.map(Arc::new);
+                Answer { started, found }
+            })
+            .await;
+        // looked at anew each time: with a bound one answer serves for longer than it takes to settle
+        let settled = answer.found.as_ref().is_ok_and(|bearer| {
+            let mut settling = known.settling.lock().unwrap_or_else(PoisonError::into_inner);
+            settling.note(bearer.digest, answer.started.at, Instant::now(), self.settings.gap)
+        });
+        (answer, settled)
+    }
+
+    async fn ask_of(&self, credentials: &Credentials, kind: Kind) -> Result<Bearer, Refusal> {
+        let unknown = |place: &'static str| move || Refusal::at(Reason::ScopeUnknown, place);
+        match kind {
+            Kind::OpenSearch => {
+                let told = self.ask_as(credentials, "/_plugins/_security/authinfo").await?;
+                Bearer::of_authinfo(&told).ok_or_else(unknown("authinfo"))
+            }
+            Kind::ElasticsearchUsers => {
+                let told = self.ask_as(credentials, "/_security/_authenticate").await?;
+                Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))
+            }
+            Kind::Elasticsearch => {
+                let (told, privileges) = tokio::try_join!(
+                    self.ask_as(credentials, "/_security/_authenticate"),
+                    self.ask_as(credentials, "/_security/user/_privileges")
+                )?;
+                let bearer = Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))?;
+                let privileges = Privileges::read(&privileges).ok_or_else(unknown("_privileges"))?;
+                if privileges.moving {
+                    return Err(Refusal::at(Reason::ScopeUnknown, "_privileges.indices.query"));
+                }
+                Ok(bearer.with(&privileges))
+            }
+        }
+    }
+
+    async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Refusal> {
+        self.stats.plain.scope_requests.inc();
+        match self.upstream.ask_as(question, credentials.headers.clone()).await {
+            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
+            Ok((status, _, _)) => {
+                tracing::debug!(%status, question, "the engine does not tell who asks");
+                Err(Refusal::at(Reason::ScopeUnknown, "bearer"))
+            }
+            Err(error) => {
+                tracing::debug!(%error, question, "the engine does not tell who asks");
+                Err(Refusal::at(Reason::ScopeUnknown, "bearer"))
+            }
+        }
+    }
+}
+
+fn unproven(place: &str) -> Found {
+    Found::Unproven(Refusal::at(Reason::ScopeUnknown, place))
+}

@@ -1,0 +1,290 @@
+//! Proof of scope on the pretend engine, where the order of events can be chosen. The x-pack way (`_authenticate` and
+//! `_privileges`) is shown on nothing else: no Elasticsearch with x-pack can be had.
+
+use std::time::Duration;
+
+use escache::proxy::ProxySettings;
+use escache::upstream::Credentials;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::escache::{Escache, verdict};
+use crate::support::http::Response;
+
+const SEARCH: &str = "/logs/_search";
+
+const SETTLING: &str = "escache; fwd=bypass; detail=scope-settling";
+
+/// An engine with the users alice, bob and watcher, and escache in front as the last. Its gap is short, so that a test can wait for it.
+struct Scene {
+    engine: Engine,
+    escache: Escache,
+    alice: String,
+}
+
+const GAP: Duration = Duration::from_millis(300);
+
+impl Scene {
+    async fn new(flavour: Flavour, change: impl FnOnce(&mut ProxySettings)) -> Scene {
+        let engine = Engine::start_as(flavour);
+        for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
+            engine.index("logs", id, json!({"team": team}));
+        }
+        engine.refresh("logs");
+        let watcher = engine.add_user("watcher");
+        let alice = engine.add_user("alice");
+        engine.add_user("bob");
+        engine.restrict("bob", team("b"));
+        let escache = Escache::start_with(&engine.url(), |settings| {
+            settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
+            settings.scope.gap = GAP;
+            settings.scope.static_roles = true;
+            change(settings);
+        })
+        .await;
+        Scene { engine, escache, alice }
+    }
+
+    async fn xpack() -> Scene {
+        Scene::new(Flavour::Es8, |_| {}).await
+    }
+
+    async fn ask(&self, headers: &[(&str, &str)]) -> Response {
+        self.escache.send("GET", SEARCH, headers, "").await
+    }
+
+    async fn alice(&self) -> Response {
+        self.ask(&[("authorization", &self.alice)]).await
+    }
+
+    /// Searches until the answer comes from the cache.
+    async fn warm(&self, headers: &[(&str, &str)]) -> Response {
+        for _ in 0..100 {
+            let answer = self.ask(headers).await;
+            if verdict(&answer.headers).0 == "HIT" {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("never a hit: {:?}", self.ask(headers).await.headers);
+    }
+
+    async fn warm_alice(&self) -> Response {
+        self.warm(&[("authorization", &self.alice)]).await
+    }
+}
+
+fn team(name: &str) -> Option<Value> {
+    Some(json!({"term": {"team": name}}))
+}
+
+fn total(answer: &Response) -> u64 {
+    answer.json()["hits"]["total"]["value"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_changed_role_is_seen_in_either_way() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Scene::new(flavour, |_| {}).await;
+        let first = scene.alice().await;
+        assert_eq!(verdict(&first.headers), ("BYPASS", SETTLING), "first sight {flavour:?}");
+        assert_eq!(total(&scene.warm_alice().await), 3);
+        for (filter, documents) in [(team("a"), 1), (team("b"), 2), (None, 3)] {
+            scene.engine.restrict("alice", filter);
+            let changed = scene.alice().await;
+            assert_eq!((verdict(&changed.headers), total(&changed)), (("BYPASS", SETTLING), documents));
+            assert_eq!(total(&scene.warm_alice().await), documents, "{flavour:?}");
+        }
+        scene.engine.cluster().remove_user("alice");
+        assert_eq!(scene.alice().await.status, 401);
+    }
+}
+
+/// The counters show a change, and a search still runs under the old role. Whether the old answer is served after the
+/// change is enforced.
+async fn serves_the_old_role(gap: Duration) -> bool {
+    let scene = Scene::new(Flavour::Os2, |settings| settings.scope.gap = gap).await;
+    scene.warm_alice().await;
+    scene.engine.cluster().announce();
+    assert_eq!(total(&scene.alice().await), 3, "not enforced yet");
+    scene.engine.cluster().enforce("alice", team("a"));
+    let stale = total(&scene.alice().await) == 3;
+    if !stale {
+        assert_eq!(total(&scene.warm_alice().await), 1);
+    }
+    stale
+}
+
+#[tokio::test]
+async fn what_is_asked_within_the_enforcement_gap_is_not_stored() {
+    assert!(!serves_the_old_role(GAP).await);
+    assert!(serves_the_old_role(Duration::ZERO).await, "the scene does not show what the gap is for");
+}
+
+/// A search that is under way while the change is made and enforced carries a generation from before.
+#[tokio::test]
+async fn a_change_during_a_search_does_not_come_back() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Scene::new(flavour, |_| {}).await;
+        scene.warm_alice().await;
+        scene.engine.refresh("logs");
+        let gate = scene.engine.gate_before(Api::Search);
+        let (answer, ()) = tokio::join!(scene.alice(), async {
+            gate.arrived(1).await;
+            scene.engine.restrict("alice", team("a"));
+            gate.release();
+        });
+        assert_eq!(total(&answer), 1);
+        // back before anybody has looked: Elasticsearch's answer is what it was
+        scene.engine.restrict("alice", None);
+        let after = scene.alice().await;
+        assert_eq!(total(&after), 3, "{flavour:?} {:?}", verdict(&after.headers));
+        assert_eq!(total(&scene.warm_alice().await), 3);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_shares_one_question() {
+    let scene = Scene::xpack().await;
+    scene.warm_alice().await;
+    let before = scene.engine.seen(Api::Privileges);
+    let gate = scene.engine.gate_after(Api::Privileges);
+    let many = join_all((0..20).map(|_| scene.alice()));
+    let (answers, ()) = tokio::join!(many, async {
+        gate.arrived(1).await;
+        // all of them have read the target by then or wait for it; the first question serves who came before it
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.release();
+    });
+    assert!(answers.iter().all(|answer| verdict(&answer.headers).0 == "HIT"));
+    let asked = scene.engine.seen(Api::Privileges) - before;
+    assert!((1..=2).contains(&asked), "{asked} questions for 20 requests");
+}
+
+#[tokio::test]
+async fn a_question_from_before_the_request_does_not_serve_it() {
+    let scene = Scene::xpack().await;
+    scene.warm_alice().await;
+    let gate = scene.engine.gate_after(Api::Privileges);
+    let (early, late) = tokio::join!(scene.alice(), async {
+        // the engine has made its answer, and the role changes
+        gate.arrived(1).await;
+        scene.engine.restrict("alice", team("a"));
+        let late = scene.alice();
+        let (late, ()) = tokio::join!(late, async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            gate.release();
+        });
+        late
+    });
+    assert_eq!((verdict(&early.headers).0, total(&early)), ("HIT", 3));
+    assert_eq!(total(&late), 1, "{:?}", verdict(&late.headers));
+}
+
+/// With a bound an answer about the bearer serves for as long, and settles meanwhile.
+#[tokio::test]
+async fn a_bound_is_one_for_permissions_too() {
+    let bound = |settings: &mut ProxySettings| settings.policy.max_staleness = Duration::from_secs(3600);
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Scene::new(flavour, bound).await;
+        scene.warm_alice().await;
+        scene.engine.restrict("alice", team("a"));
+        let asked = scene.engine.seen_in_all();
+        assert_eq!(total(&scene.alice().await), 3);
+        assert_eq!(scene.engine.seen_in_all(), asked);
+        let fresh = [("authorization", scene.alice.as_str()), ("cache-control", "no-cache")];
+        assert_eq!(total(&scene.ask(&fresh).await), 1);
+    }
+}
+
+#[tokio::test]
+async fn filters_that_move_by_themselves_are_not_cached() {
+    let scene = Scene::xpack().await;
+    for filter in [
+        json!({"range": {"at": {"gte": "now-1h"}}}),
+        json!({"template": {"source": "{\"term\":{\"team\":\"{{_user.username}}\"}}"}}),
+    ] {
+        scene.engine.restrict("alice", Some(filter));
+        // the pretend engine does not know what to do with such a filter, nor does it have to
+        scene.engine.on(Api::Search).always(Twist::Status(200, "{}".into()));
+        for _ in 0..2 {
+            let answer = scene.alice().await;
+            let status = r#"escache; fwd=bypass; detail="scope-unknown at _privileges.indices.query""#;
+            assert_eq!(verdict(&answer.headers), ("BYPASS", status));
+            tokio::time::sleep(GAP).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_identity_has_its_own_answers() {
+    let scene = Scene::xpack().await;
+    let as_bob = [("authorization", scene.alice.as_str()), ("es-security-runas-user", "bob")];
+    assert_eq!(total(&scene.warm_alice().await), 3);
+    assert_eq!(total(&scene.warm(&as_bob).await), 2);
+    assert_eq!(total(&scene.alice().await), 3);
+    scene.engine.restrict("bob", team("a"));
+    assert_eq!(total(&scene.ask(&as_bob).await), 1);
+    assert_eq!(verdict(&scene.alice().await.headers).0, "HIT");
+}
+
+#[tokio::test]
+async fn credentials_are_used_for_what_they_are_given_for() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Scene::new(flavour, |_| {}).await;
+        let surveyed = scene.engine.all_requests().len();
+        scene.warm_alice().await;
+        scene.ask(&[]).await;
+        for request in scene.engine.all_requests().split_off(surveyed) {
+            let whose = request.header("authorization");
+            let own = matches!(
+                request.api,
+                Api::Stats | Api::State | Api::Version | Api::ClusterSettings | Api::Alias
+            );
+            let expected = if own { request.header("authorization") } else { Some(scene.alice.as_str()) };
+            assert!(!own || whose.is_some_and(|whose| whose != scene.alice), "{request:?}");
+            assert!(whose == expected || whose.is_none(), "{request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_engine_does_not_tell_a_lifetime_may_stand_in() {
+    for ttl in [None, Some(Duration::from_secs(3600))] {
+        let scene = Scene::new(Flavour::Es8, |settings| settings.policy.entry_ttl = ttl).await;
+        scene
+            .engine
+            .on(Api::Privileges)
+            .always(Twist::forbidden("cluster:admin/xpack/security/user/list_privileges"));
+        let answers = [scene.alice().await, scene.alice().await];
+        let verdicts = answers.each_ref().map(|answer| verdict(&answer.headers));
+        let unknown = ("BYPASS", r#"escache; fwd=bypass; detail="scope-unknown at bearer""#);
+        match ttl {
+            None => assert_eq!(verdicts, [unknown; 2]),
+            Some(_) => {
+                assert_eq!(
+                    verdicts,
+                    [("MISS", "escache; fwd=miss; stored"), ("HIT", "escache; hit; ttl=3599")]
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_an_identity_too_where_there_are_users() {
+    let scene = Scene::xpack().await;
+    let refused = scene.ask(&[]).await;
+    assert_eq!((refused.status, verdict(&refused.headers).0), (401, "BYPASS"));
+}
+
+#[tokio::test]
+async fn guessed_credentials_do_not_grow_what_is_known() {
+    let scene = Scene::new(Flavour::Es8, |settings| settings.scope.max_identities = 8).await;
+    for guess in 0..40 {
+        let answer = scene.ask(&[("authorization", &format!("Basic {guess}"))]).await;
+        assert_eq!(answer.status, 401);
+    }
+    assert!(scene.escache.proxy.scope.identities() <= 8);
+}
