@@ -1,29 +1,27 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
-//! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other.
+//! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
+//! [`fill`], what is not cached in [`pass`].
+
+mod fill;
+
+mod pass;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
+use http::Response;
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::cache::{
-    Bounded, Decision, Entry, Epoch, Eviction, Fetched, Flights, Lifetime, Proof, Storable, Store, decide,
-};
-use crate::cacheability::Terms;
+use crate::cache::{Bounded, Decision, Entry, Epoch, Eviction, Flights, Lifetime, Proof, Store, decide};
 use crate::clocks::Clocks;
-use crate::control::{self, Control};
-use crate::elastic::api::{Api, Effect, Engine, Route};
-use crate::elastic::filter_path::{self, Widening};
+use crate::control::Control;
+use crate::elastic::api::{Engine, Route};
 use crate::error::ProxyError;
 use crate::generation::{Generation, Tag};
 use crate::key::CacheKey;
@@ -36,6 +34,9 @@ use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
+
+pub use self::fill::Landed;
+use self::fill::{Fill, Fills, fill_head};
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,23 +83,6 @@ pub struct Proxy {
 /// Requests share an upstream search if they ask the same, under an equal generation, within one purge epoch (R5, R7).
 pub type FlightKey = (CacheKey, Tag, Epoch);
 
-/// How a flight ends.
-#[derive(Clone, Debug)]
-pub enum Landed {
-    /// The answer is stored. With the headers as they came, for the request that led.
-    Stored(Arc<Entry>, Arc<Fetched>),
-    /// The answer is whole, but not stored.
-    Unstored(Arc<Fetched>, Reason),
-    /// The answer is too large to be shared: it streams to the request that led, the others ask for themselves.
-    TooLarge(Arc<Mutex<Option<Response<Body>>>>),
-    /// The answer cannot be given as it was asked for: each asks for itself.
-    Unusable(Reason),
-    /// Too many upstream searches are under way and waiting.
-    Refused,
-    /// There is no answer.
-    Failed(ProxyError),
-}
-
 /// How a proxy is set up.
 #[derive(Debug)]
 pub struct ProxySettings {
@@ -118,46 +102,6 @@ pub struct ProxySettings {
     pub eviction: Eviction,
     /// `limits.max_concurrent_misses`: upstream searches that fill the cache at once; as many more may wait.
     pub max_concurrent_misses: usize,
-}
-
-/// Lets some fills through and some wait, so that a cold cache cannot flatten the cluster.
-#[derive(Debug)]
-struct Fills {
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    most_waiting: usize,
-}
-
-impl Fills {
-    fn new(most: usize) -> Fills {
-        let permits = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
-        Fills { permits, waiting: AtomicUsize::new(0), most_waiting: most }
-    }
-
-    /// A permit, at once or after a wait; `None` if too many wait already.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Some(permit);
-        }
-        let _waiting = Waiting::new(&self.waiting, self.most_waiting)?;
-        self.permits.acquire().await.ok()
-    }
-}
-
-/// A place among those who wait, given back when it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Waiting<'_> {
-    fn new(count: &AtomicUsize, most: usize) -> Option<Waiting<'_>> {
-        let place = Waiting(count);
-        (count.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// How many keys are remembered whose answers were too large to share.
@@ -250,12 +194,15 @@ impl Proxy {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
         if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
-            return self.miss_alone(head, body, client, &view).await;
+            return self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge)).await;
         }
-        let flown = self.join_or_lead(head, body.clone(), &plan, &view, arrival).await;
-        match flown.and_then(|Flown { landed, led }| self.land(head, &landed, led)) {
-            Some(answer) => answer,
-            None => self.miss_alone(head, body, client, &view).await,
+        match self.join_or_lead(head, body.clone(), &plan, &view, arrival).await {
+            Some(Flown { landed, led }) => match self.land(head, &landed, led) {
+                Ok(answer) => answer,
+                Err(reason) => self.miss_alone(head, body, client, &view, Some(reason)).await,
+            },
+            // the flight was lost
+            None => self.miss_alone(head, body, client, &view, None).await,
         }
     }
 
@@ -416,76 +363,16 @@ impl Proxy {
         waiter.landed().await.map(|landed| Flown { landed, led })
     }
 
-    /// Forward, decide if storable, store. Runs on a task of its own.
-    async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
-        let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
-        let asked = self.watcher.now();
-        let tag = (!self.unwatched()).then(|| generation.metadata().version());
-        // not for one client alone, so the engine is not told of one: it could map roles to addresses
-        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
-            Ok(delivered) => (delivered.applied, delivered.response),
-            Err(error) => {
-                tracing::warn!(%error, "no answer to a search");
-                return Landed::Failed(error);
-            }
-        };
-        let (answer, stream) = answer.into_parts();
-        let body = match collect(stream, self.policy.max_entry_size).await {
-            Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(rest)) => {
-                self.unshareable.insert(key, generation.tag());
-                // what was asked for beyond the client's filter cannot be cut out of a stream
-                let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
-                return Landed::TooLarge(Arc::new(Mutex::new(response)));
-            }
-            Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
-        };
-        let took = asked.at.elapsed();
-        self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
-        let checked = Storable::check(&fetched, api, widening, generation.metadata().shards());
-        if widening == Widening::Add {
-            match filter_path::cut(&fetched.body) {
-                Ok(cut) => fetched.body = cut.into(),
-                // an error may be anything, and was not widened; an answer must not show what was not asked for
-                Err(reason) if fetched.status == StatusCode::OK => return Landed::Unusable(reason),
-                Err(_) => {}
-            }
-        }
-        let fetched = Arc::new(fetched);
-        let answer = match checked {
-            Ok(answer) => answer,
-            Err(reason) => return Landed::Unstored(fetched, reason),
-        };
-        if tag.is_some() && !applied {
-            return Landed::Unstored(fetched, Reason::HostLagging);
-        }
-        // the search must have ended on this side of the boundary, on every node's clock
-        if let Some((terms, until)) = now
-            && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
-        {
-            return Landed::Unstored(fetched, Reason::ClockSkew);
-        }
-        if let Some(bearer) = bearer
-            && !self.scope.confirms(&bearer).await
-        {
-            return Landed::Unstored(fetched, Reason::ScopeSettling);
-        }
-        let indices = self.stats.indices(generation.metadata().names());
-        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
-        if !self.store.insert(key, Arc::clone(&entry), epoch) {
-            return Landed::Unstored(fetched, Reason::Purged);
-        }
-        self.stats.plain.stored.inc();
-        Landed::Stored(entry, fetched)
-    }
-
-    /// Respond from a flight. `None` if this request has to ask for itself.
-    fn land(&self, head: &Parts, landed: &Landed, led: bool) -> Option<(Response<Body>, CacheStatus)> {
+    /// Respond from a flight; or why this request has to ask for itself.
+    fn land(
+        &self,
+        head: &Parts,
+        landed: &Landed,
+        led: bool,
+    ) -> Result<(Response<Body>, CacheStatus), Reason> {
         let status =
             CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) };
-        Some(match landed {
+        Ok(match landed {
             Landed::Stored(entry, fetched) => {
                 let (mut response, not_modified) = respond::entry(entry, &head.headers, None);
                 if led && !not_modified {
@@ -501,12 +388,13 @@ impl Proxy {
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
                 (response, CacheStatus { refusal: Some((*reason).into()), ..status })
             }
-            Landed::TooLarge(_) if !led => return None,
+            Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
             Landed::TooLarge(response) => {
-                let response = response.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+                let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let response = response.ok_or(Reason::EntryTooLarge)?;
                 (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
             }
-            Landed::Unusable(_) => return None,
+            Landed::Unusable(reason) => return Err(*reason),
             Landed::Refused => (
                 respond::too_many_misses(),
                 CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },
@@ -540,9 +428,10 @@ impl Proxy {
         body: Bytes,
         client: ClientAddress,
         view: &View,
+        reason: Option<Reason>,
     ) -> (Response<Body>, CacheStatus) {
         self.stats.indices(view.generation.metadata().names()).misses.inc();
-        let refusal = Some(Reason::EntryTooLarge.into());
+        let refusal = reason.map(Refusal::from);
         let response = self.forward(head.clone(), Body::whole(body), client).await;
         (response, CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) })
     }
@@ -582,73 +471,6 @@ impl Proxy {
         (self.forward(head.clone(), body, client).await, CacheStatus::bypass(refusal))
     }
 
-    /// Everything that is not cached. What it may have changed is marked at any end of the exchange, also if the
-    /// client hangs up, and before a byte of the answer goes to the client.
-    pub async fn pass(
-        &self,
-        head: Parts,
-        effect: Effect,
-        body: Incoming,
-        client: ClientAddress,
-    ) -> (Response<Body>, CacheStatus) {
-        let reason = if effect == Effect::None { Reason::Api } else { Reason::Write };
-        let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
-        let response = self.forward(head, Body::Stream(body), client).await;
-        drop(mark);
-        (response, CacheStatus::bypass(reason))
-    }
-
-    /// A call that changes answers without a trace (R7). It goes on to its end even if the client hangs up, and then
-    /// `purge` is run, unless the engine refused the call: also where nobody knows whether it was carried out.
-    pub async fn pass_and_purge<F>(
-        self: &Arc<Self>,
-        head: Parts,
-        body: Incoming,
-        client: ClientAddress,
-        purge: impl FnOnce(Arc<Self>) -> F + Send + 'static,
-    ) -> (Response<Body>, CacheStatus)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let proxy = Arc::clone(self);
-        let exchange = tokio::spawn(async move {
-            let (response, status) = proxy.pass(head, Effect::Mark, body, client).await;
-            if !response.status().is_client_error() {
-                purge(Arc::clone(&proxy)).await;
-            }
-            if response.status().is_server_error() {
-                // the engine may still be at it
-                let limit = proxy.upstream.settings().response_timeout;
-                tokio::spawn(async move {
-                    tokio::time::sleep(limit).await;
-                    proxy.purge(None);
-                });
-            }
-            (response, status)
-        });
-        exchange.await.unwrap_or_else(|_| {
-            self.purge(None);
-            (respond::error(&ProxyError::Internal), CacheStatus::bypass(Reason::Write))
-        })
-    }
-
-    /// Passes a request on, and turns an error into an answer.
-    pub async fn forward(&self, head: Parts, body: Body, client: ClientAddress) -> Response<Body> {
-        match self.upstream.forward(head, body, client).await {
-            Ok(answer) => answer.map(Body::Stream),
-            Err(error) => {
-                tracing::warn!(%error, "no answer to a request");
-                respond::error(&error)
-            }
-        }
-    }
-
-    /// Removes the entries of these indices, or all (R7).
-    pub fn purge(&self, names: Option<&[Arc<str>]>) -> u64 {
-        self.stats.plain.purges.inc();
-        self.store.purge(names)
-    }
-
     fn unwatched(&self) -> bool {
         self.policy.ttl_only.is_some()
     }
@@ -658,40 +480,4 @@ impl Proxy {
 struct Flown {
     landed: Landed,
     led: bool,
-}
-
-/// What a flight needs.
-struct Fill {
-    head: Parts,
-    body: Bytes,
-    api: Api,
-    key: CacheKey,
-    widening: Widening,
-    /// The terms with a rounded `now`, and until when it holds.
-    now: Option<(Terms, i64)>,
-    generation: Generation,
-    bearer: Option<Confirm>,
-    epoch: Epoch,
-}
-
-/// The head of a fill: the leader's, but for what concerns caches.
-fn fill_head(head: &Parts, plan: &Plan) -> Parts {
-    let mut head = head.clone();
-    control::for_fill(&mut head.headers);
-    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if let Some(query) = &plan.fill_query
-        && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))
-    {
-        head.uri = path.into();
-    }
-    head
-}
-
-/// Marks when it is dropped.
-struct MarkAtEnd<'a>(&'a Watcher);
-
-impl Drop for MarkAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.mark(Instant::now());
-    }
 }

@@ -1,0 +1,176 @@
+//! What a flight does: forward a search, decide if its answer is storable, store it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Response, StatusCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Proxy;
+use crate::cache::{Entry, Epoch, Fetched, Storable};
+use crate::cacheability::Terms;
+use crate::control;
+use crate::elastic::api::Api;
+use crate::elastic::filter_path::{self, Widening};
+use crate::error::ProxyError;
+use crate::generation::Generation;
+use crate::key::CacheKey;
+use crate::outcome::Reason;
+use crate::plan::Plan;
+use crate::scope::Confirm;
+use crate::upstream::{Body, Collected, collect};
+
+/// How a flight ends.
+#[derive(Clone, Debug)]
+pub enum Landed {
+    /// The answer is stored. With the headers as they came, for the request that led.
+    Stored(Arc<Entry>, Arc<Fetched>),
+    /// The answer is whole, but not stored.
+    Unstored(Arc<Fetched>, Reason),
+    /// The answer is too large to be shared: it streams to the request that led, the others ask for themselves.
+    TooLarge(Arc<Mutex<Option<Response<Body>>>>),
+    /// The answer cannot be given as it was asked for: each asks for itself.
+    Unusable(Reason),
+    /// Too many upstream searches are under way and waiting.
+    Refused,
+    /// There is no answer.
+    Failed(ProxyError),
+}
+
+/// What a flight needs.
+pub(super) struct Fill {
+    pub(super) head: Parts,
+    pub(super) body: Bytes,
+    pub(super) api: Api,
+    pub(super) key: CacheKey,
+    pub(super) widening: Widening,
+    /// The terms with a rounded `now`, and until when it holds.
+    pub(super) now: Option<(Terms, i64)>,
+    pub(super) generation: Generation,
+    pub(super) bearer: Option<Confirm>,
+    pub(super) epoch: Epoch,
+}
+
+impl Proxy {
+    /// Forward, decide if storable, store. Runs on a task of its own.
+    pub(super) async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
+        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
+        let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
+        let asked = self.watcher.now();
+        let tag = (!self.unwatched()).then(|| generation.metadata().version());
+        // not for one client alone, so the engine is not told of one: it could map roles to addresses
+        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
+            Ok(delivered) => (delivered.applied, delivered.response),
+            Err(error) => {
+                tracing::warn!(%error, "no answer to a search");
+                return Landed::Failed(error);
+            }
+        };
+        let (answer, stream) = answer.into_parts();
+        let body = match collect(stream, self.policy.max_entry_size).await {
+            Ok(Collected::Whole(body)) => body,
+            Ok(Collected::TooLong(rest)) => {
+                self.unshareable.insert(key, generation.tag());
+                // what was asked for beyond the client's filter cannot be cut out of a stream
+                let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
+                return Landed::TooLarge(Arc::new(Mutex::new(response)));
+            }
+            Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
+        };
+        let took = asked.at.elapsed();
+        self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
+        let checked = Storable::check(&fetched, api, widening, generation.metadata().shards());
+        if widening == Widening::Add {
+            match filter_path::cut(&fetched.body) {
+                Ok(cut) => fetched.body = cut.into(),
+                // an error may be anything, and was not widened; an answer must not show what was not asked for
+                Err(reason) if fetched.status == StatusCode::OK => return Landed::Unusable(reason),
+                Err(_) => {}
+            }
+        }
+        let fetched = Arc::new(fetched);
+        let answer = match checked {
+            Ok(answer) => answer,
+            Err(reason) => return Landed::Unstored(fetched, reason),
+        };
+        if tag.is_some() && !applied {
+            return Landed::Unstored(fetched, Reason::HostLagging);
+        }
+        // the search must have ended on this side of the boundary, on every node's clock
+        if let Some((terms, until)) = now
+            && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
+        {
+            return Landed::Unstored(fetched, Reason::ClockSkew);
+        }
+        if let Some(bearer) = bearer
+            && !self.scope.confirms(&bearer).await
+        {
+            return Landed::Unstored(fetched, Reason::ScopeSettling);
+        }
+        let indices = self.stats.indices(generation.metadata().names());
+        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
+        if !self.store.insert(key, Arc::clone(&entry), epoch) {
+            return Landed::Unstored(fetched, Reason::Purged);
+        }
+        self.stats.plain.stored.inc();
+        Landed::Stored(entry, fetched)
+    }
+}
+
+/// The head of a fill: the leader's, but for what concerns caches.
+pub(super) fn fill_head(head: &Parts, plan: &Plan) -> Parts {
+    let mut head = head.clone();
+    control::for_fill(&mut head.headers);
+    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if let Some(query) = &plan.fill_query
+        && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))
+    {
+        head.uri = path.into();
+    }
+    head
+}
+
+/// Lets some fills through and some wait, so that a cold cache cannot flatten the cluster.
+#[derive(Debug)]
+pub(super) struct Fills {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+    most_waiting: usize,
+}
+
+impl Fills {
+    pub(super) fn new(most: usize) -> Fills {
+        let permits = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
+        Fills { permits, waiting: AtomicUsize::new(0), most_waiting: most }
+    }
+
+    /// A permit, at once or after a wait; `None` if too many wait already.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::new(&self.waiting, self.most_waiting)?;
+        self.permits.acquire().await.ok()
+    }
+}
+
+/// A place among those who wait, given back when it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn new(count: &AtomicUsize, most: usize) -> Option<Waiting<'_>> {
+        let place = Waiting(count);
+        (count.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
