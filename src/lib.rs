@@ -34,6 +34,8 @@ pub mod respond;
 // -- house
 pub mod watcher;
 
+pub mod clocks;
+
 pub mod proxy;
 
 pub mod probe;

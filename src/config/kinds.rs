@@ -12,6 +12,7 @@ use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
 use crate::telemetry::Format;
 use crate::upstream::Host;
+use crate::watcher::TagSource;
 
 /// `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +177,7 @@ macro_rules! words {
 }
 
 words!(Format, "text or json", "text" => Format::Text, "json" => Format::Json);
+words!(TagSource, "counters or segments", "counters" => TagSource::Counters, "segments" => TagSource::Segments);
 words!(Eviction, "lru or tiny_lfu", "lru" => Eviction::Lru, "tiny_lfu" => Eviction::TinyLfu);
 words!(
     Level,

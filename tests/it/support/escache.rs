@@ -10,7 +10,7 @@ use escache::probe;
 use escache::proxy::{Proxy, ProxySettings};
 use escache::server::{self, Role};
 use escache::upstream::{Host, UpstreamSettings};
-use escache::watcher::WatcherSettings;
+use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -47,6 +47,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             max_concurrent: 64,
             timeout: Duration::from_secs(10),
             max_bytes: 16 << 20,
+            tag: TagSource::Counters,
             wall: SystemTime::now,
         },
         capacity: 64 << 20,
