@@ -201,6 +201,42 @@ async fn after_a_failure_a_host_must_show_its_cluster_again() {
     assert_eq!(two.seen(Api::Doc), written);
 }
 
+/// Even where it is the only one left: nothing of a client's goes to it before it has shown its cluster.
+#[tokio::test]
+async fn the_last_host_is_asked_before_it_is_used() {
+    let one = engine();
+    let two = one.another_host();
+    let escache = in_front_of(&[&one, &two]).await;
+    let other = json!({"cluster_uuid": "another", "version": 9, "state_uuid": "x"}).to_string();
+    two.stop().await;
+    while counted(&escache).1 == 0 {
+        fresh(&escache, 1).await;
+    }
+    two.on(Api::Version).always(Twist::Status(200, other.into()));
+    two.start_again();
+    one.stop().await;
+    let before = two.seen(Api::Doc);
+    for _ in 0..4 {
+        assert_eq!(escache.send("GET", "/logs/_doc/1", &[], "").await.status, 502);
+        assert_eq!(escache.send("PUT", "/logs/_doc/9", &[], "{}").await.status, 502);
+    }
+    assert_eq!(two.seen(Api::Doc), before);
+}
+
+/// What could not be read is unknown, and not another cluster.
+#[tokio::test]
+async fn a_master_that_is_not_there_empties_nothing() {
+    let one = engine();
+    let escache = in_front_of(&[&one]).await;
+    escache.send("GET", SEARCH, &[], "").await;
+    one.on(Api::Version).times(3, Twist::error(503, "master_not_discovered_exception", "election"));
+    probed(&escache).await;
+    one.calm();
+    probed(&escache).await;
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert_eq!(verdict(&escache.send("GET", SEARCH, &[], "").await.headers).0, "HIT");
+}
+
 #[tokio::test]
 async fn a_cluster_swapped_behind_the_name_empties_the_cache() {
     let one = engine();
