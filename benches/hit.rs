@@ -1,11 +1,13 @@
 //! A hit without sockets: understand the request, find its entry, decide that it may be served.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use divan::Bencher;
-use escache::cache::{Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide};
+use escache::cache::{
+    Asked as Moment, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+};
 use escache::elastic::api::{Api, route};
 use escache::elastic::filter_path::Widening;
 use escache::generation::Generation;
@@ -41,7 +43,7 @@ fn body(size: u32) -> String {
 impl Setup {
     fn new() -> Setup {
         let stats = Arc::new(Stats::default());
-        let indices = stats.indices(&Arc::from([Arc::from("products")]));
+        let indices = stats.indices(&[Arc::from("products")]);
         let setup = Setup {
             store: Store::new(256 << 20, None, Eviction::Lru, stats),
             generation: Generation::unwatched(),
@@ -59,10 +61,9 @@ impl Setup {
             body: Bytes::from(answer),
             took: Duration::from_millis(3),
         };
-        let answer = Storable::check(&fetched, Api::Search, Widening::None).expect("a whole answer");
+        let answer = Storable::check(&fetched, Api::Search, Widening::None, None).expect("a whole answer");
         for size in 0..=OTHERS {
-            let entry =
-                Entry::new(answer.clone(), setup.generation.clone(), Instant::now(), Arc::clone(&indices));
+            let entry = Entry::new(answer.clone(), setup.generation.tag(), now(), Arc::clone(&indices));
             setup.store.insert(setup.plan(&body(size)).key, Arc::new(entry), setup.store.epoch());
         }
         setup
@@ -77,13 +78,17 @@ impl Setup {
 
     fn serve(&self, plan: &Plan) -> Arc<Entry> {
         let entry = self.store.get(&plan.key).expect("it is stored");
-        let now = Instant::now();
-        let proof = Proof::Reading { generation: &self.generation, started: now };
+        let now = now();
+        let proof = Proof::Reading { generation: &self.generation, started: now.at };
         match decide(&entry, proof, Lifetime::default(), now) {
             Decision::Serve { .. } => entry,
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn now() -> Moment {
+    Moment { at: Instant::now(), wall: SystemTime::now() }
 }
 
 #[divan::bench]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, IF_NONE_MATCH, PRAGMA};
+use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
 use http::{HeaderMap, HeaderValue};
 
 /// The directives of a request.
@@ -62,6 +62,15 @@ impl Control {
         let raised = self.max_stale.map_or(configured, |asked| configured.max(asked.min(most_stale)));
         self.max_age.map_or(raised, |limit| raised.min(limit))
     }
+}
+
+/// Makes the headers of a request those of a fill: what its client asked of caches goes, and `no-cache` keeps caches
+/// underneath honest (R6).
+pub fn for_fill(headers: &mut HeaderMap) {
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, PRAGMA] {
+        headers.remove(name);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }
 
 /// Whether the client already has the representation with this strong entity tag (RFC 9110 13.1.2).

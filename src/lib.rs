@@ -36,6 +36,8 @@ pub mod watcher;
 
 pub mod scope;
 
+pub mod clocks;
+
 pub mod proxy;
 
 pub mod probe;

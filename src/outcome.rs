@@ -141,6 +141,8 @@ reasons! {
     CacheUnderneath => "cache-underneath",
     /// The cache was cleared while the answer was being fetched (R7).
     Purged => "purged",
+    /// The host that answered is not known to have applied the metadata that the answer would be tagged with.
+    HostLagging => "host-lagging",
     /// The answer has a coding or a type that is not stored.
     AnswerType => "answer-type",
     /// Too many upstream searches are under way and waiting (`limits.max_concurrent_misses`).

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RANGE, UPGRADE};
 
-use crate::cacheability::{self, Question};
+use crate::cacheability::{self, Question, Terms};
 use crate::elastic::api::{Api, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
 use crate::elastic::json::{self, Json};
@@ -52,6 +52,8 @@ pub struct Plan {
     pub key: CacheKey,
     /// The target.
     pub target: Target,
+    /// Under which terms the answer holds.
+    pub terms: Terms,
     /// `request_cache`, if the request says it.
     pub request_cache: Option<bool>,
     /// Whether nobody is named by the request.
@@ -62,6 +64,8 @@ pub struct Plan {
     pub fill_query: Option<String>,
     /// What the operator's rules say.
     pub ruling: Ruling,
+    /// Until when the rounded `now` of the terms holds, in milliseconds since 1970; known when the clocks are.
+    pub until: Option<i64>,
 }
 
 /// Understands a request.
@@ -93,7 +97,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
     let params = params.without(&["source", "source_content_type"]);
     let question =
-        Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: false };
+        Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: true };
     if let Some(expression) = expression {
         cacheability::judge_target(expression)?;
     }
@@ -121,7 +125,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     });
     let target = Target::new(expression, &params);
     let anonymous = identity.is_anonymous();
-    Ok(Plan { api, key, target, request_cache, anonymous, widening, fill_query, ruling })
+    Ok(Plan { api, key, target, terms, request_cache, anonymous, widening, fill_query, ruling, until: None })
 }
 
 /// Only JSON is stored, so what will not be JSON need not be asked for in a special way.

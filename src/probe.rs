@@ -1,4 +1,5 @@
-//! Asks the engine who it is: at start, and from time to time. A changed cluster empties the cache.
+//! Asks the engine who it is: at start, and from time to time. A changed cluster empties the cache. What could not be
+//! read is unknown, and changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::elastic::api::{Distribution, Engine};
 use crate::elastic::params::Params;
@@ -25,11 +27,23 @@ pub struct Found {
     pub missing: Option<String>,
 }
 
-/// Asks the engine who it is and whether generations can be read.
+/// How long the engine may take for all questions together. Each host has a time of its own besides.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often hosts that failed are looked at, whether they have served their time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Asks each host whose it is, and the engine who it is and whether generations can be read.
 ///
 /// # Errors
 /// Why it did not answer.
 pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
+    proxy.upstream.check_hosts(false).await;
+    let asked = tokio::time::timeout(TIMEOUT, ask_engine(proxy)).await;
+    asked.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+}
+
+async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
     let (status, headers, body) = proxy.upstream.ask("/").await.map_err(|e| e.to_string())?;
     let root: Value = serde_json::from_slice(&body).unwrap_or_default();
     let is_elasticsearch = headers.contains_key("x-elastic-product");
@@ -53,14 +67,16 @@ pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
         let mut numbers = v.split('.').map(|n| n.parse().ok());
         Some(Engine { distribution: distribution?, version: (numbers.next()??, numbers.next()??) })
     });
-    let (cluster_uuid, mut missing) = match proxy.upstream.ask("/_cluster/state/version").await {
+    let mut missing = match proxy.upstream.ask("/_cluster/state/version").await {
         Ok((StatusCode::OK, _, body)) => match StateVersion::read(&body) {
-            Ok(state) => (state.cluster_uuid, None),
-            Err(_) => (String::new(), Some("its cluster state has no version".to_owned())),
+            Ok(_) => None,
+            Err(_) => Some("its cluster state has no version".to_owned()),
         },
-        Ok((status, _, _)) => (String::new(), Some(format!("GET _cluster/state/version answered {status}"))),
+        Ok((status, _, _)) => Some(format!("GET _cluster/state/version answered {status}")),
         Err(error) => return Err(error.to_string()),
     };
+    // what the hosts have shown; one answer that could not be read takes nothing back
+    let cluster_uuid = proxy.upstream.cluster_uuid().unwrap_or_default();
     if missing.is_none() && proxy.policy.ttl_only.is_none() {
         missing = missing_readings(proxy).await;
         let unproven = proxy.scope.survey().await;
@@ -82,7 +98,7 @@ pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
 /// Whether a reading of all indices works; with the reason in words if not.
 async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
     let everything = Target::new(None, &Params::default());
-    let reading = proxy.watcher.reading(&everything, tokio::time::Instant::now()).await;
+    let reading = proxy.watcher.reading(&everything, Instant::now()).await;
     match reading.found {
         Err(Reason::GenerationUnknown) => Some(
             "generations cannot be read (_stats, _cluster/state or _alias refused); searches will be forwarded".to_owned(),
@@ -91,10 +107,17 @@ async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
     }
 }
 
-/// Asks for ever, every `interval`, and tells the proxy what has changed.
+/// Asks for ever, every `interval`, and tells the proxy what has changed. Between, hosts that failed are asked when they
+/// have served their time.
 pub async fn keep_asking(proxy: Arc<Proxy>, interval: Duration) {
+    let mut asked = Instant::now();
     loop {
-        tokio::time::sleep(interval).await;
+        tokio::time::sleep(interval.min(TICK)).await;
+        if asked.elapsed() < interval {
+            proxy.upstream.check_hosts(true).await;
+            continue;
+        }
+        asked = Instant::now();
         learn(&proxy, ask(&proxy).await);
     }
 }
@@ -108,8 +131,14 @@ pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
             Err(error) => tracing::warn!(%error, "the engine does not answer"),
         }
     }
-    let Ok(found) = answer else { return };
+    let Ok(mut found) = answer else { return };
     let known = proxy.engine.load();
+    if found.info.cluster_uuid.is_empty() {
+        known.cluster_uuid.clone_into(&mut found.info.cluster_uuid);
+    }
+    if found.info.cluster_uuid == known.cluster_uuid {
+        found.info.engine = found.info.engine.or(known.engine);
+    }
     if **known == found.info {
         return;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
+use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use crate::cache::{
     Bounded, Decision, Entry, Epoch, Eviction, Fetched, Flights, Lifetime, Proof, Storable, Store, decide,
 };
-use crate::control::Control;
+use crate::cacheability::Terms;
+use crate::clocks::Clocks;
+use crate::control::{self, Control};
 use crate::elastic::api::{Api, Effect, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
@@ -59,6 +61,8 @@ pub struct Proxy {
     pub watcher: Arc<Watcher>,
     /// Who proves what an identity may see.
     pub scope: Scope,
+    /// Who knows the nodes' clocks.
+    pub clocks: Clocks,
     /// The entries.
     pub store: Store,
     /// Upstream searches under way.
@@ -181,6 +185,7 @@ impl Proxy {
         let stats = Arc::new(Stats::default());
         let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
         let policy = settings.policy;
+        let wall = settings.watcher.wall;
         let watcher = Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher);
         Arc::new(Proxy {
             scope: Scope::new(
@@ -193,6 +198,7 @@ impl Proxy {
             headers: settings.headers,
             engine: ArcSwap::default(),
             watcher,
+            clocks: Clocks::new(Arc::clone(&upstream), wall),
             upstream,
             store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
             flights: Arc::default(),
@@ -226,6 +232,10 @@ impl Proxy {
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
         let plan = match self.plan(head, route, &body, &control) {
+            Ok(plan) => plan,
+            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+        };
+        let plan = match self.at_this_time(plan).await {
             Ok(plan) => plan,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
@@ -269,6 +279,17 @@ impl Proxy {
             headers: &self.headers,
         };
         plan(&asked, &context)
+    }
+
+    /// With a rounded `now`, a question is another one after the next boundary, and has another key.
+    pub(crate) async fn at_this_time(&self, mut plan: Plan) -> Result<Plan, Refusal> {
+        if !plan.terms.now.is_empty()
+            && let Some(moment) = self.clocks.span().await?.until(&plan.terms)?
+        {
+            plan.key = plan.key.until(moment);
+            plan.until = Some(moment);
+        }
+        Ok(plan)
     }
 
     /// Validate: what is the target's generation, and may it be cached at all?
@@ -373,6 +394,7 @@ impl Proxy {
                     api: plan.api,
                     key: plan.key,
                     widening: plan.widening,
+                    now: plan.until.map(|until| (plan.terms.clone(), until)),
                     generation: view.generation.clone(),
                     bearer: view.bearer.clone(),
                     epoch,
@@ -396,12 +418,13 @@ impl Proxy {
 
     /// Forward, decide if storable, store. Runs on a task of its own.
     async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, generation, bearer, epoch } = fill;
+        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
+        let tag = (!self.unwatched()).then(|| generation.metadata().version());
         // not for one client alone, so the engine is not told of one: it could map roles to addresses
-        let answer = match self.upstream.forward(head, Body::whole(body), None).await {
-            Ok(answer) => answer,
+        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
+            Ok(delivered) => (delivered.applied, delivered.response),
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
                 return Landed::Failed(error);
@@ -439,6 +462,15 @@ impl Proxy {
             && !self.scope.confirms(&bearer).await
         {
             return Landed::Unstored(fetched, Reason::ScopeSettling);
+        }
+        if tag.is_some() && !applied {
+            return Landed::Unstored(fetched, Reason::HostLagging);
+        }
+        // the search must have ended on this side of the boundary, on every node's clock
+        if let Some((terms, until)) = now
+            && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
+        {
+            return Landed::Unstored(fetched, Reason::ClockSkew);
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
@@ -635,18 +667,17 @@ struct Fill {
     api: Api,
     key: CacheKey,
     widening: Widening,
+    /// The terms with a rounded `now`, and until when it holds.
+    now: Option<(Terms, i64)>,
     generation: Generation,
     bearer: Option<Confirm>,
     epoch: Epoch,
 }
 
-/// The head of a fill: the leader's, but for what concerns caches. `no-cache` keeps caches underneath honest (R6).
+/// The head of a fill: the leader's, but for what concerns caches.
 fn fill_head(head: &Parts, plan: &Plan) -> Parts {
     let mut head = head.clone();
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, PRAGMA] {
-        head.headers.remove(name);
-    }
-    head.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    control::for_fill(&mut head.headers);
     head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(query) = &plan.fill_query
         && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))

@@ -45,6 +45,8 @@ counters! {
     marks: "Writes, refreshes and metadata calls that readings must be newer than",
     upstream_requests: "Requests sent to the engine on behalf of clients",
     upstream_errors: "Requests to the engine that failed without an answer",
+    upstream_retries: "Reads sent again to another host because a connection failed before an answer began",
+    host_ejections: "Times that a host was left for a while because it failed",
     upstream_microseconds: "Time until the engine's answers to searches were complete, in microseconds",
     saved_microseconds: "Engine time that hits saved, by what their entries had cost, in microseconds",
     panics: "Requests that ended in a panic",

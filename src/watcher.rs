@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::cache::{Asked, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::{
-    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Reading, StateVersion,
+    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Question, Reading, SEGMENTS_FILTER,
+    Sandwich, StateVersion, Whole, segments,
 };
 use crate::outcome::Reason;
 use crate::stats::Stats;
@@ -28,6 +29,8 @@ pub struct WatcherSettings {
     pub timeout: Duration,
     /// How many bytes what is remembered of targets may take.
     pub max_bytes: u64,
+    /// `freshness.tag: segments`: the segments that searches see are part of a generation.
+    pub tag: TagSource,
     /// The wall clock; it is compared with the monotonic one to notice a machine that slept.
     pub wall: fn() -> SystemTime,
 }
@@ -40,15 +43,22 @@ impl fmt::Debug for WatcherSettings {
     }
 }
 
+/// What shows which view the searches of a shard have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagSource {
+    /// The refresh counters: moved right after a new view is in place.
+    #[default]
+    Counters,
+    /// Also the segments of the view itself.
+    Segments,
+}
+
 /// If the two clocks drift apart by more than this between a reading and its use, the machine was suspended.
 const MOST_DRIFT: Duration = Duration::from_secs(1);
 
 /// After a reading that failed for good (no permission, no such endpoint), requests are forwarded for this long
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a reading starts over because the metadata moved under it.
-const MOST_TRIES: usize = 3;
 
 /// Reads generations of targets.
 #[derive(Debug)]
@@ -224,34 +234,33 @@ impl Watcher {
         }
     }
 
-    async fn sandwich(
-        &self,
-        target: &Target,
-        known: Option<Arc<Metadata>>,
-    ) -> Result<(Generation, Arc<Metadata>), Reason> {
-        let mut before = match known {
-            Some(metadata) => metadata,
-            None => self.metadata(target).await?,
-        };
-        for _ in 0..MOST_TRIES {
-            let counters = self.counters(target).await?;
-            if self.version().await? == *before.version() {
-                return Ok((Generation::new(&counters, Arc::clone(&before))?, before));
+    async fn sandwich(&self, target: &Target, known: Option<Arc<Metadata>>) -> Result<Whole, Reason> {
+        let mut sandwich = Sandwich::new(known);
+        loop {
+            let whole = match sandwich.question() {
+                Question::Metadata => sandwich.metadata(self.metadata(target).await?)?,
+                Question::Counters => {
+                    sandwich.counters(self.counters(target).await?);
+                    None
+                }
+                Question::Version => sandwich.version(&self.version().await?)?,
+            };
+            if let Some(whole) = whole {
+                return Ok(whole);
             }
-            let after = self.metadata(target).await?;
-            if after.digest() == before.digest() {
-                return Ok((Generation::new(&counters, Arc::clone(&after))?, after));
-            }
-            before = after;
         }
-        Err(Reason::GenerationMoving)
     }
 
     async fn counters(&self, target: &Target) -> Result<Counters, Reason> {
         let (path, options) = (target.path(), target.options());
-        let question =
+        let stats =
             format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
-        Counters::read(&self.ask(&question).await?)
+        if self.settings.tag == TagSource::Counters {
+            return Counters::read(&self.ask(&stats).await?);
+        }
+        let views = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
+        let (stats, views) = tokio::try_join!(self.ask(&stats), self.ask(&views))?;
+        Ok(Counters::read(&stats)?.with_segments(segments(&views)?))
     }
 
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.

@@ -65,13 +65,14 @@ impl Storable {
             return Err(Reason::GenerationIncomplete);
         }
         let body = match widening {
-            Widening::None => fetched.body.clone(),
+            // what came in one read is a part of the connection's buffer: kept as it is, it would keep all of that
+            Widening::None => Bytes::copy_from_slice(&fetched.body),
             Widening::Add => filter_path::cut(&fetched.body)?.into(),
         };
         let mut headers = HeaderMap::with_capacity(KEPT.len() + 1);
         for name in KEPT {
             for value in fetched.headers.get_all(&name) {
-                headers.append(name.clone(), value.clone());
+                headers.append(name.clone(), copied(value));
             }
         }
         headers.insert(ETAG, etag(&body));
@@ -89,6 +90,11 @@ impl Storable {
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
+}
+
+/// A header's value in memory of its own.
+fn copied(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 /// A strong entity tag of the identity coding.

@@ -13,6 +13,7 @@ use crate::cache::Eviction;
 use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
+use crate::watcher::TagSource;
 
 /// `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +186,7 @@ words!(
     "privileges" => Way::Privileges,
     "none" => Way::None
 );
+words!(TagSource, "counters or segments", "counters" => TagSource::Counters, "segments" => TagSource::Segments);
 words!(Eviction, "lru or tiny_lfu", "lru" => Eviction::Lru, "tiny_lfu" => Eviction::TinyLfu);
 words!(
     Level,

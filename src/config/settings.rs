@@ -121,6 +121,7 @@ fn together(
                 timeout: values.freshness_reading_timeout.0,
             },
             watcher: WatcherSettings {
+                tag: values.freshness_tag,
                 max_concurrent: values.freshness_max_concurrent_readings.get(),
                 timeout: values.freshness_reading_timeout.0,
                 max_bytes: values.limits_max_target_memory.0,

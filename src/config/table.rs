@@ -15,6 +15,7 @@ use crate::cache::Eviction;
 use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
+use crate::watcher::TagSource;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -113,6 +114,8 @@ settings! {
     "Freshness" {
         /// How old an answer may be. 0s is exact: before each hit escache asks the engine whether anything changed, once for all who wait. With 1s it asks at most once a second.
         freshness_max_staleness: Duration = "freshness.max_staleness", "0s", "--max-staleness";
+        /// What tells that a shard has a new view. counters reads the refresh counters; segments reads the views themselves as well, which closes the instant between a new view and its counter and costs one more call for each reading.
+        freshness_tag: TagSource = "freshness.tag", "counters";
         /// How much older an answer a request may allow with Cache-Control: max-stale.
         freshness_max_stale: Duration = "freshness.max_stale", "0s";
         /// Never ask whether anything changed, and serve answers for this long. Only for clusters that have no _stats (serverless); answers are stale for up to this time.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::outcome::Reason;
 
@@ -14,6 +15,33 @@ pub const COUNTERS_FILTER: &str = concat!(
     "indices.*.shards.*.seq_no.max_seq_no,indices.*.shards.*.seq_no.local_checkpoint"
 );
 
+/// The `filter_path` that keeps an answer of `_segments` to what [`segments`] reads.
+pub const SEGMENTS_FILTER: &str = concat!(
+    "_shards,indices.*.shards.*.routing,indices.*.shards.*.segments.*.num_docs,",
+    "indices.*.shards.*.segments.*.deleted_docs,indices.*.shards.*.segments.*.search"
+);
+
+/// The digest of the segments that searches see, out of `/{target}/_segments` (`freshness.tag: segments`): it is read
+/// from the external reader itself, so it closes the moment between a new reader and its counter (A1).
+///
+/// # Errors
+/// [`Reason::GenerationUnknown`] if a shard failed to answer, or the answer is not understood.
+pub fn segments(body: &[u8]) -> Result<[u8; 32], Reason> {
+    let mut answer: Value = serde_json::from_slice(body).map_err(|_| Reason::GenerationUnknown)?;
+    if answer["_shards"]["failed"] != 0 {
+        return Err(Reason::GenerationUnknown);
+    }
+    let indices = answer["indices"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for copies in indices.filter_map(|index| index["shards"].as_object_mut()).flat_map(Map::values_mut) {
+        for copy in copies.as_array_mut().into_iter().flatten() {
+            if let Some(segments) = copy["segments"].as_object_mut() {
+                segments.retain(|_, segment| segment["search"] == true);
+            }
+        }
+    }
+    Ok(super::digest_unordered(&answer["indices"]))
+}
+
 /// The counters of all shard copies of a target.
 #[derive(Debug, Deserialize)]
 pub struct Counters {
@@ -21,6 +49,8 @@ pub struct Counters {
     shards: Broadcast,
     #[serde(default)]
     indices: BTreeMap<String, Index>,
+    #[serde(skip)]
+    segments: Option<[u8; 32]>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +111,12 @@ impl Counters {
         if counters.shards.failed > 0 { Err(Reason::GenerationUnknown) } else { Ok(counters) }
     }
 
+    /// The same with what [`segments`] made of the views themselves.
+    #[must_use]
+    pub fn with_segments(self, segments: [u8; 32]) -> Counters {
+        Counters { segments: Some(segments), ..self }
+    }
+
     /// Whether every shard of an index has a started copy here.
     pub(super) fn has_started(&self, name: &str, uuid: &str, shards: usize) -> bool {
         let Some(index) = self.indices.get(name) else { return false };
@@ -95,6 +131,7 @@ impl Counters {
     /// live from one refresh to the next under constant ingest.
     pub(super) fn digest(&self, may_idle: impl Fn(&str) -> bool) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.segments.unwrap_or_default());
         for (name, index) in &self.indices {
             field(&mut hasher, name.as_bytes());
             field(&mut hasher, index.uuid.as_bytes());
@@ -182,6 +219,26 @@ mod tests {
         let replica = COPY.replace("n1", "n2").replace("true", "false");
         assert_eq!(digest(&format!("{COPY},{replica}")), digest(&format!("{replica},{COPY}")));
         assert_ne!(digest(&format!("{COPY},{replica}")), base);
+    }
+
+    #[test]
+    fn segments_that_searches_see_are_the_view() {
+        let answer = |segments: &str| {
+            format!(
+                r#"{{"_shards":{{"failed":0}},"indices":{{"logs":{{"shards":{{"0":[
+                    {{"routing":{{"node":"n"}},"segments":{{{segments}}}}}]}}}}}}}}"#
+            )
+        };
+        let of = |segments: &str| super::segments(answer(segments).as_bytes()).unwrap();
+        let one = r#""_0":{"num_docs":1,"deleted_docs":0,"search":true}"#;
+        let internal = r#""_1":{"num_docs":1,"deleted_docs":0,"search":false}"#;
+        assert_eq!(of(one), of(&format!("{one},{internal}")));
+        assert_ne!(of(one), of(&format!("{one},{}", internal.replace("false", "true"))));
+        assert_ne!(of(one), of(&one.replace("\"deleted_docs\":0", "\"deleted_docs\":1")));
+        let counters = || Counters::read(stats(COPY).as_bytes()).unwrap();
+        assert_ne!(counters().with_segments(of(one)).digest(|_| true), counters().digest(|_| true));
+        assert!(segments(br#"{"_shards":{"failed":1}}"#).is_err());
+        assert!(segments(b"{}").is_err());
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::digest_unordered;
-use crate::cacheability::{self, Question};
-use crate::elastic::api::Api;
-use crate::elastic::params::Params;
+use crate::cacheability;
+use crate::elastic::json;
 use crate::outcome::{Reason, Refusal};
 
 /// The `filter_path` that keeps `/_cluster/state/metadata,routing_table,nodes/{target}` to what [`Metadata`] reads.
@@ -264,16 +263,8 @@ fn judge_aliases(aliases: &Value) -> Option<Refusal> {
 }
 
 fn is_plain(filter: &Value) -> bool {
-    let text = json!({"query": filter}).to_string();
-    let Ok(mut body) = crate::elastic::json::parse(text.as_bytes()) else { return false };
-    let question = Question {
-        api: Api::Count,
-        engine: None,
-        params: &Params::default(),
-        body: Some(&mut body),
-        rounded_now: false,
-    };
-    cacheability::judge(question).is_ok()
+    let text = filter.to_string();
+    json::parse(text.as_bytes()).is_ok_and(|mut filter| cacheability::judge_query(None, &mut filter).is_ok())
 }
 
 /// The filters of data stream aliases are in the state alone, for all data streams: none of them may be, while the
@@ -323,6 +314,8 @@ fn millis(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn state() -> Value {

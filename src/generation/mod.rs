@@ -9,14 +9,17 @@ mod counters;
 
 mod metadata;
 
+mod sandwich;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::counters::{COUNTERS_FILTER, Counters};
+pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
+pub use self::sandwich::{Question, Sandwich, Whole};
 use crate::outcome::Reason;
 
 /// What stands for a generation in an entry: small, and compared by equality only.

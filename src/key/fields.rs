@@ -26,6 +26,10 @@ pub enum Field {
     Identity = 9,
     /// The canonical body.
     Body = 10,
+    /// The key of the question, where something is added to it.
+    Key = 11,
+    /// Until when a rounded `now` holds.
+    Until = 12,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

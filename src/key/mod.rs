@@ -68,6 +68,15 @@ impl CacheKey {
         CacheKey(fields.finish())
     }
 
+    /// The key of the same question while its rounded `now` holds: until this moment, in milliseconds since 1970.
+    #[must_use]
+    pub fn until(self, moment: i64) -> CacheKey {
+        let mut fields = Fields::new("escache 1 key until");
+        fields.put(Field::Key, &self.0);
+        fields.put(Field::Until, &moment.to_le_bytes());
+        CacheKey(fields.finish())
+    }
+
     /// All of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

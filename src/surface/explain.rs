@@ -86,6 +86,16 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
             return Ok(out);
         }
     };
+    let plan = match proxy.at_this_time(plan).await {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            refuse(&mut out, &refusal);
+            return Ok(out);
+        }
+    };
+    if let Some(until) = plan.until {
+        out["holds_until_ms"] = until.into();
+    }
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::elastic::api::Api;
 use crate::outcome::{Outcome, Reason};
 use crate::proxy::Proxy;
+use crate::upstream::{HostReport, Standing};
 
 /// The text of `/metrics`.
 pub(super) fn text(proxy: &Arc<Proxy>) -> Result<String, std::fmt::Error> {
@@ -44,7 +45,22 @@ pub(super) fn json(proxy: &Arc<Proxy>) -> Value {
     let plain: Map<String, Value> = stats.plain.each().map(|(n, _, v)| (n.to_owned(), v.into())).collect();
     let gauges: Map<String, Value> =
         gauges(proxy).into_iter().map(|(n, _, v)| (n.to_owned(), v.into())).collect();
-    json!({"requests": requests, "reasons": reasons, "counters": plain, "gauges": gauges})
+    let hosts: Vec<Value> = proxy.upstream.hosts().iter().map(host).collect();
+    json!({"requests": requests, "reasons": reasons, "counters": plain, "gauges": gauges, "hosts": hosts})
+}
+
+fn host(report: &HostReport) -> Value {
+    let HostReport { host, standing, ejected, used, outstanding } = report;
+    let (cluster, uuid) = match standing {
+        Standing::Member => ("member", None),
+        Standing::Other(uuid) => ("other", Some(uuid)),
+        Standing::Untold => ("untold", None),
+        Standing::Unknown => ("unknown", None),
+    };
+    json!({
+        "host": host, "used": used, "ejected": ejected, "cluster": cluster, "other_cluster_uuid": uuid,
+        "outstanding": outstanding,
+    })
 }
 
 fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 6] {
@@ -63,6 +79,20 @@ fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 6] {
         ("draining", "Whether escache is about to stop", proxy.draining.load(Ordering::Acquire).into()),
     ]
 }
+
+/// A gauge of each host: its name, its help and how it is read.
+type HostGauge = (&'static str, &'static str, fn(&HostReport) -> i64);
+
+const HOST_GAUGES: [HostGauge; 4] = [
+    ("host_used", "Whether requests go to this host", |host| host.used.into()),
+    ("host_ejected", "Whether this host is left for a while because it failed", |host| host.ejected.into()),
+    ("host_left_out", "Whether this host is left out because it belongs to another cluster", |host| {
+        matches!(host.standing, Standing::Other(_)).into()
+    }),
+    ("host_outstanding", "Requests to this host whose answers have not begun", |host| {
+        i64::try_from(host.outstanding).unwrap_or(i64::MAX)
+    }),
+];
 
 #[derive(Debug)]
 struct All(Arc<Proxy>);
@@ -92,6 +122,14 @@ impl Collector for All {
         for (name, help, value) in gauges(proxy) {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(metric)?;
+        }
+        let hosts = proxy.upstream.hosts();
+        for (name, help, value) in HOST_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for host in &hosts {
+                ConstGauge::new(value(host))
+                    .encode(family.encode_family(&[("host", host.host.as_str())])?)?;
+            }
         }
         let help = "The version of escache";
         let mut info = encoder.encode_descriptor("build", help, None, MetricType::Gauge)?;

@@ -33,6 +33,15 @@ impl Body {
         let bytes = bytes.into();
         Body::Whole((!bytes.is_empty()).then_some(bytes))
     }
+
+    /// The same body once more, if it is all here.
+    pub(super) fn again(&self) -> Option<Body> {
+        match self {
+            Body::Whole(bytes) => Some(Body::Whole(bytes.clone())),
+            Body::Stream(stream) => stream.is_end_stream().then(Body::empty),
+            Body::Rest(..) => None,
+        }
+    }
 }
 
 impl HttpBody for Body {

@@ -1,13 +1,16 @@
-//! The way to the engine: a pooled client, its timeouts, and the headers of a request that is passed on.
+//! The way to the engine: a pooled client, its hosts and timeouts, and the headers of a request that is passed on.
 
 mod body;
 
 mod headers;
 
+mod hosts;
+
+mod deliver;
+
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,14 +25,19 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use self::body::Outgoing;
 pub use self::body::{Body, Collected, collect};
+use self::deliver::{Answer, Failed, Question, address, may_repeat};
+pub use self::deliver::{Delivered, HostReport};
 pub use self::headers::strip_hop_by_hop;
+pub use self::hosts::Standing;
+use self::hosts::{Failure, Hosts};
 use crate::error::ProxyError;
+use crate::generation::StateVersion;
 use crate::stats::Stats;
 
 /// Where the engine is and how it is asked.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
-    /// Base addresses such as `http://localhost:9200`; used in turn.
+    /// Base addresses such as `http://localhost:9200`, all of one cluster. Each name is all of its addresses.
     pub hosts: Vec<Host>,
     /// The credentials of escache itself, for readings and start-up questions. Never used for a client's request.
     pub credentials: Option<Credentials>,
@@ -109,7 +117,8 @@ impl fmt::Debug for Credentials {
 pub struct Upstream {
     settings: UpstreamSettings,
     client: Client<HttpConnector, Outgoing>,
-    turn: AtomicUsize,
+    state: Mutex<Hosts>,
+    questions: Vec<Question>,
     stats: Arc<Stats>,
 }
 
@@ -129,7 +138,9 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .set_host(false)
             .build(connector);
-        Upstream { settings, client, turn: AtomicUsize::new(0), stats }
+        let state = Mutex::new(Hosts::new(settings.hosts.len()));
+        let questions = settings.hosts.iter().map(|_| Question::default()).collect();
+        Upstream { settings, client, state, questions, stats }
     }
 
     /// How it was set up.
@@ -139,35 +150,58 @@ impl Upstream {
     }
 
     /// Passes a client's request on, its path and query byte for byte, and gives the answer as it comes. Dropping the
-    /// future, or the answer's body, aborts the exchange.
+    /// future, or the answer's body, aborts the exchange. A read whose body is at hand is sent to another host if the
+    /// connection failed before an answer began; a write never is.
     ///
     /// # Errors
     /// There is no answer.
     pub async fn forward(
         &self,
-        mut head: http::request::Parts,
+        head: http::request::Parts,
         body: Body,
         client: Option<IpAddr>,
     ) -> Result<Response<Incoming>, ProxyError> {
-        let host = self.host();
-        // hyper frames bodies of unknown length by itself, but not for methods that seldom have one
-        let chunked = head.headers.contains_key(TRANSFER_ENCODING) && body.size_hint().exact().is_none();
-        headers::forward(&mut head.headers, &host.host_header, client);
-        if chunked {
-            head.headers.remove(CONTENT_LENGTH);
-            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        } else if let Some(length) = body.size_hint().exact()
-            && (length > 0 || head.headers.contains_key(CONTENT_LENGTH))
-        {
-            head.headers.insert(CONTENT_LENGTH, length.into());
-        }
-        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        head.uri = target(host, path)?;
-        head.version = Version::HTTP_11;
+        self.pass(head, body, client, None).await.map(|delivered| delivered.response)
+    }
+
+    /// Like [`Upstream::forward`], for a search whose answer shall carry a tag: the host is first asked whether it has
+    /// applied the tag's state, if that is not known. Without a tag nothing is asked.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn fill(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+        client: Option<IpAddr>,
+        tag: Option<&StateVersion>,
+    ) -> Result<Delivered, ProxyError> {
+        self.pass(head, Body::whole(body), client, tag).await
+    }
+
+    async fn pass(
+        &self,
+        head: http::request::Parts,
+        body: Body,
+        client: Option<IpAddr>,
+        tag: Option<&StateVersion>,
+    ) -> Result<Delivered, ProxyError> {
+        let again =
+            if self.settings.hosts.len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
+                body.again()
+            } else {
+                None
+            };
+        let mut spare = again.map(|body| (head.clone(), body));
+        let mut first = Some((head, body));
         self.stats.plain.upstream_requests.inc();
-        let mut answer = self.send(Request::from_parts(head, body)).await?;
-        strip_hop_by_hop(answer.headers_mut());
-        Ok(answer)
+        let request = |host: &Host| {
+            let (head, body) = first.take().or_else(|| spare.take())?;
+            Some(outgoing(head, body, host, client))
+        };
+        let mut delivered = self.deliver(request, tag).await?;
+        strip_hop_by_hop(delivered.response.headers_mut());
+        Ok(delivered)
     }
 
     /// Asks the engine a question of escache's own, with escache's own credentials.
@@ -175,17 +209,10 @@ impl Upstream {
     /// # Errors
     /// There is no answer, or it broke off.
     pub async fn ask(&self, path_and_query: &str) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
-        let host = self.host();
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(target(host, path_and_query)?)
-            .header(HOST, host.host_header.clone())
-            // R6: a cache underneath must not answer for the engine
-            .header(CACHE_CONTROL, "no-cache, no-store");
-        if let Some(Credentials(authorization)) = &self.settings.credentials {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
-        self.asked(request.body(Body::empty()).map_err(|_| ProxyError::Internal)?).await
+        let mut sendings = 0..2;
+        let request = |host: &Host| sendings.next().map(|_| self.question(host, path_and_query));
+        let (status, headers, body, _) = whole(self.deliver(request, None).await?.response).await?;
+        Ok((status, headers, body))
     }
 
     /// Asks the engine a question about a client, with these of the client's own headers and never with escache's
@@ -196,30 +223,47 @@ impl Upstream {
     pub async fn ask_as(
         &self,
         path_and_query: &str,
-        mut client_headers: HeaderMap,
+        client_headers: &HeaderMap,
     ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
-        let host = self.host();
-        headers::forward(&mut client_headers, &host.host_header, None);
-        client_headers.insert(HOST, host.host_header.clone());
-        client_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
-        let mut request = Request::new(Body::empty());
-        *request.uri_mut() = target(host, path_and_query)?;
-        *request.headers_mut() = client_headers;
-        self.asked(request).await
+        let mut sendings = 0..2;
+        let question = |host: &Host| {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = target(host, path_and_query)?;
+            let mut headers = client_headers.clone();
+            headers::forward(&mut headers, &host.host_header, None);
+            headers.insert(HOST, host.host_header.clone());
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+            *request.headers_mut() = headers;
+            Ok(request)
+        };
+        let request = |host: &Host| sendings.next().map(|_| question(host));
+        let (status, headers, body, _) = whole(self.deliver(request, None).await?.response).await?;
+        Ok((status, headers, body))
     }
 
-    async fn asked(&self, request: Request<Body>) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
-        let (head, body) = self.send(request).await?.into_parts();
-        match collect(body, MAX_OWN_ANSWER).await {
-            Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes)),
-            Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
-            Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
+    /// Asks this host, whatever is known of it.
+    async fn ask_host(&self, host: &Host, path_and_query: &str) -> Result<Answer, Failed> {
+        let no_fault = |error| Failed { error, how: None };
+        let request = self.question(host, path_and_query).map_err(no_fault)?;
+        whole(self.send(request).await?).await.map_err(|error| Failed { error, how: Some(Failure::Broken) })
+    }
+
+    fn question(&self, host: &Host, path_and_query: &str) -> Result<Request<Body>, ProxyError> {
+        let mut request = Request::builder()
+            .method(Method::GET)
+            .uri(target(host, path_and_query)?)
+            .header(HOST, host.host_header.clone())
+            // R6: a cache underneath must not answer for the engine
+            .header(CACHE_CONTROL, "no-cache, no-store");
+        if let Some(Credentials(authorization)) = &self.settings.credentials {
+            request = request.header(AUTHORIZATION, authorization.clone());
         }
+        request.body(Body::empty()).map_err(|_| ProxyError::Internal)
     }
 
     /// Sends a request. The clock of the answer starts when the request has been sent: a large one may take as long as
     /// its client does.
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, ProxyError> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         let (head, body) = request.into_parts();
         let (body, sent) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
@@ -228,18 +272,60 @@ impl Upstream {
         let answered = tokio::select! {
             biased;
             answered = &mut exchange => Ok(answered),
-            _ = sent => tokio::time::timeout(limit, exchange).await.map_err(|_| ProxyError::TimedOut(limit)),
+            _ = sent => tokio::time::timeout(limit, exchange).await,
         };
-        answered.and_then(|answer| answer.map_err(|e| ProxyError::Unreachable(reason(&e)))).inspect_err(
-            |_| {
-                self.stats.plain.upstream_errors.inc();
-            },
-        )
+        let failed = match answered {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => Failed { error: ProxyError::Unreachable(reason(&error)), how: blame(&error) },
+            Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None },
+        };
+        self.stats.plain.upstream_errors.inc();
+        Err(failed)
     }
+}
 
-    fn host(&self) -> &Host {
-        let hosts = &self.settings.hosts;
-        &hosts[self.turn.fetch_add(1, Ordering::Relaxed) % hosts.len()]
+/// Whether the host is to blame, or the client whose body broke off.
+fn blame(error: &hyper_util::client::legacy::Error) -> Option<Failure> {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    match cause {
+        _ if error.is_connect() => Some(Failure::Connect),
+        Some(cause) if cause.is_user() => None,
+        _ => Some(Failure::Broken),
+    }
+}
+
+/// A client's request as it goes to this host.
+fn outgoing(
+    mut head: http::request::Parts,
+    body: Body,
+    host: &Host,
+    client: Option<IpAddr>,
+) -> Result<Request<Body>, ProxyError> {
+    // hyper frames bodies of unknown length by itself, but not for methods that seldom have one
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING) && body.size_hint().exact().is_none();
+    headers::forward(&mut head.headers, &host.host_header, client);
+    if chunked {
+        head.headers.remove(CONTENT_LENGTH);
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    } else if let Some(length) = body.size_hint().exact()
+        && (length > 0 || head.headers.contains_key(CONTENT_LENGTH))
+    {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    head.uri = target(host, path)?;
+    head.version = Version::HTTP_11;
+    Ok(Request::from_parts(head, body))
+}
+
+/// Reads an answer to a question of escache's own.
+async fn whole(response: Response<Incoming>) -> Result<Answer, ProxyError> {
+    let from = address(&response);
+    let (head, body) = response.into_parts();
+    match collect(body, MAX_OWN_ANSWER).await {
+        Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
+        Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
+        Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
     }
 }
 

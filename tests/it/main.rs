@@ -11,6 +11,8 @@ mod flights;
 
 mod freshness;
 
+mod hosts;
+
 mod nodes;
 
 mod packages;

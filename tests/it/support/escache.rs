@@ -11,7 +11,7 @@ use escache::proxy::{Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
 use escache::server::{self, Role};
 use escache::upstream::{Host, UpstreamSettings};
-use escache::watcher::WatcherSettings;
+use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -57,6 +57,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             max_concurrent: 64,
             timeout: Duration::from_secs(10),
             max_bytes: 16 << 20,
+            tag: TagSource::Counters,
             wall: SystemTime::now,
         },
         capacity: 64 << 20,

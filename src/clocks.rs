@@ -1,0 +1,170 @@
+//! The nodes' clocks, as far as they can be known from here. A rounded `now` means what it means on the node that
+//! coordinates the search, so what matters is the span in which the clocks of all nodes are (exactness.md 1.5).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::cacheability::{Terms, valid_until};
+use crate::outcome::Reason;
+use crate::upstream::Upstream;
+
+/// A measurement serves for this long.
+const LASTS: Duration = Duration::from_secs(30);
+/// How long one may take.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Clocks that are further apart are not to be trusted at all.
+const MOST_APART: i64 = 10_000;
+/// What is added on both sides, in milliseconds: a clock may be corrected since it was measured.
+const MARGIN: i64 = 500;
+/// Clocks drift by less than one part in this many.
+const DRIFT: i64 = 1_000;
+
+/// Where the clocks of all nodes were at one moment, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The slowest clock is not before this.
+    pub earliest: i64,
+    /// The fastest clock is not after this.
+    pub latest: i64,
+}
+
+impl Span {
+    /// The same span some time later.
+    fn after(self, passed: Duration) -> Span {
+        let passed = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
+        let slack = MARGIN + passed / DRIFT + 1;
+        Span {
+            earliest: self.earliest.saturating_add(passed).saturating_sub(slack),
+            latest: self.latest.saturating_add(passed).saturating_add(slack),
+        }
+    }
+
+    /// Until when every rounded `now` of the terms says what it says on all nodes in this span.
+    ///
+    /// # Errors
+    /// [`Reason::ClockSkew`] if the nodes may already disagree.
+    pub fn until(self, terms: &Terms) -> Result<Option<i64>, Reason> {
+        match valid_until(terms, self.earliest) {
+            Some(until) if self.latest >= until => Err(Reason::ClockSkew),
+            until => Ok(until),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Stats {
+    nodes: BTreeMap<String, Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    timestamp: i64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    at: Instant,
+    wall: SystemTime,
+    span: Span,
+}
+
+/// Measures the nodes' clocks when they are needed, and not more often than that.
+#[derive(Debug)]
+pub struct Clocks {
+    upstream: Arc<Upstream>,
+    wall: fn() -> SystemTime,
+    measured: Mutex<Option<Measured>>,
+}
+
+impl Clocks {
+    /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
+    #[must_use]
+    pub fn new(upstream: Arc<Upstream>, wall: fn() -> SystemTime) -> Clocks {
+        Clocks { upstream, wall, measured: Mutex::new(None) }
+    }
+
+    /// Where the clocks of all nodes are now.
+    ///
+    /// # Errors
+    /// [`Reason::ClockSkew`] if that cannot be known, or if they are too far apart.
+    pub async fn span(&self) -> Result<Span, Reason> {
+        // one measures, the others wait for it
+        let mut measured = self.measured.lock().await;
+        let known = measured.filter(|m| m.at.elapsed() < LASTS && !self.slept_since(m));
+        let current = match known {
+            Some(known) => known,
+            None => {
+                let new = tokio::time::timeout(TIMEOUT, self.measure()).await.ok().flatten();
+                *measured = new;
+                new.ok_or(Reason::ClockSkew)?
+            }
+        };
+        let span = current.span.after(current.at.elapsed());
+        if span.latest - span.earliest > MOST_APART { Err(Reason::ClockSkew) } else { Ok(span) }
+    }
+
+    /// A node stamps its answer at some moment between the question and the answer.
+    async fn measure(&self) -> Option<Measured> {
+        let (at, wall) = (Instant::now(), (self.wall)());
+        let answer = self.upstream.ask("/_nodes/stats/process?filter_path=nodes.*.timestamp").await;
+        let round_trip = i64::try_from(at.elapsed().as_millis()).ok()? + 1;
+        let (StatusCode::OK, _, body) = answer.ok()? else { return None };
+        let stats: Stats = serde_json::from_slice(&body).ok()?;
+        let stamps = || stats.nodes.values().map(|node| node.timestamp);
+        let span = Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? };
+        Some(Measured { at, wall, span })
+    }
+
+    fn slept_since(&self, measured: &Measured) -> bool {
+        let by_wall = (self.wall)().duration_since(measured.wall).unwrap_or(Duration::MAX);
+        by_wall.abs_diff(measured.at.elapsed()) > Duration::from_secs(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cacheability::{Question, judge};
+    use crate::elastic::api::Api;
+    use crate::elastic::json;
+    use crate::elastic::params::Params;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn terms(text: &str) -> Terms {
+        let mut body = json::parse(text.as_bytes()).unwrap();
+        let params = Params::default();
+        let question = Question {
+            api: Api::Search,
+            engine: None,
+            params: &params,
+            body: Some(&mut body),
+            rounded_now: true,
+        };
+        judge(question).unwrap()
+    }
+
+    #[test]
+    fn near_a_boundary_nobody_knows() {
+        let by_hour = terms(r#"{"query":{"range":{"at":{"gte":"now/h"}}}}"#);
+        let until = |earliest, latest| Span { earliest, latest }.until(&by_hour);
+        assert_eq!(until(HOUR + 5, HOUR + 10), Ok(Some(2 * HOUR)));
+        assert_eq!(until(2 * HOUR - 10, 2 * HOUR - 1), Ok(Some(2 * HOUR)));
+        assert_eq!(until(2 * HOUR - 10, 2 * HOUR), Err(Reason::ClockSkew));
+        assert_eq!(until(2 * HOUR, 2 * HOUR + 1), Ok(Some(3 * HOUR)));
+        assert_eq!(Span { earliest: 0, latest: HOUR }.until(&terms("{}")), Ok(None));
+    }
+
+    #[test]
+    fn a_span_grows_with_its_age() {
+        let span = Span { earliest: 1_000, latest: 1_010 };
+        let later = span.after(Duration::from_secs(20));
+        assert_eq!(later, Span { earliest: 21_000 - 521, latest: 21_010 + 521 });
+    }
+}

@@ -1,0 +1,325 @@
+//! Brings a request to a host: chooses one, asks it who it is where that is not known, and takes another one where
+//! nothing was sent, or where sending twice does no harm.
+//!
+//! A tag's state and the host that searches. An entry carries the version of the state that the master had applied when
+//! its generation was read. The coordinator that executes the search must have applied at least that state *when it
+//! executes it*: else the answer may come from older metadata and carry a newer tag, and be served for as long as the
+//! tag stands. A node's applied version only rises. So a version read *before* the search is sent, and at least the
+//! tag's, proves it; one read afterwards proves nothing, for the node may have caught up after it searched. Therefore
+//! the host is asked first (`local=true`, only if it is not known to have got there), the search then goes to that
+//! host, and the address that answers must be one of which it was known before. A coordinator that is ahead of the
+//! tag does no harm: its answer carries an older tag, which will not match again if anything of the target changed.
+//!
+//! Names: a host is all addresses that its name has. It is resolved for each new connection, so a change is followed
+//! as connections come and go. Behind a balancer that hides nodes behind one address this proof cannot be had.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::HttpInfo;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::hosts::{Choice, Failure, Hosts, News, Standing, Told};
+use super::{Body, Host, Upstream};
+use crate::cache::shows_a_cache;
+use crate::elastic::api::{Api, route};
+use crate::error::ProxyError;
+use crate::generation::StateVersion;
+
+/// How long a host may take to say who it is.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer, and what is known of the host that gave it.
+#[derive(Debug)]
+pub struct Delivered {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// Whether the host was known to have applied the tag's state before it was sent the request.
+    pub applied: bool,
+}
+
+/// What is to be seen of a host from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostReport {
+    /// Its address, as configured.
+    pub host: String,
+    /// What it has said about its cluster.
+    pub standing: Standing,
+    /// Whether it is out because it failed.
+    pub ejected: bool,
+    /// Whether requests go to it.
+    pub used: bool,
+    /// Requests that wait for their answers to begin.
+    pub outstanding: usize,
+}
+
+/// A request that failed without an answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: ProxyError,
+    /// Whose fault it is; `None` if not the host's.
+    pub(super) how: Option<Failure>,
+}
+
+/// Asking a host who it is: one at a time, and who waited for the answer has it.
+#[derive(Debug, Default)]
+pub(super) struct Question {
+    rounds: AtomicU64,
+    latest: Mutex<Option<ProxyError>>,
+}
+
+impl Upstream {
+    /// The cluster whose hosts are used; `None` while no host has told.
+    #[must_use]
+    pub fn cluster_uuid(&self) -> Option<String> {
+        self.state().cluster().map(str::to_owned)
+    }
+
+    /// How each host fares.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostReport> {
+        let (state, now) = (self.state(), Instant::now());
+        let hosts = self.settings.hosts.iter().enumerate();
+        hosts
+            .map(|(index, host)| {
+                let (standing, ejected, outstanding) = state.report(index, now);
+                let used = state.proven(index) && !ejected;
+                HostReport { host: host.to_string(), standing, ejected, used, outstanding }
+            })
+            .collect()
+    }
+
+    /// The health check: asks who they are all hosts, or with `ailing` those that were left for their failures and
+    /// have served their time.
+    pub async fn check_hosts(&self, ailing: bool) {
+        let mut due = self.state().to_check(ailing, Instant::now()).into_iter();
+        // the first one in the list that tells is the first one heard
+        while self.cluster_uuid().is_none()
+            && let Some(index) = due.next()
+        {
+            let _ = self.listen(index).await;
+        }
+        futures_util::future::join_all(due.map(|index| self.listen(index))).await;
+    }
+
+    /// Sends what `make` makes. If it makes another one, the request may be sent twice: then a host whose connection
+    /// failed before an answer began is followed by another one. A host that fails before anything is sent always is.
+    pub(super) async fn deliver(
+        &self,
+        mut make: impl FnMut(&Host) -> Option<Result<Request<Body>, ProxyError>>,
+        tag: Option<&StateVersion>,
+    ) -> Result<Delivered, ProxyError> {
+        let mut tried = Vec::new();
+        let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
+        let (mut last_resort, mut sent) = (false, false);
+        loop {
+            let choice = self.state().choose(&tried, Instant::now());
+            // of hosts that are ejected one is tried, not all: a client does not wait for each to fail
+            let Some(choice) = choice.filter(|choice| !(choice.ejected && last_resort)) else {
+                return Err(last);
+            };
+            last_resort |= choice.ejected;
+            tried.push(choice.index);
+            let _seat = Seat::take(self, choice.index);
+            let applied = match self.prepare(choice, tag).await {
+                Ok(applied) => applied,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            let Some(request) = make(&self.settings.hosts[choice.index]) else { return Err(last) };
+            if std::mem::replace(&mut sent, true) {
+                self.stats.plain.upstream_retries.inc();
+            }
+            match self.send(request?).await {
+                Ok(response) => {
+                    let from = address(&response);
+                    self.state().answered(choice.index, from);
+                    return Ok(Delivered { response, applied: applied.contains(&from) });
+                }
+                Err(failed) => {
+                    if let Some(how) = failed.how {
+                        self.failed(choice.index, how, &failed.error);
+                    }
+                    if !matches!(failed.how, Some(Failure::Connect | Failure::Broken)) {
+                        return Err(failed.error);
+                    }
+                    last = failed.error;
+                }
+            }
+        }
+    }
+
+    /// Asks a host what must be known of it before it is sent a request. Returns the addresses known to have applied
+    /// the tag's state.
+    async fn prepare(
+        &self,
+        choice: Choice,
+        tag: Option<&StateVersion>,
+    ) -> Result<Vec<Option<SocketAddr>>, ProxyError> {
+        let index = choice.index;
+        if choice.unproven {
+            self.listen(index).await?;
+            if !self.state().proven(index) {
+                return Err(ProxyError::Unreachable("the host does not show the cluster".to_owned()));
+            }
+        }
+        let Some(tag) = tag else { return Ok(Vec::new()) };
+        if !self.state().has_applied(index, tag)
+            && let Err(error @ ProxyError::Unreachable(_)) = self.listen(index).await
+        {
+            return Err(error);
+        }
+        Ok(self.state().applied_by(index, tag))
+    }
+
+    /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:
+    /// what a host has applied only rises, so an earlier answer is never too good.
+    async fn listen(&self, index: usize) -> Result<(), ProxyError> {
+        let question = &self.questions[index];
+        let before = question.rounds.load(Ordering::Acquire);
+        let mut latest = question.latest.lock().await;
+        if question.rounds.load(Ordering::Acquire) == before {
+            let asked = tokio::time::timeout(CHECK_TIMEOUT, self.identify(&self.settings.hosts[index])).await;
+            *latest = match asked {
+                Ok(Ok(told)) => {
+                    self.heard(index, told);
+                    None
+                }
+                Ok(Err(failed)) => {
+                    self.failed(index, failed.how.unwrap_or(Failure::Silent), &failed.error);
+                    Some(failed.error)
+                }
+                Err(_) => {
+                    let error = ProxyError::TimedOut(CHECK_TIMEOUT);
+                    self.failed(index, Failure::Silent, &error);
+                    Some(error)
+                }
+            };
+            question.rounds.fetch_add(1, Ordering::AcqRel);
+        }
+        latest.clone().map_or(Ok(()), Err)
+    }
+
+    /// `None` if it answers, but does not tell.
+    async fn identify(&self, host: &Host) -> Result<Option<Told>, Failed> {
+        const STATE: &str = "/_cluster/state/version?local=true&filter_path=cluster_uuid,version,state_uuid";
+        let (status, headers, body, from) = self.ask_host(host, STATE).await?;
+        if status == StatusCode::OK && !shows_a_cache(&headers) {
+            let state = StateVersion::read(&body).ok().filter(|state| known(&state.cluster_uuid));
+            return Ok(state.map(|StateVersion { cluster_uuid, version, .. }| Told {
+                cluster_uuid,
+                applied: Some((from, version)),
+            }));
+        }
+        if !matches!(status.as_u16(), 400..=499) {
+            return Ok(None);
+        }
+        // who may not see the state may be told by the greeting
+        let (_, _, body, _) = self.ask_host(host, "/").await?;
+        let greeting: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        let uuid = greeting["cluster_uuid"].as_str().filter(|uuid| known(uuid));
+        Ok(uuid.map(|uuid| Told { cluster_uuid: uuid.to_owned(), applied: None }))
+    }
+
+    fn heard(&self, index: usize, told: Option<Told>) {
+        let (news, cluster) = {
+            let mut state = self.state();
+            let was_out = !state.proven(index) || state.report(index, Instant::now()).1;
+            let uuid = told.as_ref().map(|told| told.cluster_uuid.clone());
+            let news = state.heard(index, told).or((was_out && state.proven(index)).then_some(News::Joined));
+            (news.map(|news| (news, uuid)), state.cluster().unwrap_or_default().to_owned())
+        };
+        let Some((news, uuid)) = news else { return };
+        let (host, uuid) = (&self.settings.hosts[index], uuid.unwrap_or_default());
+        match news {
+            News::LeftOut => tracing::error!(
+                %host, uuid, cluster,
+                "this host belongs to another cluster and is left out; see upstream.hosts"
+            ),
+            News::Joined => tracing::info!(%host, uuid, "this host is used"),
+            News::Swapped => tracing::warn!(%host, cluster, "all hosts show another cluster than before"),
+        }
+    }
+
+    fn failed(&self, index: usize, how: Failure, error: &ProxyError) {
+        if self.state().failed(index, how, Instant::now()) {
+            self.stats.plain.host_ejections.inc();
+            tracing::warn!(host = %self.settings.hosts[index], %error, "this host fails and is left for a while");
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Hosts> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that a host works on.
+struct Seat<'a>(&'a Upstream, usize);
+
+impl Seat<'_> {
+    fn take(upstream: &Upstream, index: usize) -> Seat<'_> {
+        upstream.state().outstanding(index, 1);
+        Seat(upstream, index)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.state().outstanding(self.1, -1);
+    }
+}
+
+/// A node that has not joined a cluster yet says `_na_`.
+fn known(uuid: &str) -> bool {
+    !uuid.is_empty() && uuid != "_na_"
+}
+
+/// The address that an answer came from.
+pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
+    response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
+}
+
+/// Whether a request may be sent twice: a search or count, whatever its method, and every other GET and HEAD but the
+/// next page of a scroll, which the first sending may have turned over.
+pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
+    if matches!(route(method, path, query).api, Api::Search | Api::Count) {
+        return true;
+    }
+    matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")
+}
+
+/// An answer to a question of escache's own, and who gave it.
+pub(super) type Answer = (StatusCode, HeaderMap, bytes::Bytes, Option<SocketAddr>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reads_are_sent_twice() {
+        for (request, expected) in [
+            ("POST /logs/_search", true),
+            ("POST /_count", true),
+            ("GET /logs/_doc/1", true),
+            ("HEAD /logs", true),
+            ("GET /_search/scroll", false),
+            ("GET /_search/scroll/abc", false),
+            ("POST /_search/scroll", false),
+            ("POST /logs/_doc", false),
+            ("PUT /logs/_doc/1", false),
+            ("POST /_bulk", false),
+            ("DELETE /logs", false),
+            ("POST /logs/_refresh", false),
+        ] {
+            let (method, path) = request.split_once(' ').unwrap();
+            assert_eq!(may_repeat(&method.parse().unwrap(), path, None), expected, "{request}");
+        }
+    }
+}

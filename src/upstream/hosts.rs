@@ -1,0 +1,412 @@
+//! Which host is asked next, and what is known of each: rules without a network and without a clock.
+//!
+//! A host is *used* once it has shown the uuid of the cluster: asked at start, at health checks, and after a failure.
+//! The first uuid that any host shows rules. A host that shows another one is left out, until it shows the right one or
+//! until all hosts show another: then the cluster was swapped, and the new uuid rules.
+//!
+//! A host that cannot be connected to is *ejected*: for a second, and twice as long after each further failure. The
+//! health check brings it back. If all are ejected, the one whose time ends first is tried all the same.
+
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::generation::StateVersion;
+
+/// How long a host is ejected for its first failure.
+const FIRST_EJECTION: Duration = Duration::from_secs(1);
+
+/// And at most.
+const LONGEST_EJECTION: Duration = Duration::from_secs(60);
+
+/// Addresses behind one name whose versions are remembered.
+const MOST_ADDRESSES: usize = 64;
+
+/// What a host has said about the cluster that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was not asked yet, or not since it failed.
+    Unknown,
+    /// It answers, but does not tell.
+    Untold,
+    /// It belongs to the cluster.
+    Member,
+    /// It belongs to the cluster of this uuid, and is left out.
+    Other(String),
+}
+
+/// How a host failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No connection.
+    Connect,
+    /// The connection broke before an answer began. That may be the request's fault, so nobody is ejected for it.
+    Broken,
+    /// The health check was not answered in time.
+    Silent,
+}
+
+/// What a host said when it was asked who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) cluster_uuid: String,
+    /// The version of the state that it has applied itself, and the address that said so.
+    pub(super) applied: Option<(Option<SocketAddr>, u64)>,
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The host is left out.
+    LeftOut,
+    /// The host is used, or used again.
+    Joined,
+    /// All hosts show another cluster than before: this one rules now.
+    Swapped,
+}
+
+/// A host to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) index: usize,
+    /// It is ejected, as all that are left are.
+    pub(super) ejected: bool,
+    /// It must first be asked who it is.
+    pub(super) unproven: bool,
+}
+
+/// What is known of all hosts.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    cluster: Option<String>,
+    hosts: Vec<State>,
+    turn: usize,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    standing: Standing,
+    failures: u32,
+    ejected_until: Option<Instant>,
+    outstanding: usize,
+    /// By address, since a name may be several nodes: the latest state that it has applied.
+    applied: Vec<(Option<SocketAddr>, String, u64)>,
+    /// Who answered last.
+    latest: Option<SocketAddr>,
+}
+
+impl Hosts {
+    pub(super) fn new(count: usize) -> Hosts {
+        let state = State {
+            standing: Standing::Unknown,
+            failures: 0,
+            ejected_until: None,
+            outstanding: 0,
+            applied: Vec::new(),
+            latest: None,
+        };
+        Hosts { cluster: None, hosts: vec![state; count], turn: 0 }
+    }
+
+    /// The cluster whose hosts are used.
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// The proven host with the least outstanding requests, ties in turn; else one that must be asked who it is; else
+    /// the one whose ejection ends first. Never one of another cluster.
+    pub(super) fn choose(&mut self, tried: &[usize], now: Instant) -> Option<Choice> {
+        let count = self.hosts.len();
+        let rank = |&index: &usize| {
+            let (host, ejected) = (&self.hosts[index], self.ejected(index, now));
+            let until = ejected.then_some(host.ejected_until).flatten();
+            let distance = (index + count - self.turn % count) % count;
+            (ejected, until, !self.proven(index), host.outstanding, distance)
+        };
+        let open = |&index: &usize| {
+            !tried.contains(&index) && !matches!(self.hosts[index].standing, Standing::Other(_))
+        };
+        let index = (0..count).filter(open).min_by_key(rank)?;
+        let choice = Choice { index, ejected: self.ejected(index, now), unproven: !self.proven(index) };
+        self.turn = index + 1;
+        Some(choice)
+    }
+
+    /// Whether it may be used without being asked. A single host cannot be mixed up with another one, and where no
+    /// host tells its cluster, there is nothing to go by (and nothing is cached but by `ttl_only`).
+    pub(super) fn proven(&self, index: usize) -> bool {
+        match self.hosts[index].standing {
+            Standing::Member => true,
+            Standing::Untold => self.cluster.is_none() || self.hosts.len() == 1,
+            Standing::Unknown => self.hosts.len() == 1,
+            Standing::Other(_) => false,
+        }
+    }
+
+    fn ejected(&self, index: usize, now: Instant) -> bool {
+        self.hosts[index].ejected_until.is_some_and(|until| {
+            // it stays out until somebody has asked it, unless it is proven still
+            now < until || self.hosts[index].standing == Standing::Unknown
+        })
+    }
+
+    /// A request was given to a host (+1), or is done with (-1).
+    pub(super) fn outstanding(&mut self, index: usize, change: isize) {
+        let outstanding = &mut self.hosts[index].outstanding;
+        *outstanding = outstanding.saturating_add_signed(change);
+    }
+
+    /// A host failed. Returns whether that ejects it.
+    pub(super) fn failed(&mut self, index: usize, how: Failure, now: Instant) -> bool {
+        let host = &mut self.hosts[index];
+        if how != Failure::Silent {
+            host.applied.clear();
+            if !matches!(host.standing, Standing::Other(_)) {
+                host.standing = Standing::Unknown;
+            }
+        }
+        // of the requests that fail together, the first one counts
+        if how == Failure::Broken || host.ejected_until.is_some_and(|until| now < until) {
+            return false;
+        }
+        let factor = 1u32.checked_shl(host.failures).unwrap_or(u32::MAX);
+        host.failures = host.failures.saturating_add(1);
+        host.ejected_until = Some(now + FIRST_EJECTION.saturating_mul(factor).min(LONGEST_EJECTION));
+        true
+    }
+
+    /// A host answered, from this address.
+    pub(super) fn answered(&mut self, index: usize, from: Option<SocketAddr>) {
+        let host = &mut self.hosts[index];
+        (host.failures, host.ejected_until, host.latest) = (0, None, from);
+    }
+
+    /// A host answered the question who it is; `None` if it did not tell.
+    pub(super) fn heard(&mut self, index: usize, told: Option<Told>) -> Option<News> {
+        let host = &mut self.hosts[index];
+        (host.failures, host.ejected_until) = (0, None);
+        let Some(Told { cluster_uuid, applied }) = told else {
+            if host.standing == Standing::Unknown {
+                host.standing = Standing::Untold;
+            }
+            return None;
+        };
+        if let Some((address, version)) = applied {
+            host.latest = address;
+            host.remember(address, &cluster_uuid, version);
+        }
+        let cluster = self.cluster.get_or_insert_with(|| cluster_uuid.clone());
+        let standing =
+            if *cluster == cluster_uuid { Standing::Member } else { Standing::Other(cluster_uuid) };
+        let before = std::mem::replace(&mut host.standing, standing);
+        if before == host.standing {
+            return None;
+        }
+        let joined = host.standing == Standing::Member;
+        if self.adopt() {
+            return Some(News::Swapped);
+        }
+        Some(if joined { News::Joined } else { News::LeftOut })
+    }
+
+    /// If all hosts show other clusters, the first one's rules from now on.
+    fn adopt(&mut self) -> bool {
+        let all = self.hosts.iter().all(|host| matches!(host.standing, Standing::Other(_)));
+        let Some(Standing::Other(uuid)) =
+            self.hosts.first().map(|host| host.standing.clone()).filter(|_| all)
+        else {
+            return false;
+        };
+        for host in &mut self.hosts {
+            if host.standing == Standing::Other(uuid.clone()) {
+                host.standing = Standing::Member;
+            }
+        }
+        self.cluster = Some(uuid);
+        true
+    }
+
+    /// Whether whoever answers at this host now is known to have applied the state of a tag.
+    pub(super) fn has_applied(&self, index: usize, tag: &StateVersion) -> bool {
+        self.applied_by(index, tag).contains(&self.hosts[index].latest)
+    }
+
+    /// The addresses of this host that are known to have applied the state of a tag.
+    pub(super) fn applied_by(&self, index: usize, tag: &StateVersion) -> Vec<Option<SocketAddr>> {
+        let reached =
+            |(_, uuid, version): &&(_, String, u64)| *uuid == tag.cluster_uuid && *version >= tag.version;
+        self.hosts[index].applied.iter().filter(reached).map(|(address, ..)| *address).collect()
+    }
+
+    /// Who is to be asked: all who are not ejected, and who have served their time; everybody if nobody else is left.
+    /// With `ailing` only those of them who cannot be used as they are.
+    pub(super) fn to_check(&self, ailing: bool, now: Instant) -> Vec<usize> {
+        let serving = |host: &State| host.ejected_until.is_some_and(|until| now < until);
+        let outage = self.hosts.iter().all(|host| host.ejected_until.is_some());
+        (0..self.hosts.len())
+            .filter(|&index| outage || !serving(&self.hosts[index]))
+            .filter(|&index| {
+                let host = &self.hosts[index];
+                !ailing || host.ejected_until.is_some() || matches!(host.standing, Standing::Unknown)
+            })
+            .collect()
+    }
+
+    /// Standing, whether ejected, and outstanding requests.
+    pub(super) fn report(&self, index: usize, now: Instant) -> (Standing, bool, usize) {
+        let host = &self.hosts[index];
+        (host.standing.clone(), self.ejected(index, now), host.outstanding)
+    }
+}
+
+impl State {
+    /// Versions of one cluster only rise; a node that starts anew takes a state from the master before it answers.
+    fn remember(&mut self, address: Option<SocketAddr>, uuid: &str, version: u64) {
+        if let Some((_, known, latest)) = self.applied.iter_mut().find(|(known, ..)| *known == address) {
+            *latest = if known == uuid { version.max(*latest) } else { version };
+            uuid.clone_into(known);
+            return;
+        }
+        if self.applied.len() >= MOST_ADDRESSES {
+            self.applied.sort_by_key(|(_, _, version)| Reverse(*version));
+            self.applied.pop();
+        }
+        self.applied.push((address, uuid.to_owned(), version));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(uuid: &str, version: u64) -> Option<Told> {
+        Some(Told { cluster_uuid: uuid.to_owned(), applied: Some((None, version)) })
+    }
+
+    fn tag(uuid: &str, version: u64) -> StateVersion {
+        StateVersion { cluster_uuid: uuid.to_owned(), version, state_uuid: String::new() }
+    }
+
+    /// So many members of cluster `u`.
+    fn members(count: usize) -> Hosts {
+        let mut hosts = Hosts::new(count);
+        for index in 0..count {
+            hosts.heard(index, told("u", 1));
+        }
+        hosts
+    }
+
+    fn order(hosts: &mut Hosts, now: Instant) -> Vec<usize> {
+        let mut tried = Vec::new();
+        while let Some(choice) = hosts.choose(&tried, now) {
+            tried.push(choice.index);
+        }
+        tried
+    }
+
+    #[test]
+    fn the_least_busy_is_chosen_and_ties_take_turns() {
+        let (mut hosts, now) = (members(3), Instant::now());
+        let turns: Vec<_> = (0..6).map(|_| hosts.choose(&[], now).unwrap().index).collect();
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
+        hosts.outstanding(0, 2);
+        hosts.outstanding(1, 1);
+        assert_eq!(order(&mut hosts, now), [2, 1, 0]);
+        hosts.outstanding(0, -2);
+        assert_eq!(hosts.choose(&[2], now).unwrap().index, 0);
+    }
+
+    #[test]
+    fn ejections_double_up_to_a_minute_and_an_answer_ends_them() {
+        let (mut hosts, start) = (members(2), Instant::now());
+        let mut now = start;
+        let mut lengths = Vec::new();
+        for _ in 0..8 {
+            assert!(hosts.failed(0, Failure::Connect, now));
+            assert!(!hosts.failed(0, Failure::Connect, now), "those who fail together count once");
+            let until = hosts.hosts[0].ejected_until.unwrap();
+            lengths.push((until - now).as_secs());
+            assert!(hosts.to_check(true, until - Duration::from_millis(1)).is_empty());
+            assert_eq!(hosts.to_check(true, until), [0]);
+            assert_eq!(hosts.choose(&[], until).unwrap().index, 1, "it comes back by a check alone");
+            now = until;
+        }
+        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(hosts.heard(0, told("u", 1)), Some(News::Joined));
+        assert_eq!(hosts.choose(&[1], now), Some(Choice { index: 0, ejected: false, unproven: false }));
+        assert!(hosts.failed(0, Failure::Connect, now));
+        assert_eq!(hosts.hosts[0].ejected_until.unwrap() - now, FIRST_EJECTION);
+    }
+
+    #[test]
+    fn if_all_are_ejected_the_first_to_return_is_tried() {
+        let (mut hosts, now) = (members(2), Instant::now());
+        hosts.failed(1, Failure::Connect, now);
+        let later = now + Duration::from_millis(500);
+        hosts.failed(0, Failure::Connect, later);
+        assert_eq!(hosts.choose(&[], later), Some(Choice { index: 1, ejected: true, unproven: true }));
+        assert_eq!(hosts.to_check(true, later), [0, 1], "in an outage all are asked");
+    }
+
+    #[test]
+    fn a_break_and_a_silence_are_no_refusal() {
+        let (mut hosts, now) = (members(2), Instant::now());
+        assert!(!hosts.failed(0, Failure::Broken, now));
+        assert_eq!(hosts.choose(&[1], now), Some(Choice { index: 0, ejected: false, unproven: true }));
+        assert!(hosts.failed(1, Failure::Silent, now));
+        assert_eq!(hosts.choose(&[0], now), Some(Choice { index: 1, ejected: true, unproven: false }));
+    }
+
+    #[test]
+    fn the_first_uuid_rules_until_all_show_another() {
+        let mut hosts = Hosts::new(2);
+        assert_eq!(hosts.heard(0, told("u", 1)), Some(News::Joined));
+        assert_eq!(hosts.heard(1, told("v", 1)), Some(News::LeftOut));
+        assert_eq!(hosts.heard(1, told("v", 2)), None, "said once");
+        assert_eq!(order(&mut hosts, Instant::now()), [0]);
+        // the first one cannot be asked: nothing is known of it, and the other one stays out
+        hosts.failed(0, Failure::Connect, Instant::now());
+        assert_eq!(hosts.heard(1, told("v", 3)), None);
+        assert_eq!(order(&mut hosts, Instant::now()), [0]);
+        assert_eq!(hosts.heard(0, None), None);
+        assert_eq!(hosts.cluster(), Some("u"));
+        assert_eq!(hosts.heard(0, told("v", 3)), Some(News::Swapped));
+        assert_eq!(order(&mut hosts, Instant::now()).len(), 2);
+        assert_eq!(hosts.cluster(), Some("v"));
+    }
+
+    #[test]
+    fn who_does_not_tell_is_used_only_where_nobody_tells() {
+        let (mut hosts, now) = (Hosts::new(2), Instant::now());
+        hosts.heard(0, None);
+        hosts.heard(1, None);
+        assert!(!hosts.choose(&[], now).unwrap().unproven);
+        hosts.heard(1, told("u", 1));
+        assert!(hosts.choose(&[1], now).unwrap().unproven);
+        // who told once and does not now is still what it was
+        hosts.heard(1, None);
+        assert!(!hosts.choose(&[0], now).unwrap().unproven);
+    }
+
+    #[test]
+    fn what_a_host_has_applied_rises_within_a_cluster_and_is_of_one_address() {
+        let mut hosts = members(1);
+        let at = |address: &str, uuid: &str, version| {
+            let address = Some(address.parse().unwrap());
+            Some(Told { cluster_uuid: uuid.to_owned(), applied: Some((address, version)) })
+        };
+        assert!(hosts.has_applied(0, &tag("u", 1)) && !hosts.has_applied(0, &tag("u", 2)));
+        assert!(!hosts.has_applied(0, &tag("v", 1)));
+        hosts.heard(0, at("10.0.0.1:9200", "u", 7));
+        hosts.heard(0, at("10.0.0.1:9200", "u", 5));
+        assert!(hosts.has_applied(0, &tag("u", 7)));
+        hosts.answered(0, Some("10.0.0.2:9200".parse().unwrap()));
+        assert!(!hosts.has_applied(0, &tag("u", 7)), "another address, another node");
+        hosts.heard(0, at("10.0.0.1:9200", "v", 2));
+        assert!(hosts.has_applied(0, &tag("v", 2)) && !hosts.has_applied(0, &tag("v", 7)));
+        hosts.failed(0, Failure::Broken, Instant::now());
+        assert!(!hosts.has_applied(0, &tag("v", 2)));
+    }
+}

@@ -1,0 +1,298 @@
+//! The only file that calls escache: its functions on what the model's engine shows. They are pure, so their answers are
+//! remembered; nothing is computed here that the proxy computes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use escache::cache::{
+    Asked, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+};
+use escache::control::{self, Control};
+use escache::elastic::api::Api;
+use escache::elastic::filter_path::Widening;
+use escache::generation::{Counters, Generation, Metadata, Question, Reading, Sandwich, StateVersion};
+use escache::outcome::{CacheStatus, Outcome};
+use escache::respond;
+use escache::stats::Stats;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::engine::{Part, Shape, Shown, State};
+use crate::proxy::Without;
+
+static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn at(rank: u8) -> Instant {
+    *BASE + Duration::from_secs(1) + Duration::from_nanos(rank.into())
+}
+
+fn asked(rank: u8) -> Asked {
+    Asked { at: at(rank), wall: SystemTime::UNIX_EPOCH }
+}
+
+/// A generation, with a hash for the model checker.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Known(Generation);
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.tag().hash(state);
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.tag().to_string()[..4])
+    }
+}
+
+/// What the engine has answered in a reading.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Heard {
+    Metadata(State),
+    Counters(Vec<Shown>),
+    Version(u8),
+}
+
+/// How far a reading is.
+#[derive(Clone, Debug)]
+pub(crate) enum Progress {
+    Asks(Question),
+    Ended(Option<Known>),
+}
+
+/// What a reading that began with `known` and has heard this does next.
+pub(crate) fn reading(without: Without, shape: &Shape, known: &Option<State>, heard: &[Heard]) -> Progress {
+    type Memo = HashMap<(Option<State>, Vec<Heard>), Progress>;
+    thread_local!(static MEMO: RefCell<HashMap<(Without, u8, bool), Memo>> = RefCell::default());
+    MEMO.with_borrow_mut(|memo| {
+        let memo = memo.entry((without, shape.shards, shape.explicit)).or_default();
+        let key = (known.clone(), heard.to_vec());
+        memo.entry(key).or_insert_with(|| replay(without, shape, known.as_ref(), heard)).clone()
+    })
+}
+
+fn replay(without: Without, shape: &Shape, known: Option<&State>, heard: &[Heard]) -> Progress {
+    let mut sandwich = Sandwich::new(known.map(|state| metadata(without, shape, state)));
+    for heard in heard {
+        let told = match heard {
+            Heard::Metadata(state) => sandwich.metadata(metadata(without, shape, state)),
+            Heard::Counters(shown) => {
+                let json = counters_json(without, shape.shards, shown);
+                sandwich.counters(Counters::read(json.as_bytes()).expect("counters"));
+                Ok(None)
+            }
+            Heard::Version(version) => {
+                let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
+                sandwich.version(&StateVersion::read(json.as_bytes()).expect("version"))
+            }
+        };
+        match told {
+            Ok(None) => {}
+            Ok(Some((generation, _))) => return Progress::Ended(Some(Known(generation))),
+            Err(_) => return Progress::Ended(None),
+        }
+    }
+    Progress::Asks(sandwich.question())
+}
+
+fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
+    let State { version, index, mapping, lives } = state;
+    let shards = if without == Without::Vector { 1 } else { shape.shards };
+    let interval = if shape.explicit { r#","refresh_interval":"1s""# } else { "" };
+    let (index, mapping, lives) = match without {
+        Without::Metadata => (0, 0, vec![0; lives.len()]),
+        _ => (*index, *mapping, lives.clone()),
+    };
+    let copies: Vec<String> = lives
+        .iter()
+        .map(|life| {
+            format!(r#"{{"node":"n","state":"STARTED","primary":true,"allocation_id":{{"id":"{life}"}}}}"#)
+        })
+        .collect();
+    let table: Vec<String> =
+        copies.iter().enumerate().map(|(number, copy)| format!(r#""{number}":[{copy}]"#)).collect();
+    let json = format!(
+        r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}",
+        "metadata":{{"indices":{{"logs":{{"mapping_version":{mapping},"settings_version":1,"aliases_version":1,
+        "state":"open","settings":{{"index":{{"uuid":"u{index}","number_of_shards":"{shards}"{interval}}}}}}}}}}},
+        "routing_table":{{"indices":{{"logs":{{"shards":{{{}}}}}}}}},"nodes":{{"n":{{"ephemeral_id":"e"}}}}}}"#,
+        table.join(",")
+    );
+    Arc::new(Metadata::read(json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
+}
+
+fn counters_json(without: Without, shards: u8, shown: &[Shown]) -> String {
+    let index = if without == Without::Metadata { 0 } else { shown[0].index };
+    let mut copies: Vec<Shown> = shown.to_vec();
+    for copy in &mut copies {
+        match without {
+            Without::SeqNo => (copy.max_seq_no, copy.checkpoint) = (0, 0),
+            Without::Checkpoint => copy.checkpoint = 0,
+            Without::Merges => (copy.merges, copy.merging) = (0, 0),
+            Without::Refresh => (copy.total, copy.external) = (0, 0),
+            Without::Total => copy.total = 0,
+            _ => {}
+        }
+    }
+    let mut per_shard: Vec<Vec<Shown>> =
+        copies.chunks(copies.len() / usize::from(shards)).map(<[Shown]>::to_vec).collect();
+    match without {
+        // the first copy of all alone
+        Without::R3 => {
+            let others = per_shard.iter_mut().flatten().skip(1);
+            others.for_each(|copy| *copy = Shown::default());
+        }
+        // `level=cluster`: sums, and `indexing.index_total` in place of the sequence numbers
+        Without::Vector => {
+            let mut sum = Shown::default();
+            for copy in &copies {
+                sum.total += copy.total;
+                sum.external += copy.external;
+                sum.merges += copy.merges;
+                sum.merging += copy.merging;
+                sum.max_seq_no += copy.indexed as i8;
+            }
+            per_shard = vec![vec![sum]];
+        }
+        _ => {}
+    }
+    let shards: Vec<String> = per_shard
+        .iter()
+        .enumerate()
+        .map(|(number, copies)| {
+            let copies: Vec<String> = copies.iter().enumerate().map(copy_json).collect();
+            format!(r#""{number}":[{}]"#, copies.join(","))
+        })
+        .collect();
+    format!(
+        r#"{{"_shards":{{"total":1,"successful":1,"failed":0}},
+        "indices":{{"logs":{{"uuid":"u{index}","shards":{{{}}}}}}}}}"#,
+        shards.join(",")
+    )
+}
+
+fn copy_json((number, copy): (usize, &Shown)) -> String {
+    let Shown { total, external, merging, merges, max_seq_no, checkpoint, .. } = copy;
+    format!(
+        r#"{{"routing":{{"state":"STARTED","primary":{},"node":"n{number}"}},
+        "refresh":{{"total":{total},"external_total":{external}}},
+        "merges":{{"current":{merging},"total":{merges}}},
+        "seq_no":{{"max_seq_no":{max_seq_no},"local_checkpoint":{checkpoint}}}}}"#,
+        number == 0
+    )
+}
+
+/// Whether a reading that started then may answer a request that needs one from `needed` on.
+pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>, found: &Known) -> bool {
+    Reading { started: at(started), took: Duration::ZERO, found: Ok(found.0.clone()) }
+        .serves(at(needed), mark.map(at))
+}
+
+/// The same for a reading that is under way.
+pub(crate) fn started_serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
+    let found = Err(escache::outcome::Reason::GenerationUnknown);
+    Reading { started: at(started), took: Duration::ZERO, found }.serves(at(needed), mark.map(at))
+}
+
+/// A stored answer.
+#[derive(Clone)]
+pub(crate) struct Stored {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) parts: Vec<Part>,
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Stored) -> bool {
+        self.parts == other.parts && self.entry.tag() == other.entry.tag()
+    }
+}
+
+impl Eq for Stored {}
+
+impl Hash for Stored {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.entry.tag(), &self.parts).hash(state);
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {:?}", self.entry.tag(), self.parts)
+    }
+}
+
+/// An answer as an entry, if it may be stored at all. `underneath`: it came out of a cache between us and the engine.
+pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, careless: bool) -> Option<Stored> {
+    let body = Bytes::from_static(br#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{}}"#);
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    if underneath && !careless {
+        let hit = respond::with_status(
+            Response::new(escache::upstream::Body::empty()),
+            &CacheStatus::new(Outcome::Hit),
+        );
+        headers.extend(hit.headers().clone());
+    }
+    let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
+    let answer =
+        Storable::check(&fetched, Api::Search, Widening::None, generation.0.metadata().shards()).ok()?;
+    let indices = Stats::default().indices(generation.0.metadata().names());
+    let entry = Arc::new(Entry::new(answer, generation.0.tag(), asked(0), indices));
+    Some(Stored { entry, parts: parts.to_vec() })
+}
+
+/// Whether the entry may be served to a request whose reading found this.
+pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8) -> bool {
+    let proof = Proof::Reading { generation: &found.0, started: at(started) };
+    matches!(decide(&stored.entry, proof, Lifetime::default(), asked(started + 1)), Decision::Serve { .. })
+}
+
+fn store(epoch: u8) -> Store {
+    let store = Store::new(1 << 20, None, Eviction::Lru, Arc::default());
+    (0..epoch).for_each(|_| store.raise_epoch());
+    store
+}
+
+/// The epoch after so many raises.
+pub(crate) fn epoch(raises: u8) -> Epoch {
+    thread_local!(static MEMO: RefCell<HashMap<u8, Epoch>> = RefCell::default());
+    MEMO.with_borrow_mut(|memo| *memo.entry(raises).or_insert_with(|| store(raises).epoch()))
+}
+
+/// Whether a store in this epoch takes an answer that was asked for in that one.
+pub(crate) fn admits(now: u8, asked: Epoch, stored: &Stored) -> bool {
+    thread_local!(static MEMO: RefCell<HashMap<(u8, Epoch), bool>> = RefCell::default());
+    let insert = || {
+        let key = escache::key::CacheKey::of(&escache::key::Inputs {
+            engine: "c",
+            api: "search",
+            target: None,
+            params: &escache::elastic::params::Params::default(),
+            headers: &HeaderMap::new(),
+            rules: &escache::key::headers::HeaderRules::default(),
+            identity: &escache::key::identity::Identity::of(
+                &HeaderMap::new(),
+                &escache::key::headers::HeaderRules::default(),
+            ),
+            body: None,
+        });
+        store(now).insert(key, Arc::clone(&stored.entry), asked)
+    };
+    MEMO.with_borrow_mut(|memo| *memo.entry((now, asked)).or_insert_with(insert))
+}
+
+/// Whether an escache underneath, with a bound, may answer a fill of ours without a reading of its own.
+pub(crate) fn inner_may_be_late() -> bool {
+    static ANSWER: LazyLock<bool> = LazyLock::new(|| {
+        let mut headers = HeaderMap::new();
+        control::for_fill(&mut headers);
+        !Control::of(&headers).bound(Duration::from_secs(60), Duration::ZERO).is_zero()
+    });
+    *ANSWER
+}
