@@ -356,7 +356,7 @@ impl Scope {
 
     async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Refusal> {
         self.stats.plain.scope_requests.inc();
-        match self.upstream.ask_as(question, credentials.headers.clone()).await {
+        match self.upstream.ask_as(question, &credentials.headers).await {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");
