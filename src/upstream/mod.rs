@@ -243,12 +243,13 @@ impl Upstream {
     pub async fn ask_as(
         &self,
         path_and_query: &str,
-        mut client_headers: HeaderMap,
+        client_headers: &HeaderMap,
     ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
-        client_headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+        let mut headers = client_headers.clone();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = path_and_query.parse().map_err(|_| ProxyError::Internal)?;
-        head.headers = client_headers;
+        head.headers = headers;
         let delivered = self.pass(head, Body::empty(), None, None).await?;
         let (status, headers, body, _) = whole(delivered.response).await?;
         Ok((status, headers, body))
