@@ -15,6 +15,8 @@ mod nodes;
 
 mod packages;
 
+mod parity;
+
 mod real;
 
 mod review;
