@@ -11,6 +11,8 @@ mod flights;
 
 mod freshness;
 
+mod keys;
+
 mod nodes;
 
 mod packages;
