@@ -11,6 +11,8 @@ mod flights;
 
 mod freshness;
 
+mod fuzz;
+
 mod keys;
 
 mod nodes;
