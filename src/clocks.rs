@@ -1,5 +1,5 @@
 //! The nodes' clocks, as far as they can be known from here. A rounded `now` means what it means on the node that
-//! coordinates the search, so what matters is the span in which the clocks of all nodes are (exactness.md 1.5).
+//! coordinates the search, so what matters is the span in which the clocks of all nodes are (docs/exactness.md).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

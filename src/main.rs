@@ -58,21 +58,23 @@ async fn serve(settings: Settings) -> ExitCode {
         (Ok(data), Ok(admin)) => (data, admin),
         (Err(error), _) | (_, Err(error)) => return complain(&error, EX_OSERR),
     };
-    let (stop, stopped) = watch::channel(false);
     let drain = settings.drain_timeout;
     announce(&settings, &data, &admin);
     let proxy = Proxy::new(settings.proxy);
     introduce(&proxy).await;
 
-    let tasks = [(data, Role::Data), (admin, Role::Admin)].map(|(listener, role)| {
-        tokio::spawn(server::serve(Arc::clone(&proxy), listener, role, stopped.clone(), drain))
-    });
+    let listen = |listener, role| {
+        let (stop, stopped) = watch::channel(false);
+        (stop, tokio::spawn(server::serve(Arc::clone(&proxy), listener, role, stopped, drain)))
+    };
+    let (data, admin) = (listen(data, Role::Data), listen(admin, Role::Admin));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
     asked_to_stop().await;
     tracing::info!(deadline = ?drain, "draining: running requests may end, new connections are refused");
     server::announce_drain(&proxy);
-    let _ = stop.send(true);
-    for task in tasks {
+    // the admin listener is the last to go: it tells that escache drains
+    for (stop, task) in [data, admin] {
+        let _ = stop.send(true);
         let _ = task.await;
     }
     tracing::info!("stopped");

@@ -119,8 +119,6 @@ reasons! {
     GenerationIncomplete => "generation-incomplete",
     /// The target changed while it was being read.
     GenerationMoving => "generation-moving",
-    /// Reading the generation costs more than the search.
-    ReadingDearer => "reading-dearer",
     /// Too many readings are under way (`freshness.max_concurrent_readings`).
     ReadingsLimit => "readings-limit",
 

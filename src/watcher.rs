@@ -155,12 +155,6 @@ impl Watcher {
         self.targets.len()
     }
 
-    /// The latest reading of a target, if it started at `needed` or later. Never waits.
-    #[must_use]
-    pub fn latest(&self, target: &Target, needed: Instant) -> Option<Reading> {
-        self.serving(&self.targets.get(target)?.lock(), needed)
-    }
-
     /// Whether what was read by questions that started at `started` serves a request that needs them to have started at
     /// `needed` or later: marks and a machine that slept count as they do for readings.
     #[must_use]

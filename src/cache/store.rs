@@ -100,20 +100,13 @@ impl Store {
         self.raise_epoch();
         let mut removed = 0;
         for (key, entry) in &self.entries {
-            let touched =
-                |names: &[Arc<str>]| entry.indices().names().iter().any(|name| names.contains(name));
-            if names.is_none_or(touched) {
+            if names.is_none_or(|names| entry.indices().touches(names)) {
                 self.entries.invalidate(&*key);
                 removed += 1;
             }
         }
         self.entries.run_pending_tasks();
         removed
-    }
-
-    /// Removes one entry.
-    pub fn remove(&self, key: &CacheKey) {
-        self.entries.invalidate(key);
     }
 
     /// Entries and their bytes, as far as the store has counted.

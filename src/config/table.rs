@@ -130,7 +130,7 @@ settings! {
         auth_proof: Way = "auth.proof", "auto";
         /// How long all nodes take at most to enforce a change of permissions after the security index shows it; for this long after a change, requests with credentials are not cached.
         auth_enforcement_gap: Duration = "auth.enforcement_gap", "5s";
-        /// Say true if no document level security of OpenSearch depends on the time (now), on other documents (terms lookup), or on attributes kept in a directory. Not needed where upstream.credentials may read the roles.
+        /// Say true if no document level security depends on the time (now), on other documents (terms lookup), or on attributes kept in a directory. Wanted on OpenSearch unless upstream.credentials may read the roles, and on Elasticsearch with auth.proof: security_index.
         auth_static_roles: bool = "auth.static_roles", "false";
         /// The index where the engine keeps users and roles, if it is not at its usual place.
         auth_security_index: Option<String> = "auth.security_index", "";

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::outcome::Reason;
+
 /// The endpoint of a request by its name in Elastic's rest-api-spec. Only endpoints that escache treats in a way of
 /// their own have a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +60,17 @@ pub enum Effect {
     Mark,
     /// It changes what searches see in a way that no counter shows (R7): cached answers go.
     Purge,
+}
+
+impl Effect {
+    /// Why a request with this effect is not answered from the cache.
+    #[must_use]
+    pub fn reason(self) -> Reason {
+        match self {
+            Effect::None => Reason::Api,
+            Effect::Mark | Effect::Purge => Reason::Write,
+        }
+    }
 }
 
 /// Where a request goes.
@@ -160,7 +173,7 @@ const READS: &[&str] = &[
 /// Document writes: without `refresh` nothing is promised to later searches.
 const DOCUMENT_WRITES: &[&str] = &["_doc", "_create", "_update", "_bulk"];
 
-/// Calls that change answers without moving any counter or the cluster state (exactness.md 2.5): analyzers that are
+/// Calls that change answers without moving any counter or the cluster state (docs/exactness.md): analyzers that are
 /// loaded again, synonym sets, and what the security plugins keep in their own index.
 fn purges(method: &Method, segments: &[&str]) -> bool {
     let changes = matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);

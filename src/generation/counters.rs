@@ -65,7 +65,7 @@ struct Index {
     shards: BTreeMap<String, Vec<Copy>>,
 }
 
-/// One copy of a shard. Every field is part of the tag (exactness.md 2.6): `external_total` alone stays 0 on replicas
+/// One copy of a shard. Every field is part of the tag (docs/exactness.md): `external_total` alone stays 0 on replicas
 /// with segment replication, `total` and `external_total` alone do not see what waits on an idle shard, and merges
 /// change the order of ties.
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! The metadata digest: what of the cluster state can change an answer (exactness.md 2.4), and the properties of
+//! The metadata digest: what of the cluster state can change an answer (docs/exactness.md), and the properties of
 //! indices that decide whether they may be cached.
 
 use std::collections::BTreeMap;

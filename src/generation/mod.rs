@@ -1,5 +1,5 @@
 //! What identifies the searchable state of a target: the counters of every shard copy and the metadata digest
-//! (exactness.md 2.6). Compared whole, by equality only.
+//! (docs/exactness.md). Compared whole, by equality only.
 //!
 //! A generation is a sandwich: metadata, then the counters, then the metadata again and equal. So the counters belong
 //! to the shards whose lives (allocation ids, primary terms, ephemeral ids) the metadata names, and equal generations

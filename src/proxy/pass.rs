@@ -25,11 +25,10 @@ impl Proxy {
         body: Incoming,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let reason = if effect == Effect::None { Reason::Api } else { Reason::Write };
         let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
         let response = self.forward(head, Body::Stream(body), client).await;
         drop(mark);
-        (response, CacheStatus::bypass(reason))
+        (response, CacheStatus::bypass(effect.reason()))
     }
 
     /// A call that changes answers without a trace (R7). It goes on to its end even if the client hangs up, and then

@@ -71,7 +71,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
         "identity_headers": carriers,
     });
     if !matches!(route.api, Api::Search | Api::Count) {
-        refuse(&mut out, &Reason::Api.into());
+        refuse(&mut out, &route.effect.reason().into());
         return Ok(out);
     }
     if body.len() > proxy.policy.max_key_body {

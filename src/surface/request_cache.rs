@@ -1,4 +1,4 @@
-//! The engine's `request_cache` statistics with the proxy's numbers in their place (exactness.md 4).
+//! The engine's `request_cache` statistics with the proxy's numbers in their place (docs/exactness.md).
 
 use std::collections::BTreeMap;
 use std::io;

@@ -124,13 +124,13 @@ async fn ask(
         }
         1 => {
             let answer = escache.search("/chur*/_search", json!({"query": {"term": {"doc": doc}}})).await;
-            let seen = documents(&answer);
+            let seen = all_of(1, documents(&answer));
             (answer, seen)
         }
         2 => {
             let body = json!({"size": 0, "aggs": {"per": {"terms": {"field": "doc", "size": 100}, "aggs": {"n": {"max": {"field": "n"}}}}}});
             let answer = escache.search("/churn/_search", body).await;
-            let seen = buckets(&answer);
+            let seen = all_of(DOCS, buckets(&answer));
             (answer, seen)
         }
         _ => {
@@ -146,6 +146,14 @@ async fn ask(
             };
             (answer, seen)
         }
+    }
+}
+
+/// No document is ever deleted: an answer that lacks one is wrong.
+fn all_of(wanted: usize, seen: Result<Vec<(usize, u64)>, String>) -> Result<Vec<(usize, u64)>, String> {
+    match seen {
+        Ok(seen) if seen.len() != wanted => Err(format!("{} documents instead of {wanted}", seen.len())),
+        seen => seen,
     }
 }
 

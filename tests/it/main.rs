@@ -11,11 +11,17 @@ mod flights;
 
 mod freshness;
 
+mod fuzz;
+
 mod hosts;
+
+mod keys;
 
 mod nodes;
 
 mod packages;
+
+mod parity;
 
 mod real;
 
@@ -25,8 +31,8 @@ mod scope;
 
 mod secured;
 
-mod surfaces;
-
 mod support;
+
+mod surfaces;
 
 mod transparency;

@@ -105,7 +105,9 @@ async fn explain_tells_what_would_happen() {
     assert_eq!(told["indices"], json!(["logs"]));
     let told = escache.explain("POST", "/logs/_search?scroll=1m", json!({})).await;
     assert_eq!((&told["verdict"], &told["reason"]), (&json!("bypass"), &json!("stateful")), "{told}");
-    let told = escache.explain("PUT", "/logs/_doc/1", json!({})).await;
+    let told = escache.explain("PUT", "/logs/_mapping", json!({})).await;
+    assert_eq!((&told["api"], &told["reason"]), (&json!("other"), &json!("write")));
+    let told = escache.explain("GET", "/logs/_doc/1", Value::Null).await;
     assert_eq!((&told["api"], &told["reason"]), (&json!("other"), &json!("api")));
 }
 

@@ -256,7 +256,7 @@ fn assumptions() {
     holds("A4, told", &Setup { told_only: true, ..late_master });
 }
 
-/// Sums of counters, under unchanged metadata, would do as the tag of wide targets (exactness.md 3.4): of two readings
+/// Sums of counters, under unchanged metadata, would do as the tag of wide targets (docs/exactness.md): of two readings
 /// that do not overlap, the later one has no counter lower; of two that do, a search that follows the one was sent
 /// after the other had begun, and so after the arrival of whoever waits for that. But `indexing.index_total` moves
 /// after an operation has entered Lucene, where `max_seq_no` moves before: a window like A1.

@@ -1,0 +1,517 @@
+//! Parity: the scenarios in `tests/parity` are asked of a real engine directly and through escache, and nobody can tell
+//! the answers apart.
+//!
+//! Each request goes to the engine, and then through the proxy until its verdict is the expected one: a hit for what
+//! is allowed, a bypass with exactly its reason for what is refused. *Every* answer through the proxy must be the direct
+//! one: status, headers but for those that escache adds, body byte for byte but for `took`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{self, StreamExt};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::OnceCell;
+
+use crate::support::escache::{Escache, verdict};
+use crate::support::http::{Client, Response};
+use crate::support::node::{Engine, Node};
+
+/// How often a request may be a miss before it must be a hit. A quiet engine needs one.
+const SETTLING: usize = 5;
+
+/// How many answers of the engine are looked at where they differ from each other.
+const VARIANTS: usize = 20;
+
+/// How many requests are under way.
+const AT_ONCE: usize = 8;
+
+/// The headers that escache adds, as `docs/` declares them.
+const ADDED: [&str; 4] = ["cache-status", "x-cache", "age", "etag"];
+
+/// The engines of this machine's run, and their names in the scenarios.
+const ENGINES: [(&str, Engine); 5] = [
+    ("elasticsearch-7", Engine::Elasticsearch7),
+    ("elasticsearch-8", Engine::Elasticsearch8),
+    ("elasticsearch-9", Engine::Elasticsearch9),
+    ("opensearch-2", Engine::OpenSearch2),
+    ("opensearch-3", Engine::OpenSearch3),
+];
+
+/// A file of `tests/parity`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    /// What must be there before the requests.
+    #[serde(default)]
+    setup: Vec<Step>,
+    #[serde(default)]
+    requests: Vec<Request>,
+}
+
+/// One call of the set-up: a request, or documents.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    put: Option<String>,
+    post: Option<String>,
+    body: Option<Value>,
+    /// Goes into this index, one after the other, with the ids 0, 1, ...
+    index: Option<String>,
+    #[serde(default)]
+    docs: Vec<Value>,
+    #[serde(default)]
+    engines: Vec<String>,
+}
+
+/// A request and what must become of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    #[serde(default = "post")]
+    method: String,
+    #[serde(default = "search")]
+    path: String,
+    #[serde(default)]
+    headers: Map<String, Value>,
+    /// As JSON.
+    body: Option<Value>,
+    /// As it stands.
+    text: Option<String>,
+    /// `hit`, `bypass REASON` or `miss REASON`.
+    #[serde(default = "hit")]
+    expect: String,
+    #[serde(default = "ok")]
+    status: u16,
+    /// The engines that it is for, by the beginning of their names; all if it is empty.
+    #[serde(default)]
+    engines: Vec<String>,
+    /// Members of the body that may differ, as JSON pointers (`body`: all of it).
+    #[serde(default)]
+    ignore: Vec<String>,
+    /// What it asks for is in a module that not all engines of `tests/nodes` have: if the engine says 400, then so do we.
+    #[serde(default)]
+    module: bool,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+fn search() -> String {
+    "/parity-a/_search".to_owned()
+}
+
+fn hit() -> String {
+    "hit".to_owned()
+}
+
+fn ok() -> u16 {
+    200
+}
+
+impl Request {
+    fn text(&self) -> String {
+        match (&self.text, &self.body) {
+            (Some(text), _) => text.clone(),
+            (None, Some(body)) => body.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn headers(&self) -> Vec<(&str, &str)> {
+        let mut headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+        if !headers.iter().any(|(name, _)| *name == "content-type")
+            && (self.body.is_some() || self.text.is_some())
+        {
+            headers.push(("content-type", "application/json"));
+        }
+        headers
+    }
+
+    fn is_for(&self, engine: &str) -> bool {
+        is_for(&self.engines, engine)
+    }
+}
+
+fn is_for(engines: &[String], engine: &str) -> bool {
+    engines.is_empty() || engines.iter().any(|name| engine.starts_with(name.as_str()))
+}
+
+/// All scenarios, the one that sets up for all of them first.
+fn scenarios() -> Vec<(String, Scenario)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let scenario = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, scenario)
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// The searches that the tests of the verdict use, over the index `parity-dates`; each date field in turn if there is
+/// time for it.
+fn searches_of_the_verdict() -> Vec<Request> {
+    let fields: &[&str] = if std::env::var_os("ESCACHE_PARITY_ENGINES").is_some() {
+        &["d", "e", "r", "nest.d"]
+    } else {
+        &["d"]
+    };
+    let text = include_str!("../../src/cacheability/tests/searches.json");
+    let bodies = fields
+        .iter()
+        .flat_map(|field| serde_json::from_str::<Vec<Value>>(&text.replace("FIELD", field)).unwrap());
+    let request = |body| Request {
+        method: post(),
+        path: "/parity-dates/_search".to_owned(),
+        headers: Map::new(),
+        body: Some(body),
+        text: None,
+        expect: hit(),
+        status: 200,
+        engines: Vec::new(),
+        ignore: Vec::new(),
+        module: true,
+    };
+    bodies.map(request).collect()
+}
+
+/// The searches that are hits on an engine: path, query string, body.
+pub(crate) fn searches(name: &str) -> Vec<(String, String, String)> {
+    let written = scenarios().into_iter().flat_map(|(_, scenario)| scenario.requests);
+    let all = written.chain(searches_of_the_verdict());
+    let hits =
+        all.filter(|request| request.is_for(name) && request.expect == "hit" && request.headers.is_empty());
+    hits.map(|request| {
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        (path.to_owned(), query.to_owned(), request.text())
+    })
+    .collect()
+}
+
+/// Makes what the scenarios need, once for the shared node of an engine.
+pub(crate) async fn set_up(name: &str, client: &Client) {
+    static DONE: [OnceCell<()>; ENGINES.len()] = [const { OnceCell::const_new() }; ENGINES.len()];
+    let at = ENGINES.iter().position(|(known, _)| *known == name).unwrap();
+    DONE[at].get_or_init(|| make(name, client)).await;
+}
+
+async fn make(name: &str, client: &Client) {
+    let scenarios = scenarios();
+    let ok = async |method: &str, path: &str, body: Option<Value>| {
+        let (status, answer) = client.json(method, path, body).await;
+        assert!((200..300).contains(&status), "{name}: {method} {path}: {answer}");
+        answer
+    };
+    let steps = scenarios.iter().flat_map(|(_, scenario)| &scenario.setup);
+    for step in steps.filter(|step| is_for(&step.engines, name)) {
+        for (method, path) in [("PUT", &step.put), ("POST", &step.post)] {
+            if let Some(path) = path {
+                ok(method, path, step.body.clone()).await;
+            }
+        }
+        if let Some(index) = &step.index {
+            let lines: String = step
+                .docs
+                .iter()
+                .enumerate()
+                .map(|(id, doc)| format!("{}\n{doc}\n", json!({"index": {"_id": id.to_string()}})))
+                .collect();
+            let answer = client
+                .request(
+                    "POST",
+                    &format!("/{index}/_bulk"),
+                    &[("content-type", "application/x-ndjson")],
+                    lines,
+                )
+                .await
+                .json();
+            assert_eq!(answer["errors"], json!(false), "{name}: {answer}");
+        }
+    }
+    ok("POST", "/parity-*/_forcemerge?max_num_segments=1", None).await;
+    ok("POST", "/parity-*/_refresh", None).await;
+}
+
+/// What a run came to.
+#[derive(Default)]
+struct Tally {
+    requests: usize,
+    hits: usize,
+    refused: usize,
+    /// Errors of the engine, and partial answers.
+    errors: usize,
+    /// Asked for what this engine's build does not have.
+    absent: usize,
+    words: BTreeSet<String>,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn hit(&mut self, request: &Request) {
+        self.hits += 1;
+        request.body.iter().for_each(|body| words(body, &mut self.words));
+        let query = request.path.split_once('?').map_or("", |(_, query)| query);
+        let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        self.words.extend(names.filter(|name| !name.is_empty()).map(|name| format!("?{name}")));
+    }
+}
+
+struct Runner<'r> {
+    name: &'r str,
+    engine: &'r Client,
+    escache: &'r Escache,
+}
+
+/// What became of a request that was answered rightly.
+enum Shown {
+    Hit,
+    Refused,
+    Error,
+    Absent,
+}
+
+impl Runner<'_> {
+    async fn run(&self, requests: Vec<Request>) -> Tally {
+        let mut tally = Tally { requests: requests.len(), ..Tally::default() };
+        let mut checks = stream::iter(requests)
+            .map(async |request| (self.check(&request).await, request))
+            .buffer_unordered(AT_ONCE);
+        while let Some((result, request)) = checks.next().await {
+            match result {
+                Ok(Shown::Hit) => tally.hit(&request),
+                Ok(Shown::Refused) => tally.refused += 1,
+                Ok(Shown::Error) => tally.errors += 1,
+                Ok(Shown::Absent) => tally.absent += 1,
+                Err(failure) => {
+                    let what = format!("{} {} {}", request.method, request.path, request.text());
+                    tally.failures.push(format!("{}: {what}\n    {failure}", self.name));
+                }
+            }
+        }
+        tally
+    }
+
+    async fn check(&self, request: &Request) -> Result<Shown, String> {
+        let direct = self.ask_directly(request).await;
+        let absent = request.module && !is_whole(&direct);
+        if !absent && direct.status != request.status {
+            return Err(format!("the engine says {}: {}", direct.status, shorten(&direct.text())));
+        }
+        let settles = !absent && request.expect == "hit";
+        let mut last = String::new();
+        // the first is the fill
+        for attempt in 0..if settles { 1 + SETTLING } else { 2 } {
+            if attempt > 1 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            let through =
+                self.escache.send(&request.method, &request.path, &request.headers(), &request.text()).await;
+            last = shown(&through);
+            self.compare(request, &direct, &through).await?;
+            if attempt > 0 && settles && last == "hit" {
+                break;
+            }
+        }
+        match request.expect.as_str() {
+            _ if absent => Ok(Shown::Absent),
+            expected if last != expected => Err(format!("expected {expected}, got {last}")),
+            "hit" => Ok(Shown::Hit),
+            expected if expected.starts_with("bypass") => Ok(Shown::Refused),
+            _ => Ok(Shown::Error),
+        }
+    }
+
+    async fn ask_directly(&self, request: &Request) -> Response {
+        self.engine.request(&request.method, &request.path, &request.headers(), request.text()).await
+    }
+
+    async fn compare(&self, request: &Request, direct: &Response, through: &Response) -> Result<(), String> {
+        if direct.status != through.status {
+            return Err(format!("status {} is {} through the proxy", direct.status, through.status));
+        }
+        let (expected, found) = (headers(direct), headers(through));
+        if expected != found {
+            return Err(format!("headers {expected:?} are {found:?} ({})", shown(through)));
+        }
+        let (expected, found) = (body(direct, &request.ignore), body(through, &request.ignore));
+        if expected == found {
+            return Ok(());
+        }
+        // some answers of the engine differ from each other, such as in the order of a hit's fields: then this one must
+        // be among them
+        let mut differs = false;
+        for _ in 0..VARIANTS {
+            let again = body(&self.ask_directly(request).await, &request.ignore);
+            if again == found {
+                return Ok(());
+            }
+            differs |= again != expected;
+        }
+        let who = if differs { "the engine differs from itself: " } else { "" };
+        let verdict = shown(through);
+        Err(format!("{who}{}\n    is {verdict} {}", shorten(&expected), shorten(&found)))
+    }
+}
+
+/// Status 200, with all shards.
+fn is_whole(answer: &Response) -> bool {
+    answer.status == 200
+        && serde_json::from_slice::<Value>(&answer.body)
+            .is_ok_and(|answer| answer.pointer("/_shards/failed").is_none_or(|failed| *failed == json!(0)))
+}
+
+/// The verdict in the words of the scenarios.
+fn shown(answer: &Response) -> String {
+    let (outcome, status) = verdict(&answer.headers);
+    let detail = status.split_once("detail=").map_or("", |(_, detail)| detail).trim_matches('"');
+    let reason = detail.split(' ').next().unwrap_or_default();
+    format!("{} {reason}", outcome.to_lowercase()).trim_end().to_owned()
+}
+
+/// The headers that must be equal: all but those that escache adds, and those that frame the body (Elasticsearch 8 and 9
+/// send it in chunks, a hit has a length; and that of `took` differs).
+fn headers(answer: &Response) -> Vec<(String, String)> {
+    let framing = ["content-length", "transfer-encoding"];
+    let mut headers: Vec<_> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !ADDED.contains(&name.as_str()) && !framing.contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
+    headers.sort();
+    headers
+}
+
+/// The body but for `took` and what else may differ.
+pub(crate) fn body(answer: &Response, ignore: &[String]) -> String {
+    if ignore.iter().any(|place| place == "body") {
+        return String::new();
+    }
+    let text = answer.text();
+    if ignore.is_empty() {
+        return without_took(&text);
+    }
+    let mut value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    for place in ignore {
+        if let Some(found) = value.pointer_mut(place) {
+            *found = Value::Null;
+        }
+    }
+    without_took(&value.to_string())
+}
+
+/// Without the digits behind the first `took`, which is the one of the search, in JSON or YAML.
+fn without_took(text: &str) -> String {
+    let at = ["\"took\"", "\ntook"].iter().find_map(|name| Some(text.find(name)? + name.len()));
+    let Some(at) = at else { return text.to_owned() };
+    let digits = text[at..].trim_start_matches([' ', ':']);
+    format!("{}{}", &text[..at], digits.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// The names of all members.
+fn words(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| words(item, into)),
+        Value::Object(members) => {
+            for (name, value) in members {
+                into.insert(name.clone());
+                words(value, into);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(1500).collect()
+}
+
+/// The words that are allowed on an engine, as `docs/cacheability.md` lists them; parameters begin with `?`.
+fn allowed(name: &str) -> BTreeSet<String> {
+    let page = include_str!("../../docs/cacheability.md");
+    let at = ENGINES.iter().position(|(known, _)| *known == name).unwrap();
+    let mut words = BTreeSet::new();
+    let mut parameters = false;
+    for line in page.lines() {
+        if line.starts_with('#') {
+            parameters = line == "## URL parameters";
+        }
+        let Some(row) = line.strip_prefix("| `") else { continue };
+        let (word, rest) = row.split_once('`').unwrap();
+        let cells: Vec<&str> = rest.split('|').map(str::trim).collect();
+        let first = if parameters { 2 } else { 1 };
+        if cells.get(first + at) == Some(&"+") {
+            words.insert(if parameters { format!("?{word}") } else { word.to_owned() });
+        }
+    }
+    words
+}
+
+async fn check(name: &'static str) {
+    let wanted = std::env::var("ESCACHE_PARITY_ENGINES").unwrap_or_default();
+    let in_ci = matches!(name, "elasticsearch-7" | "opensearch-2");
+    if !(wanted == "all" || wanted.split(',').any(|one| one == name) || wanted.is_empty() && in_ci) {
+        return;
+    }
+    let engine = ENGINES.iter().find(|(known, _)| *known == name).unwrap().1;
+    let Some(node) = Node::shared(engine).await else { return };
+    let began = Instant::now();
+    let client = node.client();
+    let scenarios = scenarios();
+    set_up(name, &client).await;
+    let set_up_in = began.elapsed();
+    let escache = Escache::start(node.url()).await;
+    let runner = Runner { name, engine: &client, escache: &escache };
+    let written = scenarios.iter().flat_map(|(_, scenario)| &scenario.requests);
+    let mut requests: Vec<_> = written.filter(|request| request.is_for(name)).cloned().collect();
+    requests.extend(searches_of_the_verdict());
+    let Tally { requests, hits, refused, errors, absent, words, failures } = runner.run(requests).await;
+    let allowed = allowed(name);
+    let missing: Vec<_> = allowed.difference(&words).map(String::as_str).collect();
+    println!(
+        "{name}: {} scenarios, {requests} requests: {hits} hits, {refused} refused, {errors} errors, {absent} of absent modules; {} of {} \
+         allowed words were hits; {:.1} s, and {:.1} s to set up",
+        scenarios.len(),
+        allowed.len() - missing.len(),
+        allowed.len(),
+        (began.elapsed() - set_up_in).as_secs_f32(),
+        set_up_in.as_secs_f32(),
+    );
+    if std::env::var_os("ESCACHE_PARITY_MISSING").is_some() {
+        println!("{name}: not shown: {}", missing.join(" "));
+    }
+    let count = failures.len();
+    assert!(failures.is_empty(), "{count} failures\n{}", failures.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_7_answers_the_same_through_the_proxy() {
+    check("elasticsearch-7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_8_answers_the_same_through_the_proxy() {
+    check("elasticsearch-8").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elasticsearch_9_answers_the_same_through_the_proxy() {
+    check("elasticsearch-9").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opensearch_2_answers_the_same_through_the_proxy() {
+    check("opensearch-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opensearch_3_answers_the_same_through_the_proxy() {
+    check("opensearch-3").await;
+}
