@@ -10,12 +10,15 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::cache::shows_a_cache;
 use crate::cacheability::{Terms, valid_until};
 use crate::outcome::Reason;
 use crate::upstream::Upstream;
 
 /// A measurement serves for this long.
 const LASTS: Duration = Duration::from_secs(30);
+/// After one that failed, none is tried for this long.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Clocks that are further apart are not to be trusted at all.
@@ -59,7 +62,15 @@ impl Span {
 
 #[derive(Debug, Deserialize)]
 struct Stats {
+    #[serde(rename = "_nodes")]
+    asked: Asked,
     nodes: BTreeMap<String, Node>,
+}
+
+/// How many nodes did not answer: their clocks are not known.
+#[derive(Debug, Deserialize)]
+struct Asked {
+    failed: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,14 +90,21 @@ struct Measured {
 pub struct Clocks {
     upstream: Arc<Upstream>,
     wall: fn() -> SystemTime,
-    measured: Mutex<Option<Measured>>,
+    measured: Mutex<Known>,
+}
+
+/// What was measured last, and when it was last tried in vain.
+#[derive(Debug, Default)]
+struct Known {
+    measured: Option<Measured>,
+    failed: Option<Instant>,
 }
 
 impl Clocks {
     /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>, wall: fn() -> SystemTime) -> Clocks {
-        Clocks { upstream, wall, measured: Mutex::new(None) }
+        Clocks { upstream, wall, measured: Mutex::default() }
     }
 
     /// Where the clocks of all nodes are now.
@@ -95,14 +113,18 @@ impl Clocks {
     /// [`Reason::ClockSkew`] if that cannot be known, or if they are too far apart.
     pub async fn span(&self) -> Result<Span, Reason> {
         // one measures, the others wait for it
-        let mut measured = self.measured.lock().await;
-        let known = measured.filter(|m| m.at.elapsed() < LASTS && !self.slept_since(m));
-        let current = match known {
-            Some(known) => known,
+        let mut known = self.measured.lock().await;
+        let serving = known.measured.filter(|m| m.at.elapsed() < LASTS && !self.slept_since(m));
+        let current = match serving {
+            Some(serving) => serving,
+            // those who waited for a measurement that failed do not each try again
+            None if known.failed.is_some_and(|failed| failed.elapsed() < PAUSE) => {
+                return Err(Reason::ClockSkew);
+            }
             None => {
-                let new = tokio::time::timeout(TIMEOUT, self.measure()).await.ok().flatten();
-                *measured = new;
-                new.ok_or(Reason::ClockSkew)?
+                known.measured = tokio::time::timeout(TIMEOUT, self.measure()).await.ok().flatten();
+                known.failed = known.measured.is_none().then(Instant::now);
+                known.measured.ok_or(Reason::ClockSkew)?
             }
         };
         let span = current.span.after(current.at.elapsed());
@@ -112,10 +134,14 @@ impl Clocks {
     /// A node stamps its answer at some moment between the question and the answer.
     async fn measure(&self) -> Option<Measured> {
         let (at, wall) = (Instant::now(), (self.wall)());
-        let answer = self.upstream.ask("/_nodes/stats/process?filter_path=nodes.*.timestamp").await;
+        let answer =
+            self.upstream.ask("/_nodes/stats/process?filter_path=_nodes.failed,nodes.*.timestamp").await;
         let round_trip = i64::try_from(at.elapsed().as_millis()).ok()? + 1;
-        let (StatusCode::OK, _, body) = answer.ok()? else { return None };
+        let (StatusCode::OK, headers, body) = answer.ok()? else { return None };
         let stats: Stats = serde_json::from_slice(&body).ok()?;
+        if stats.asked.failed > 0 || shows_a_cache(&headers) {
+            return None;
+        }
         let stamps = || stats.nodes.values().map(|node| node.timestamp);
         let span = Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? };
         Some(Measured { at, wall, span })

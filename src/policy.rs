@@ -95,6 +95,22 @@ impl Policy {
         })
     }
 
+    /// The ruling of an expression, made stricter by the rules that match the indices it resolves to.
+    #[must_use]
+    pub fn tightened(
+        &self,
+        ruling: Ruling,
+        names: impl IntoIterator<Item = impl AsRef<str>>,
+        api: Api,
+    ) -> Ruling {
+        if self.rules.is_empty() {
+            return ruling;
+        }
+        let matched =
+            names.into_iter().map(|name| self.ruling(name.as_ref(), api)).filter(|own| own.rule.is_some());
+        matched.fold(ruling, Ruling::stricter)
+    }
+
     /// Whether a rule forbids to cache answers that touch one of these indices, however the client named them.
     #[must_use]
     pub fn forbids(&self, names: impl IntoIterator<Item = impl AsRef<str>>, api: Api) -> bool {
@@ -217,5 +233,13 @@ mod tests {
         let both = policy.ruling("orders,logs-1", Api::Search);
         assert_eq!((both.max_staleness, both.ttl), (Duration::ZERO, Some(Duration::from_secs(9))));
         assert_eq!(policy.ruling("*", Api::Search).max_staleness, Duration::ZERO);
+        let strict =
+            Rule { indices: vec!["orders".into()], max_staleness: Some(Duration::ZERO), ..Rule::default() };
+        let policy =
+            Policy { rules: vec![strict], max_staleness: Duration::from_secs(60), ..Policy::default() };
+        let wide = policy.ruling("*", Api::Search);
+        assert_eq!(wide.max_staleness, Duration::from_secs(60));
+        assert_eq!(policy.tightened(wide, ["logs", "orders"], Api::Search).max_staleness, Duration::ZERO);
+        assert_eq!(policy.tightened(wide, ["logs"], Api::Search), wide);
     }
 }

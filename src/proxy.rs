@@ -1,6 +1,6 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! [`fill`], what is not cached in [`pass`].
+//! `fill`, what is not cached in `pass`.
 
 mod fill;
 
@@ -28,7 +28,7 @@ use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
-use crate::policy::Policy;
+use crate::policy::{Policy, Ruling};
 use crate::respond;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
@@ -257,12 +257,31 @@ impl Proxy {
             };
             return Ok(View { generation: Generation::unwatched(), started: None, lifetime, bearer: None });
         }
-        let bound = control.bound(plan.ruling.max_staleness, self.policy.max_stale);
-        let needed = arrival.checked_sub(bound).unwrap_or(arrival);
-        let (reading, scope) = tokio::join!(
-            self.watcher.reading_in_time(&plan.target, needed),
-            self.scope.of(plan.anonymous, &head.headers, needed)
+        let needed = |ruling: &Ruling| {
+            let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
+            arrival.checked_sub(bound).unwrap_or(arrival)
+        };
+        let since = needed(&plan.ruling);
+        let (mut reading, scope) = tokio::join!(
+            self.watcher.reading_in_time(&plan.target, since),
+            tokio::time::timeout(
+                self.watcher.patience(),
+                self.scope.of(plan.anonymous, &head.headers, since)
+            )
         );
+        let scope = scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into()));
+        // a rule for one of the indices that an expression resolves to may be stricter than those for its text
+        let ruling = match &reading.found {
+            Ok(found) => self.policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
+            Err(_) => plan.ruling,
+        };
+        if reading.started < needed(&ruling) {
+            reading = self.watcher.reading_in_time(&plan.target, needed(&ruling)).await;
+        }
+        if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
+            return Err(Reason::Hits.into());
+        }
+        let lifetime = lifetime.and(ruling.ttl);
         let generation = reading.found?;
         let metadata = generation.metadata();
         if let Some(refusal) = metadata.refusal() {
@@ -327,6 +346,9 @@ impl Proxy {
         let key = (plan.key, view.generation.tag(), epoch);
         // what is too old to be served is too old to be waited for
         let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
+        // without readings, nothing else tells that a write has passed through since
+        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
+        let not_before = not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)));
         let cancelled = {
             let stats = Arc::clone(&self.stats);
             move || stats.plain.flights_cancelled.inc()
@@ -447,7 +469,9 @@ impl Proxy {
         refusal: Refusal,
     ) -> (Response<Body>, CacheStatus) {
         if control.only_if_cached {
-            return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(refusal));
+            // the engine has not said whether this client may know anything of the target
+            let told = if refusal.reason.tells_of_the_target() { Reason::Status.into() } else { refusal };
+            return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(told));
         }
         let (response, mut status) = self.bypass(head, Body::whole(body), client, refusal).await;
         let turned_away = matches!(response.status().as_u16(), 401 | 403 | 404);

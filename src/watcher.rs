@@ -132,6 +132,12 @@ impl Watcher {
         }
     }
 
+    /// How long a request waits for what it needs to know before it is forwarded.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.settings.timeout
+    }
+
     /// Now, on both clocks.
     #[must_use]
     pub fn now(&self) -> Asked {
@@ -196,7 +202,9 @@ impl Watcher {
         // a failure has a pause of its own, whatever the bound
         let needed = match reading.found {
             Ok(_) => needed,
-            Err(Reason::GenerationUnknown | Reason::GenerationIncomplete) => Instant::now() - PAUSE,
+            Err(Reason::GenerationUnknown | Reason::GenerationIncomplete) => {
+                Instant::now().checked_sub(PAUSE).unwrap_or_else(Instant::now)
+            }
             Err(_) => return None,
         };
         (self.counts(reading.started, needed) && !self.slept_since(reading.started, *wall))
@@ -272,7 +280,7 @@ impl Watcher {
             "/_cluster/state/metadata,routing_table,nodes,version/{path}?{options}&filter_path={METADATA_FILTER}"
         );
         let state = self.ask(&state).await?;
-        let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases.*.filter");
+        let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases");
         let (settings, aliases) =
             tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
         Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)

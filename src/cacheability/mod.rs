@@ -1,6 +1,6 @@
 //! The verdict: may this request be answered from the cache, or which named reason forbids it.
 //!
-//! An allow-list: a word that the tables of [`language`] and [`parameters`] do not know means a bypass.
+//! An allow-list: a word that the tables of `language` and `parameters` do not know means a bypass.
 //! `docs/cacheability.md` shows the tables.
 
 use crate::elastic::api::{Api, Engine};

@@ -124,6 +124,12 @@ impl Metadata {
             };
             property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
             refusal = refusal.or_else(|| judge_index(name, index));
+            // an alias that escache's own credentials do not see could have any filter
+            for alias in index["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if aliases[name.as_str()]["aliases"].get(alias).is_none() {
+                    return Err(Reason::GenerationIncomplete);
+                }
+            }
             let may_idle = settings["refresh_interval"].is_null();
             indices.insert(name.clone(), Index { uuid, shards, may_idle, open });
         }
@@ -323,7 +329,7 @@ mod tests {
             "cluster_uuid": "c", "version": 7, "state_uuid": "s",
             "metadata": {"indices": {"logs": {
                 "mapping_version": 1, "settings_version": 1, "aliases_version": 1, "state": "open",
-                "primary_terms": {"0": 1}, "aliases": ["a"],
+                "primary_terms": {"0": 1}, "aliases": [],
                 "settings": {"index": {"uuid": "u", "number_of_shards": "1"}}
             }}},
             "routing_table": {"indices": {"logs": {"shards": {"0": [
@@ -431,6 +437,19 @@ mod tests {
         );
         assert_eq!(filter(r#"{"term":{"team":"b"}}"#), None);
         assert_eq!(filter(r#"{"bool":{"filter":[{"range":{"n":{"gte":1}}}]}}"#), None);
+    }
+
+    #[test]
+    fn an_alias_that_is_not_shown_makes_a_reading_incomplete() {
+        let mut aliased = state();
+        aliased["metadata"]["indices"]["logs"]["aliases"] = json!(["a"]);
+        let read = |aliases: &str| {
+            let state = aliased.to_string();
+            Metadata::read(state.as_bytes(), Some(b"{}"), aliases.as_bytes()).map(|_| ())
+        };
+        assert_eq!(read("{}"), Err(Reason::GenerationIncomplete));
+        assert_eq!(read(r#"{"logs":{"aliases":{"b":{}}}}"#), Err(Reason::GenerationIncomplete));
+        assert_eq!(read(r#"{"logs":{"aliases":{"a":{}}}}"#), Ok(()));
     }
 
     #[test]

@@ -71,7 +71,11 @@ impl Proxy {
             }
         };
         let (answer, stream) = answer.into_parts();
-        let body = match collect(stream, self.policy.max_entry_size).await {
+        // a body that never ends would hold everybody who waits for this flight
+        let limit = self.upstream.settings().response_timeout;
+        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size));
+        let Ok(collected) = collected.await else { return Landed::Failed(ProxyError::TimedOut(limit)) };
+        let body = match collected {
             Ok(Collected::Whole(body)) => body,
             Ok(Collected::TooLong(rest)) => {
                 self.unshareable.insert(key, generation.tag());

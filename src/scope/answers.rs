@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::cacheability;
+use crate::elastic::json;
 use crate::generation::digest_unordered;
 
 /// What an engine said about who asks.
@@ -102,9 +104,17 @@ fn filter_moves(filter: &Value) -> bool {
     match filter {
         Value::Null => false,
         Value::String(text) if text.trim_ascii().is_empty() => false,
-        Value::String(text) => serde_json::from_str(text).map_or(true, |filter| moves(&filter)),
-        other => moves(other),
+        Value::String(text) => {
+            serde_json::from_str(text).map_or(true, |filter| moves(&filter) || !is_known(&filter))
+        }
+        other => moves(other) || !is_known(other),
     }
+}
+
+/// Whether the allow-list knows all of a filter.
+fn is_known(filter: &Value) -> bool {
+    let text = filter.to_string();
+    json::parse(text.as_bytes()).is_ok_and(|mut filter| cacheability::judge_query(None, &mut filter).is_ok())
 }
 
 fn moves(filter: &Value) -> bool {

@@ -139,22 +139,20 @@ pub async fn collect(mut stream: Incoming, limit: usize) -> Result<Collected, hy
     if stream.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLong(Body::Stream(stream)));
     }
-    let mut frames = VecDeque::new();
-    let mut length = 0;
+    // a frame is a part of the connection's read buffer, which it would keep alive: it is copied at once
+    let expected = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(expected);
     while let Some(frame) = stream.frame().await {
         // trailers of a body that is taken whole end here: the engines send none, and read none
         if let Ok(data) = frame?.into_data() {
-            length += data.len();
-            frames.push_back(data);
-            if length > limit {
-                return Ok(Collected::TooLong(Body::Rest(frames, stream)));
+            whole.extend_from_slice(&data);
+            if whole.len() > limit {
+                return Ok(Collected::TooLong(Body::Rest(VecDeque::from([whole.freeze()]), stream)));
             }
         }
     }
-    // a frame is a part of the connection's read buffer, which it would keep alive: one exact copy
-    let mut whole = BytesMut::with_capacity(length);
-    for frame in frames {
-        whole.extend_from_slice(&frame);
+    if whole.len() != whole.capacity() {
+        return Ok(Collected::Whole(Bytes::copy_from_slice(&whole)));
     }
     Ok(Collected::Whole(whole.freeze()))
 }
