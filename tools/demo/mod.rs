@@ -172,6 +172,10 @@ async fn start_engine(options: &Options, processes: &mut Vec<Process>) -> Result
     // the node's launcher knows variables of the project, so that it gets them all
     let mut run = std::process::Command::new(&options.nodes);
     run.arg(&options.engine).arg("0").arg(&data).arg("--die-with-stdin");
+    if std::env::var_os("HEAP").is_none() {
+        // with less, the engine's circuit breakers refuse aggregations over this corpus now and then
+        run.env("HEAP", "1g");
+    }
     run.stdout(Stdio::piped()).stderr(std::fs::File::create(&log)?);
     let mut node = Process::start(&mut run)?;
     let ready = tokio::time::timeout(Duration::from_secs(180), node.line("READY ")).await;
