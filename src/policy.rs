@@ -25,8 +25,6 @@ pub struct Policy {
     pub expire: Option<Duration>,
     /// `auth.entry_ttl`: how long an entry of an identity lives from when it was asked for.
     pub entry_ttl: Option<Duration>,
-    /// `key.ignore_headers`, lower case.
-    pub ignore_headers: Vec<String>,
     /// `rules`; the first that matches decides.
     pub rules: Vec<Rule>,
 }
@@ -43,7 +41,6 @@ impl Default for Policy {
             ttl_only: None,
             expire: None,
             entry_ttl: None,
-            ignore_headers: Vec::new(),
             rules: Vec::new(),
         }
     }

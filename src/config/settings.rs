@@ -107,7 +107,6 @@ fn together(
                 ttl_only: time(values.freshness_ttl_only),
                 expire: time(values.cache_expire),
                 entry_ttl: time(values.auth_entry_ttl),
-                ignore_headers: values.key_ignore_headers.iter().map(ToString::to_string).collect(),
                 rules: values.rules.0,
             },
             headers,
