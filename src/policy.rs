@@ -27,6 +27,37 @@ pub struct Policy {
     pub entry_ttl: Option<Duration>,
     /// `rules`; the first that matches decides.
     pub rules: Vec<Rule>,
+    /// `shadow.sample`: of how many hits the engine is asked too.
+    pub shadow_sample: Share,
+}
+
+/// A share from 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Share(f64);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Share = Share(0.0);
+    /// Everything.
+    pub const ALL: Share = Share(1.0);
+
+    /// `None` unless it is a number from 0 to 1.
+    #[must_use]
+    pub fn new(share: f64) -> Option<Share> {
+        (0.0..=1.0).contains(&share).then_some(Share(share))
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// Whether a draw falls into it, of draws that are spread evenly over all numbers.
+    #[must_use]
+    pub fn takes(self, draw: u32) -> bool {
+        f64::from(draw) < self.0 * (f64::from(u32::MAX) + 1.0)
+    }
 }
 
 impl Default for Policy {
@@ -42,6 +73,7 @@ impl Default for Policy {
             expire: None,
             entry_ttl: None,
             rules: Vec::new(),
+            shadow_sample: Share::NONE,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! `fill`, what is not cached in `pass`.
+//! `fill`, what is not cached in `pass`, how hits are compared with the engine in `shadow`.
 
 mod fill;
 
 mod pass;
+
+mod shadow;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +39,7 @@ use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, fill_head};
+use self::shadow::Shadows;
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Proxy {
     pub stats: Arc<Stats>,
     /// Upstream searches that fill the cache.
     fills: Fills,
+    /// Hits that are being compared with the engine.
+    shadows: Shadows,
     /// Whether the engine answered when it was last asked who it is.
     pub reachable: AtomicBool,
     /// Whether escache is about to stop.
@@ -117,6 +122,10 @@ pub(crate) struct View {
     pub(crate) lifetime: Lifetime,
     /// Whose permissions are part of the generation, to ask once more after the search.
     pub(crate) bearer: Option<Confirm>,
+    /// Whether a part of it is not proven, and time alone ends entries: `freshness.ttl_only`, `auth.entry_ttl`.
+    pub(crate) by_time: bool,
+    /// The purge epoch before an entry was looked up.
+    pub(crate) epoch: Epoch,
 }
 
 /// Who sent a request.
@@ -149,6 +158,7 @@ impl Proxy {
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
             fills: Fills::new(settings.max_concurrent_misses),
+            shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             policy,
@@ -188,6 +198,7 @@ impl Proxy {
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
+            self.shadow(head, body, plan, view, &entry);
             return self.hit(head, &entry, age, ttl);
         }
         if control.only_if_cached {
@@ -248,6 +259,7 @@ impl Proxy {
         arrival: Instant,
     ) -> Result<View, Refusal> {
         let lifetime = Lifetime(self.policy.expire).and(plan.ruling.ttl);
+        let epoch = self.store.epoch();
         if let Some(ttl) = self.policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
@@ -255,7 +267,8 @@ impl Proxy {
                 true => lifetime,
                 false => self.unproven(lifetime, Reason::ScopeUnknown.into())?,
             };
-            return Ok(View { generation: Generation::unwatched(), started: None, lifetime, bearer: None });
+            let generation = Generation::unwatched();
+            return Ok(View { generation, started: None, lifetime, bearer: None, by_time: true, epoch });
         }
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
@@ -293,10 +306,13 @@ impl Proxy {
         if self.policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
-        let view = View { started: Some(reading.started), lifetime, generation, bearer: None };
+        let started = Some(reading.started);
+        let view = View { started, lifetime, generation, bearer: None, by_time: false, epoch };
         Ok(match scope? {
             Scoped::Free => view,
-            Scoped::Unproven(refusal) => View { lifetime: self.unproven(lifetime, refusal)?, ..view },
+            Scoped::Unproven(refusal) => {
+                View { lifetime: self.unproven(lifetime, refusal)?, by_time: true, ..view }
+            }
             Scoped::Proven(proven) => View {
                 generation: view.generation.within(&proven.digest),
                 started: Some(reading.started.min(proven.started)),

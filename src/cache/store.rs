@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use moka::notification::RemovalCause;
+use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
 
 use super::entry::Entry;
@@ -88,6 +89,15 @@ impl Store {
             self.entries.insert(key, entry);
         }
         true
+    }
+
+    /// Removes this entry, if it is still what is stored under the key. Returns whether it was.
+    pub fn remove(&self, key: CacheKey, entry: &Arc<Entry>) -> bool {
+        let removed = self.entries.entry(key).and_compute_with(|stored| match stored {
+            Some(stored) if Arc::ptr_eq(stored.value(), entry) => Op::Remove,
+            _ => Op::Nop,
+        });
+        matches!(removed, CompResult::Removed(_))
     }
 
     /// Begins a new epoch: what is being fetched now will not be stored.

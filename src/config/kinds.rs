@@ -10,6 +10,7 @@ use tracing::Level;
 
 use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
+use crate::policy::Share;
 use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
@@ -104,6 +105,21 @@ impl Scalar for NonZeroUsize {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Scalar for Share {
+    const WHAT: &'static str = "a share from 0 to 1, such as 0.01";
+
+    fn parse(text: &str) -> Result<Share, Unfit> {
+        let digits = text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let share = text.parse().ok().filter(|_| digits).and_then(Share::new);
+        share.ok_or(Unfit::Plainly)
+    }
+
+    fn show(&self) -> String {
+        self.get().to_string()
     }
 }
 
@@ -260,6 +276,12 @@ mod tests {
         check::<Level>("warn", Some("warn"));
         check::<Level>("warning", None);
         check::<Eviction>("tiny_lfu", Some("tiny_lfu"));
+        for (text, shown) in [("0", "0"), ("0.01", "0.01"), ("1", "1"), ("1.0", "1"), ("0.", "0")] {
+            check::<Share>(text, Some(shown));
+        }
+        for text in ["1.1", "-0", "-0.5", "1%", "NaN", "inf", "1e-2", ".5", "", "0.0.1", "+1", " 1"] {
+            check::<Share>(text, None);
+        }
         check::<Format>("json", Some("json"));
     }
 

@@ -11,7 +11,7 @@ use super::kinds::{Address, Secret};
 use super::table::Values;
 use super::units::{ByteSize, Wait};
 use crate::key::headers::HeaderRules;
-use crate::policy::Policy;
+use crate::policy::{Policy, Share};
 use crate::proxy::ProxySettings;
 use crate::scope::ScopeSettings;
 use crate::telemetry::Format;
@@ -62,6 +62,12 @@ impl Settings {
                 problems.push(format!("{name}: must be at most 1gb"));
             }
         }
+        if values.shadow_sample != Share::NONE && values.freshness_ttl_only.is_some() {
+            problems.push(
+                "shadow.sample: must be 0 with freshness.ttl_only, which does not watch for changes"
+                    .to_owned(),
+            );
+        }
         let mut take = |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
         let headers = take(headers(&values));
         let credentials = credentials(&values).map_err(|problem| problems.push(problem)).ok();
@@ -108,6 +114,7 @@ fn together(
                 expire: time(values.cache_expire),
                 entry_ttl: time(values.auth_entry_ttl),
                 rules: values.rules.0,
+                shadow_sample: values.shadow_sample,
             },
             headers,
             scope: ScopeSettings {

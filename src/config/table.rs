@@ -12,6 +12,7 @@ use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
+use crate::policy::Share;
 use crate::scope::Way;
 use crate::telemetry::Format;
 use crate::upstream::Host;
@@ -154,6 +155,10 @@ settings! {
         limits_max_identities: NonZeroUsize = "limits.max_identities", "10000";
         /// How much memory the index expressions that are watched for changes may take; the least used is forgotten.
         limits_max_target_memory: ByteSize = "limits.max_target_memory", "64mb";
+    }
+    "Shadow" {
+        /// Of which share of hits the engine is asked the same search too, after the hit was answered, to compare the two: 0 is none, 0.01 one in a hundred, 1 all. An answer that differs although nothing changed is logged, counted (shadow_different) and no longer served.
+        shadow_sample: Share = "shadow.sample", "0";
     }
     "Log" {
         /// What is logged: error, warn, info, debug or trace.

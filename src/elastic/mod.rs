@@ -2,6 +2,8 @@
 
 pub mod json;
 
+pub mod difference;
+
 pub mod params;
 
 pub mod api;

@@ -17,7 +17,7 @@ use crate::control;
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
-use crate::generation::Generation;
+use crate::generation::{Generation, StateVersion};
 use crate::key::CacheKey;
 use crate::outcome::Reason;
 use crate::plan::Plan;
@@ -62,28 +62,21 @@ impl Proxy {
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
         let tag = (!self.unwatched()).then(|| generation.metadata().version());
-        // not for one client alone, so the engine is not told of one: it could map roles to addresses
-        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
-            Ok(delivered) => (delivered.applied, delivered.response),
+        let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
+            Ok(arrived) => arrived,
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
                 return Landed::Failed(error);
             }
         };
-        let (answer, stream) = answer.into_parts();
-        // a body that never ends would hold everybody who waits for this flight
-        let limit = self.upstream.settings().response_timeout;
-        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size));
-        let Ok(collected) = collected.await else { return Landed::Failed(ProxyError::TimedOut(limit)) };
-        let body = match collected {
-            Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(rest)) => {
+        let body = match body {
+            Collected::Whole(body) => body,
+            Collected::TooLong(rest) => {
                 self.unshareable.insert(key, generation.tag());
                 // what was asked for beyond the client's filter cannot be cut out of a stream
                 let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
                 return Landed::TooLarge(Arc::new(Mutex::new(response)));
             }
-            Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
         };
         let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
@@ -105,9 +98,8 @@ impl Proxy {
         if tag.is_some() && !applied {
             return Landed::Unstored(fetched, Reason::HostLagging);
         }
-        // the search must have ended on this side of the boundary, on every node's clock
         if let Some((terms, until)) = now
-            && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
+            && !self.is_before(until, &terms).await
         {
             return Landed::Unstored(fetched, Reason::ClockSkew);
         }
@@ -124,6 +116,38 @@ impl Proxy {
         self.stats.plain.stored.inc();
         Landed::Stored(entry, fetched)
     }
+
+    /// Asks a search whose answer shall carry a tag, or be compared with one that does.
+    pub(super) async fn fetch(
+        &self,
+        head: Parts,
+        body: Bytes,
+        tag: Option<&StateVersion>,
+    ) -> Result<Arrived, ProxyError> {
+        // not for one client alone, so the engine is not told of one: it could map roles to addresses
+        let delivered = self.upstream.fill(head, body, None, tag).await?;
+        let (head, stream) = delivered.response.into_parts();
+        // a body that never ends would hold everybody who waits for it
+        let limit = self.upstream.settings().response_timeout;
+        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size)).await;
+        match collected.map_err(|_| ProxyError::TimedOut(limit))? {
+            Ok(body) => Ok(Arrived { applied: delivered.applied, head, body }),
+            Err(error) => Err(ProxyError::BrokenAnswer(error.to_string())),
+        }
+    }
+
+    /// Whether a search that has ended did so on this side of the boundary of its rounded `now`, on every node's clock.
+    pub(super) async fn is_before(&self, until: i64, terms: &Terms) -> bool {
+        self.clocks.span().await.is_ok_and(|span| span.until(terms) == Ok(Some(until)))
+    }
+}
+
+/// An answer to a search.
+pub(super) struct Arrived {
+    /// Whether the host that gave it had applied the state of the tag.
+    pub(super) applied: bool,
+    pub(super) head: http::response::Parts,
+    pub(super) body: Collected,
 }
 
 /// The head of a fill: the leader's, but for what concerns caches.

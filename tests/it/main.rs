@@ -31,6 +31,8 @@ mod scope;
 
 mod secured;
 
+mod shadow;
+
 mod support;
 
 mod surfaces;

@@ -39,6 +39,8 @@ pub(crate) enum Twist {
     TimedOut,
     /// `terminated_early: true`.
     TerminatedEarly,
+    /// Another value at this JSON pointer, which must be there. No counter moves.
+    Set(&'static str, Value),
     /// One more response header: `Age`, `X-Cache`, `Set-Cookie`.
     Header(&'static str, String),
     /// The asker may not see this index: wildcards and aliases pass it over in silence, its name is answered by 403.
@@ -77,6 +79,9 @@ impl Twist {
             }
             Self::ShardMissing => one_shard_fewer(body),
             Self::TimedOut => body["timed_out"] = true.into(),
+            Self::Set(at, value) => {
+                *body.pointer_mut(at).unwrap_or_else(|| panic!("nothing at {at}")) = value.clone();
+            }
             Self::TerminatedEarly => body["terminated_early"] = true.into(),
             _ => {}
         }
