@@ -10,9 +10,11 @@ use escache::upstream::Credentials;
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::parity;
 use crate::support::engine::{Api, Engine, Flavour, Twist};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
+use crate::support::node::{self, Node};
 
 const SEARCH: &str = "/logs/_search";
 const TOTAL: &str = "/hits/total/value";
@@ -81,16 +83,21 @@ impl Scene {
         Tally::of(&self.escache)
     }
 
-    /// Waits until so many hits were judged.
     async fn judged(&self, number: u64) -> Tally {
-        for _ in 0..20_000 {
-            if self.tally().judged() >= number {
-                return self.tally();
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        panic!("waited in vain: {:?}", self.tally());
+        judged(&self.escache, number).await
     }
+}
+
+/// Waits until so many hits were judged.
+async fn judged(escache: &Escache, number: u64) -> Tally {
+    for _ in 0..20_000 {
+        let tally = Tally::of(escache);
+        if tally.judged() >= number {
+            return tally;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("waited in vain: {:?}", Tally::of(escache));
 }
 
 #[tokio::test]
@@ -340,6 +347,32 @@ async fn a_shadow_asks_as_the_client_did() {
     gate.release();
     let after = scene.judged(judged.equal + 1).await;
     assert_eq!(after, Tally { equal: judged.equal, inconclusive: 1, ..Tally::default() });
+}
+
+/// Every search of the parity scenarios: what a hit was, a real engine says too.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_real_node_no_hit_is_different() {
+    let Some(node) = Node::shared(node::Engine::Elasticsearch7).await else { return };
+    parity::set_up("elasticsearch-7", &node.client()).await;
+    let escache = Escache::start_with(node.url(), |s| s.policy.shadow_sample = Share::ALL).await;
+    let (mut hits, mut tally) = (0, Tally::default());
+    for (path, query, body) in parity::searches("elasticsearch-7") {
+        let path = if query.is_empty() { path } else { format!("{path}?{query}") };
+        for _ in 0..6 {
+            let answer = escache.send("POST", &path, &[("content-type", "application/json")], &body).await;
+            if verdict(&answer.headers).0 != "HIT" {
+                continue;
+            }
+            hits += 1;
+            tally = judged(&escache, hits).await;
+            if tally.different > 0 {
+                panic!("{path} {body}: {tally:?}");
+            }
+            break;
+        }
+    }
+    println!("{hits} hits on a real node: {tally:?}");
+    assert!(hits > 500 && tally.equal * 10 >= hits * 9, "{hits} hits: {tally:?}");
 }
 
 /// What is logged, in memory.
