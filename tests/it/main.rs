@@ -31,6 +31,8 @@ mod scope;
 
 mod secured;
 
+mod stale;
+
 mod support;
 
 mod surfaces;
