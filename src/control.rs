@@ -18,6 +18,8 @@ pub struct Control {
     pub max_age: Option<Duration>,
     /// `max-stale`; without a number, any.
     pub max_stale: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 4)
+    pub stale_if_error: Option<Duration>,
 }
 
 impl Control {
@@ -37,6 +39,11 @@ impl Control {
                 "max-age" => {
                     let given = seconds.unwrap_or_default();
                     control.max_age = Some(control.max_age.map_or(given, |known| known.min(given)));
+                }
+                "stale-if-error" => {
+                    let given = seconds.unwrap_or_default();
+                    control.stale_if_error =
+                        Some(control.stale_if_error.map_or(given, |known| known.min(given)));
                 }
                 "max-stale" => {
                     let given = if value.is_empty() { Duration::MAX } else { seconds.unwrap_or_default() };
@@ -61,6 +68,18 @@ impl Control {
         }
         let raised = self.max_stale.map_or(configured, |asked| configured.max(asked.min(most_stale)));
         self.max_age.map_or(raised, |limit| raised.min(limit))
+    }
+
+    /// For how long nothing may have shown that an entry is current which is served because the engine cannot be asked:
+    /// as long as the operator allows, lowered by `stale-if-error` and `max-stale`. `None` if the request allows no such
+    /// entry at all.
+    #[must_use]
+    pub fn stale_if_error(&self, configured: Duration) -> Option<Duration> {
+        if self.no_cache || self.no_store || self.only_if_cached || self.max_age.is_some() {
+            return None;
+        }
+        let wanted = [self.stale_if_error, self.max_stale].into_iter().flatten();
+        Some(wanted.fold(configured, Duration::min))
     }
 }
 
@@ -119,6 +138,21 @@ mod tests {
         assert_eq!(bound("max-stale=9", Duration::ZERO), second);
         assert_eq!(bound("max-stale=9", minute), Duration::from_secs(9));
         assert_eq!(bound("max-stale", minute), minute);
+    }
+
+    #[test]
+    fn a_request_may_lower_what_is_served_in_trouble_and_never_raise_it() {
+        let minute = Duration::from_secs(60);
+        let bound = |value: &str| Control::of(&headers("cache-control", &[value])).stale_if_error(minute);
+        for none in ["no-cache", "no-store", "max-age=0", "max-age=3600", "only-if-cached"] {
+            assert_eq!(bound(none), None, "{none}");
+        }
+        assert_eq!(Control::of(&headers("pragma", &["no-cache"])).stale_if_error(minute), None);
+        assert_eq!(bound("x"), Some(minute));
+        assert_eq!(bound("stale-if-error=9"), Some(Duration::from_secs(9)));
+        assert_eq!(bound("stale-if-error=9, max-stale=3"), Some(Duration::from_secs(3)));
+        assert_eq!(bound("stale-if-error=3600, max-stale"), Some(minute));
+        assert_eq!(bound("stale-if-error=x"), Some(Duration::ZERO));
     }
 
     #[test]

@@ -216,7 +216,7 @@ pub enum Outcome {
     Hit,
     /// Could have been answered from the cache, but had to be forwarded.
     Miss,
-    /// Answered from the cache although newer data may exist, because the engine could not be asked.
+    /// Answered from the cache although newer data may exist, because the engine could not answer (`stale_if_error`).
     Stale,
     /// Forwarded, and not for want of an entry.
     Bypass,
@@ -264,13 +264,23 @@ pub struct CacheStatus {
     pub refusal: Option<Refusal>,
     /// `freshness.ttl_only` is on: nothing watches for changes.
     pub unwatched: bool,
+    /// The status of the engine's answer that a stale one is served instead of.
+    pub forward_status: Option<u16>,
 }
 
 impl CacheStatus {
     /// A status without anything special.
     #[must_use]
     pub fn new(outcome: Outcome) -> CacheStatus {
-        CacheStatus { outcome, stored: false, collapsed: false, ttl: None, refusal: None, unwatched: false }
+        CacheStatus {
+            outcome,
+            stored: false,
+            collapsed: false,
+            ttl: None,
+            refusal: None,
+            unwatched: false,
+            forward_status: None,
+        }
     }
 
     /// The request bypassed the cache.
@@ -287,8 +297,12 @@ impl fmt::Display for CacheStatus {
         match self.outcome {
             Outcome::Hit => f.write_str("hit")?,
             Outcome::Miss => f.write_str("fwd=miss")?,
-            Outcome::Stale => f.write_str("hit; fwd=stale")?,
+            // not also a hit: RFC 9211 2 wants one of the two
+            Outcome::Stale => f.write_str("fwd=stale")?,
             Outcome::Bypass => f.write_str("fwd=bypass")?,
+        }
+        if let Some(status) = self.forward_status {
+            write!(f, "; fwd-status={status}")?;
         }
         if self.stored {
             f.write_str("; stored")?;
@@ -346,6 +360,8 @@ mod tests {
         assert_eq!(miss.to_string(), "escache; fwd=miss; stored");
         let hit = CacheStatus { ttl: Some(5), ..CacheStatus::new(Outcome::Hit) };
         assert_eq!(hit.to_string(), "escache; hit; ttl=5");
+        let stale = CacheStatus { forward_status: Some(503), ..CacheStatus::new(Outcome::Stale) };
+        assert_eq!(stale.to_string(), "escache; fwd=stale; fwd-status=503");
         assert_eq!(
             CacheStatus::bypass(Reason::ScopeUnknown).to_string(),
             "escache; fwd=bypass; detail=scope-unknown"

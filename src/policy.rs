@@ -25,6 +25,8 @@ pub struct Policy {
     pub expire: Option<Duration>,
     /// `auth.entry_ttl`: how long an entry of an identity lives from when it was asked for.
     pub entry_ttl: Option<Duration>,
+    /// `stale_if_error`: for how long an entry that nothing shows to be current is served if the engine is in trouble.
+    pub stale_if_error: Option<Duration>,
     /// `rules`; the first that matches decides.
     pub rules: Vec<Rule>,
     /// `shadow.sample`: of how many hits the engine is asked too.
@@ -72,6 +74,7 @@ impl Default for Policy {
             ttl_only: None,
             expire: None,
             entry_ttl: None,
+            stale_if_error: None,
             rules: Vec::new(),
             shadow_sample: Share::NONE,
         }

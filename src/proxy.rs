@@ -1,12 +1,15 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! `fill`, what is not cached in `pass`, how hits are compared with the engine in `shadow`.
+//! `fill`, what is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared
+//! with the engine in `shadow`.
 
 mod fill;
 
 mod pass;
 
 mod shadow;
+
+mod stale;
 
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
@@ -20,7 +23,9 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::cache::{Bounded, Decision, Entry, Epoch, Eviction, Flights, Lifetime, Proof, Store, decide};
+use crate::cache::{
+    Audience, Bounded, Decision, Entry, Epoch, Eviction, Flights, Lifetime, Proof, Store, decide,
+};
 use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::elastic::api::{Engine, Route};
@@ -107,6 +112,8 @@ pub struct ProxySettings {
     pub eviction: Eviction,
     /// `limits.max_concurrent_misses`: upstream searches that fill the cache at once; as many more may wait.
     pub max_concurrent_misses: usize,
+    /// `limits.max_stale_memory`: superseded entries that are kept for `stale_if_error`, in bytes.
+    pub max_stale_memory: u64,
 }
 
 /// How many keys are remembered whose answers were too large to share.
@@ -126,6 +133,8 @@ pub(crate) struct View {
     pub(crate) by_time: bool,
     /// The purge epoch before an entry was looked up.
     pub(crate) epoch: Epoch,
+    /// Who may have the answer when nothing can be asked.
+    pub(crate) audience: Audience,
 }
 
 /// Who sent a request.
@@ -139,6 +148,7 @@ impl Proxy {
         let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
         let policy = settings.policy;
         let wall = settings.watcher.wall;
+        let store = Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats));
         let watcher = Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher);
         Arc::new(Proxy {
             scope: Scope::new(
@@ -153,7 +163,7 @@ impl Proxy {
             clocks: Clocks::new(Arc::clone(&upstream), wall),
             watcher,
             upstream,
-            store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
+            store: stale::keeping(&policy, settings.max_stale_memory, store),
             flights: Arc::default(),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
@@ -195,7 +205,10 @@ impl Proxy {
         };
         let view = match self.validate(&plan, &control, head, arrival).await {
             Ok(view) => view,
-            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+            Err(refusal) => {
+                let answered = self.refuse(head, body, client, &control, refusal).await;
+                return self.or_stale(head, &plan, &control, answered).await;
+            }
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
             self.shadow(head, body, plan, view, &entry);
@@ -207,14 +220,15 @@ impl Proxy {
         if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
             return self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge)).await;
         }
-        match self.join_or_lead(head, body.clone(), &plan, &view, arrival).await {
+        let answered = match self.join_or_lead(head, body.clone(), &plan, &view, arrival).await {
             Some(Flown { landed, led }) => match self.land(head, &landed, led) {
                 Ok(answer) => answer,
                 Err(reason) => self.miss_alone(head, body, client, &view, Some(reason)).await,
             },
             // the flight was lost
             None => self.miss_alone(head, body, client, &view, None).await,
-        }
+        };
+        self.or_stale(head, &plan, &control, answered).await
     }
 
     /// Classify and key: the request alone, without what is stored or known of the target.
@@ -263,12 +277,12 @@ impl Proxy {
         if let Some(ttl) = self.policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
-            let lifetime = match plan.anonymous {
-                true => lifetime,
-                false => self.unproven(lifetime, Reason::ScopeUnknown.into())?,
+            let (lifetime, audience) = match plan.anonymous {
+                true => (lifetime, Audience::Everybody),
+                false => (self.unproven(lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
             };
             let generation = Generation::unwatched();
-            return Ok(View { generation, started: None, lifetime, bearer: None, by_time: true, epoch });
+            return Ok(View { generation, started: None, lifetime, bearer: None, by_time: true, epoch, audience });
         }
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
@@ -306,10 +320,10 @@ impl Proxy {
         if self.policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
-        let started = Some(reading.started);
-        let view = View { started, lifetime, generation, bearer: None, by_time: false, epoch };
+        let (started, audience) = (Some(reading.started), Audience::Unproven);
+        let view = View { started, lifetime, generation, bearer: None, by_time: false, epoch, audience };
         Ok(match scope? {
-            Scoped::Free => view,
+            Scoped::Free => View { audience: Audience::Everybody, ..view },
             Scoped::Unproven(refusal) => {
                 View { lifetime: self.unproven(lifetime, refusal)?, by_time: true, ..view }
             }
@@ -317,6 +331,7 @@ impl Proxy {
                 generation: view.generation.within(&proven.digest),
                 started: Some(reading.started.min(proven.started)),
                 bearer: Some(proven.bearer),
+                audience: Audience::Proven(proven.digest),
                 ..view
             },
         })
@@ -342,8 +357,14 @@ impl Proxy {
             None => Proof::Unwatched { mark: self.watcher.last_mark() },
         };
         match decide(&entry, proof, view.lifetime, self.watcher.now()) {
-            Decision::Serve { age, ttl } => return Some((entry, age, ttl)),
-            Decision::Superseded => self.stats.plain.superseded.inc(),
+            Decision::Serve { age, ttl } => {
+                self.note_proof(view, &entry);
+                return Some((entry, age, ttl));
+            }
+            Decision::Superseded => {
+                self.stats.plain.superseded.inc();
+                self.keep_superseded(plan, view, &entry);
+            }
             Decision::Expired => self.stats.plain.expired.inc(),
         }
         None
@@ -382,6 +403,7 @@ impl Proxy {
                     now: plan.until.map(|until| (plan.terms.clone(), until)),
                     generation: view.generation.clone(),
                     bearer: view.bearer.clone(),
+                    audience: view.audience,
                     epoch,
                 };
                 Arc::clone(self).fill(fill)

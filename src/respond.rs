@@ -88,7 +88,10 @@ pub fn too_many_misses() -> Response<Body> {
 /// An error, in the shape of the engines.
 #[must_use]
 pub fn error(error: &ProxyError) -> Response<Body> {
-    failure(error.status(), error.kind(), &error.public())
+    let mut response = failure(error.status(), error.kind(), &error.public());
+    // so that later steps can tell it from an answer of the engine
+    response.extensions_mut().insert(error.clone());
+    response
 }
 
 /// Any refusal of escache's own, in the shape of the engines.

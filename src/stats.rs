@@ -36,6 +36,7 @@ counters! {
     scope_requests: "Requests to the engine for the permissions of who asks",
     metadata_reads: "Readings that had to fetch the metadata again",
     superseded: "Entries found to be of an older generation",
+    superseded_kept: "Superseded entries kept for the case that the engine is in trouble",
     expired: "Entries found to be older than their time to live",
     evictions_size: "Entries evicted for want of room",
     evictions_expired: "Entries removed because their time to live had passed",

@@ -1,12 +1,14 @@
 //! A stored answer, with the generation that was read before it was asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::Instant;
 
-use super::freshness::Asked;
+use super::freshness::{Asked, Audience};
 use super::storable::Storable;
 use crate::generation::Tag;
 use crate::key::CacheKey;
@@ -25,6 +27,9 @@ pub struct Entry {
     tag: Tag,
     asked: Asked,
     indices: Arc<IndexSet>,
+    audience: Audience,
+    /// Nanoseconds from when it was asked for to the latest start of what has shown it to be current.
+    proven: AtomicU64,
 }
 
 impl Entry {
@@ -32,7 +37,33 @@ impl Entry {
     #[must_use]
     pub fn new(answer: Storable, tag: Tag, asked: Asked, indices: Arc<IndexSet>) -> Entry {
         let Storable { headers, body, took } = answer;
-        Entry { headers, body, cost: took, tag, asked, indices }
+        let (audience, proven) = (Audience::Unproven, AtomicU64::new(0));
+        Entry { headers, body, cost: took, tag, asked, indices, audience, proven }
+    }
+
+    /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
+    #[must_use]
+    pub fn meant_for(self, audience: Audience) -> Entry {
+        Entry { audience, ..self }
+    }
+
+    /// Who may have it when nothing can be asked.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        self.audience
+    }
+
+    /// A reading that started at `started` has shown that it is current.
+    pub fn prove(&self, started: Instant) {
+        let since = started.saturating_duration_since(self.asked.at).as_nanos();
+        self.proven.fetch_max(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// For how long nothing has shown that it is current: since it was asked for, or the last proof started. The time
+    /// that the machine slept counts as after the proof.
+    #[must_use]
+    pub fn unproven_for(&self, now: Asked) -> Duration {
+        self.asked.age(now).saturating_sub(Duration::from_nanos(self.proven.load(Ordering::Relaxed)))
     }
 
     /// The headers to answer with, the entity tag included.

@@ -63,6 +63,41 @@ impl Lifetime {
     }
 }
 
+/// Who may have an answer when nothing can be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody: the engine has no users, and nobody was named.
+    Everybody,
+    /// Those of whom it is proven that they may see what this digest stands for.
+    Proven([u8; 32]),
+    /// Nobody: nothing proves it.
+    #[default]
+    Unproven,
+}
+
+/// On which terms an entry may be served although nothing shows that it is current (`stale_if_error`).
+#[derive(Clone, Copy, Debug)]
+pub struct StaleIfError {
+    /// For how long nothing may have shown that the entry is current.
+    pub bound: Duration,
+    /// How long it may live in any case.
+    pub lifetime: Lifetime,
+    /// What the last successful reading has shown of who asks.
+    pub audience: Audience,
+    /// Whether a rounded `now` of the question still means what it meant. True where there is none.
+    pub now_holds: bool,
+}
+
+/// Decides on an entry at `now` when the engine cannot be asked. Returns the value of the `Age` header if it may be
+/// served: the time since it was last shown to be current.
+#[must_use]
+pub fn decide_stale(entry: &Entry, terms: StaleIfError, now: Asked) -> Option<Duration> {
+    let lives = terms.lifetime.0.is_none_or(|limit| entry.asked().age(now) < limit);
+    let known = terms.audience != Audience::Unproven && terms.audience == entry.audience();
+    let age = entry.unproven_for(now);
+    (lives && known && terms.now_holds && age < terms.bound).then_some(age)
+}
+
 /// What to do with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -95,5 +130,86 @@ pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Asked) -
             Decision::Serve { age: now.at.saturating_duration_since(started), ttl }
         }
         Proof::Unwatched { .. } | Proof::Reading { .. } => Decision::Superseded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::cache::{Fetched, Storable};
+    use crate::elastic::api::Api;
+    use crate::elastic::filter_path::Widening;
+    use crate::stats::IndexSet;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn entry(asked: Asked, audience: Audience) -> Entry {
+        let body =
+            Bytes::from_static(br#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#);
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
+        let answer = Storable::check(&fetched, Api::Count, Widening::None, None).unwrap();
+        Entry::new(answer, Generation::unwatched().tag(), asked, Arc::<IndexSet>::default())
+            .meant_for(audience)
+    }
+
+    #[test]
+    fn what_nothing_shows_to_be_current_is_served_on_all_terms_or_not_at_all() {
+        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH + MINUTE };
+        let later = |by: Duration| Asked { at: asked.at + by, wall: asked.wall + by };
+        let alice = Audience::Proven([1; 32]);
+        let entry = entry(asked, alice);
+        let lifetime = Lifetime(Some(MINUTE * 10));
+        let terms = StaleIfError { bound: MINUTE * 5, lifetime, audience: alice, now_holds: true };
+        let second = Duration::from_secs(1);
+
+        assert_eq!(decide_stale(&entry, terms, later(MINUTE)), Some(MINUTE));
+        assert_eq!(decide_stale(&entry, terms, later(MINUTE * 5 - second)), Some(MINUTE * 5 - second));
+        assert_eq!(decide_stale(&entry, terms, later(MINUTE * 5)), None, "the bound");
+        for audience in [Audience::Proven([2; 32]), Audience::Everybody, Audience::Unproven] {
+            assert_eq!(decide_stale(&entry, StaleIfError { audience, ..terms }, later(MINUTE)), None);
+        }
+        let passed = StaleIfError { now_holds: false, ..terms };
+        assert_eq!(decide_stale(&entry, passed, later(MINUTE)), None, "the boundary");
+
+        // a proof counts from its start, and an older one takes nothing back
+        entry.prove(asked.at + MINUTE * 4);
+        entry.prove(asked.at + MINUTE);
+        assert_eq!(decide_stale(&entry, terms, later(MINUTE * 8)), Some(MINUTE * 4));
+        entry.prove(asked.at + MINUTE * 9);
+        assert_eq!(
+            decide_stale(&entry, terms, later(MINUTE * 10)),
+            None,
+            "its lifetime, which no proof renews"
+        );
+
+        // a machine that slept, and a clock that was set back
+        let slept = Asked { at: asked.at + MINUTE * 9, wall: asked.wall + MINUTE * 15 };
+        let unlimited = StaleIfError { lifetime: Lifetime::default(), ..terms };
+        assert_eq!(decide_stale(&entry, unlimited, slept), None);
+        assert_eq!(
+            decide_stale(&entry, unlimited, Asked { wall: SystemTime::UNIX_EPOCH, ..later(MINUTE * 9) }),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_meant_for_nobody_is_served_to_nobody() {
+        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let terms = StaleIfError {
+            bound: MINUTE,
+            lifetime: Lifetime::default(),
+            audience: Audience::Unproven,
+            now_holds: true,
+        };
+        assert_eq!(decide_stale(&entry(asked, Audience::Unproven), terms, asked), None);
+        let terms = StaleIfError { audience: Audience::Everybody, ..terms };
+        assert_eq!(decide_stale(&entry(asked, Audience::Everybody), terms, asked), Some(Duration::ZERO));
     }
 }

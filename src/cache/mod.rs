@@ -12,6 +12,6 @@ mod store;
 
 pub use self::entry::Entry;
 pub use self::flight::{Flights, Waiter};
-pub use self::freshness::{Asked, Decision, Lifetime, Proof, decide};
+pub use self::freshness::{Asked, Audience, Decision, Lifetime, Proof, StaleIfError, decide, decide_stale};
 pub use self::storable::{Fetched, Storable, shows_a_cache};
 pub use self::store::{Bounded, Epoch, Eviction, Store};

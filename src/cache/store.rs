@@ -30,6 +30,8 @@ pub struct Epoch(u64);
 #[derive(Debug)]
 pub struct Store {
     entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    /// Entries of older generations, for `stale_if_error`; they may be among the others too.
+    superseded: Option<moka::sync::Cache<CacheKey, Arc<Entry>>>,
     epoch: RwLock<Epoch>,
 }
 
@@ -61,7 +63,49 @@ impl Store {
         if let Some(expire) = expire {
             builder = builder.time_to_live(expire);
         }
-        Store { entries: builder.build(), epoch: RwLock::new(Epoch(0)) }
+        Store { entries: builder.build(), superseded: None, epoch: RwLock::new(Epoch(0)) }
+    }
+
+    /// The same, but entries that are [superseded](Store::supersede) are kept for this long, in at most so many bytes of
+    /// their own.
+    #[must_use]
+    pub fn keeping_superseded(self, bytes: u64, time: Duration) -> Store {
+        let builder = moka::sync::Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight())
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(time);
+        Store { superseded: Some(builder.build()), ..self }
+    }
+
+    /// The target of this entry has changed since: keeps it for `stale_if_error`, if that is on.
+    pub fn supersede(&self, key: CacheKey, entry: &Arc<Entry>) {
+        let Some(superseded) = &self.superseded else { return };
+        // held while storing: a purge removes it first from the entries, and then waits for this before it looks here
+        let _epoch = self.epoch.read().unwrap_or_else(PoisonError::into_inner);
+        if self.entries.get(&key).is_some_and(|known| Arc::ptr_eq(&known, entry)) {
+            superseded.insert(key, Arc::clone(entry));
+        }
+    }
+
+    /// What there is of a key, current or not; the newer one first.
+    pub fn any(&self, key: &CacheKey) -> impl Iterator<Item = Arc<Entry>> {
+        let superseded = self.superseded.as_ref().and_then(|superseded| superseded.get(key));
+        self.entries.get(key).into_iter().chain(superseded)
+    }
+
+    /// Removes what there is of a key.
+    pub fn remove(&self, key: &CacheKey) {
+        self.entries.invalidate(key);
+        if let Some(superseded) = &self.superseded {
+            superseded.invalidate(key);
+        }
+    }
+
+    /// How many superseded entries are kept, and their bytes.
+    #[must_use]
+    pub fn superseded(&self) -> (u64, u64) {
+        self.superseded.as_ref().map_or((0, 0), |kept| (kept.entry_count(), kept.weighted_size()))
     }
 
     /// The entry of a key, whether or not it is still current.
@@ -87,6 +131,9 @@ impl Store {
         if self.entries.get(&key).is_none_or(|known| known.asked().at <= entry.asked().at) {
             entry.indices().resize(i64::from(entry.weight()));
             self.entries.insert(key, entry);
+            if let Some(superseded) = &self.superseded {
+                superseded.invalidate(&key);
+            }
         }
         true
     }
@@ -116,6 +163,15 @@ impl Store {
             }
         }
         self.entries.run_pending_tasks();
+        if let Some(superseded) = &self.superseded {
+            // who has just found an entry that is now removed has kept it by the end of this, or finds it no more
+            self.raise_epoch();
+            for (key, entry) in superseded {
+                if names.is_none_or(|names| entry.indices().touches(names)) {
+                    superseded.invalidate(&*key);
+                }
+            }
+        }
         removed
     }
 
@@ -128,6 +184,9 @@ impl Store {
     /// Lets the store do what it has put off, so that [`size`](Store::size) is exact.
     pub fn settle(&self) {
         self.entries.run_pending_tasks();
+        if let Some(superseded) = &self.superseded {
+            superseded.run_pending_tasks();
+        }
     }
 
     /// Every entry, in no order.

@@ -92,6 +92,7 @@ fn together(
         admin_listen: values.admin_listen,
         drain_timeout: values.drain_timeout,
         proxy: ProxySettings {
+            max_stale_memory: values.limits_max_stale_memory.0,
             max_concurrent_misses: values.limits_max_concurrent_misses.get(),
             upstream: UpstreamSettings {
                 hosts: values.upstream_hosts,
@@ -113,6 +114,7 @@ fn together(
                 ttl_only: time(values.freshness_ttl_only),
                 expire: time(values.cache_expire),
                 entry_ttl: time(values.auth_entry_ttl),
+                stale_if_error: time(values.stale_if_error),
                 rules: values.rules.0,
                 shadow_sample: values.shadow_sample,
             },

@@ -113,6 +113,8 @@ settings! {
         cache_eviction: Eviction = "cache.eviction", "lru";
     }
     "Freshness" {
+        /// For how long an answer that nothing shows to be current any more is served, marked as stale, where the engine is unreachable or answers 502, 503, 504 or 429; none answers with the error. Counted from when the answer was last shown to be current.
+        stale_if_error: Option<Wait> = "stale_if_error", "none";
         /// How old an answer may be. 0s is exact: before each hit escache asks the engine whether anything changed, once for all who wait. With 1s it asks at most once a second.
         freshness_max_staleness: Duration = "freshness.max_staleness", "0s", "--max-staleness";
         /// What tells that a shard has a new view. counters reads the refresh counters; segments reads the views themselves as well, which closes the instant between a new view and its counter and costs one more call for each reading.
@@ -151,6 +153,8 @@ settings! {
         limits_max_key_body: ByteSize = "limits.max_key_body", "1mb";
         /// How many searches that fill the cache may be under way at once; as many more wait, and beyond that the answer is 429.
         limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
+        /// How much memory superseded answers may take that are kept for stale_if_error, besides indices.requests.cache.size.
+        limits_max_stale_memory: ByteSize = "limits.max_stale_memory", "64mb";
         /// How many identities are known at once; the least used is forgotten.
         limits_max_identities: NonZeroUsize = "limits.max_identities", "10000";
         /// How much memory the index expressions that are watched for changes may take; the least used is forgotten.

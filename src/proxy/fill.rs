@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Proxy;
-use crate::cache::{Entry, Epoch, Fetched, Storable};
+use crate::cache::{Audience, Entry, Epoch, Fetched, Storable};
 use crate::cacheability::Terms;
 use crate::control;
 use crate::elastic::api::Api;
@@ -52,13 +52,14 @@ pub(super) struct Fill {
     pub(super) now: Option<(Terms, i64)>,
     pub(super) generation: Generation,
     pub(super) bearer: Option<Confirm>,
+    pub(super) audience: Audience,
     pub(super) epoch: Epoch,
 }
 
 impl Proxy {
     /// Forward, decide if storable, store. Runs on a task of its own.
     pub(super) async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
+        let Fill { head, body, api, key, widening, now, generation, bearer, audience, epoch } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
         let tag = (!self.unwatched()).then(|| generation.metadata().version());
@@ -109,7 +110,7 @@ impl Proxy {
             return Landed::Unstored(fetched, Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
-        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
+        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices).meant_for(audience));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Landed::Unstored(fetched, Reason::Purged);
         }

@@ -1,6 +1,6 @@
 //! What is known of each identity: asked with its own credentials, once for all who wait.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RANGE,
@@ -12,7 +12,7 @@ use super::settling::Settling;
 use crate::cache::Asked;
 use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
-use crate::outcome::Refusal;
+use crate::outcome::{Reason, Refusal};
 
 /// The part of a request that tells the engine who asks.
 ///
@@ -58,11 +58,42 @@ pub(super) struct Answer {
     pub(super) found: Result<Arc<Bearer>, Refusal>,
 }
 
+/// The place of a refusal that only says that the engine could not be asked in time.
+pub(super) const TIMEOUT: &str = "timeout";
+
+/// The place of a refusal that only says that the engine could not answer.
+pub(super) const UNREACHED: &str = "unreached";
+
+/// Whether the engine has said nothing, rather than no.
+fn is_silence(refusal: &Refusal) -> bool {
+    refusal.reason == Reason::ReadingsLimit || [TIMEOUT, UNREACHED].contains(&refusal.place.as_str())
+}
+
+/// What was last known of an identity from the engine's own mouth; a failure to ask takes nothing back.
+#[derive(Debug, Default)]
+struct Word {
+    /// The digest of what it said of the bearer last.
+    told: Option<[u8; 32]>,
+    proof: Option<Proof>,
+}
+
+/// A scope that was proven.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proof {
+    /// By this word of the engine on the bearer,
+    pub(super) bearer: [u8; 32],
+    /// this generation of the security index, where that is part of it,
+    pub(super) security: Option<[u8; 32]>,
+    /// and this is what stands for it in entries.
+    pub(super) digest: [u8; 32],
+}
+
 /// What is known of one identity.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     last: Mutex<Option<Answer>>,
     pub(super) settling: Mutex<Settling>,
+    word: Mutex<Word>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -83,8 +114,37 @@ impl Known {
             return answer;
         }
         let answer = ask.await;
+        match &answer.found {
+            Ok(bearer) => self.word().told = Some(bearer.digest),
+            Err(refusal) if is_silence(refusal) => {}
+            Err(_) => self.forget(),
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.clone());
         answer
+    }
+
+    /// A scope was proven: by what the engine said of the bearer, and the generation of the security index.
+    pub(super) fn prove(&self, proof: Proof) {
+        self.word().proof = Some(proof);
+    }
+
+    /// The engine has said no: nothing is proven until it is proven anew.
+    pub(super) fn forget(&self) {
+        *self.word() = Word::default();
+    }
+
+    /// The last scope that was proven, if what the engine has said since agrees with it. `security` is the newest
+    /// generation of the security index.
+    pub(super) fn proven(&self, security: Option<[u8; 32]>) -> Option<[u8; 32]> {
+        let word = self.word();
+        let holds = |proof: &Proof| {
+            word.told == Some(proof.bearer) && (proof.security.is_none() || proof.security == security)
+        };
+        word.proof.filter(holds).map(|proof| proof.digest)
+    }
+
+    fn word(&self) -> MutexGuard<'_, Word> {
+        self.word.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last(&self) -> Option<Answer> {

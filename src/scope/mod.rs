@@ -72,6 +72,7 @@ mod settling;
 
 mod survey;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,11 +83,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::answers::{Bearer, Privileges};
-use self::bearer::{Answer, Credentials, Known};
+use self::bearer::{Answer, Credentials, Known, Proof, TIMEOUT, UNREACHED};
 use self::roles::Roles;
 use self::settling::Settling;
 use self::survey::{Facts, Kind};
-use crate::cache::{Bounded, shows_a_cache};
+use crate::cache::{Audience, Bounded, shows_a_cache};
 use crate::elastic::target::Target;
 use crate::generation::Generation;
 use crate::key::headers::HeaderRules;
@@ -140,6 +141,8 @@ pub struct Scope {
     watcher: Arc<Watcher>,
     stats: Arc<Stats>,
     facts: ArcSwap<Facts>,
+    /// Whether the engine had no users when it last told; kept when it does not tell.
+    open: AtomicBool,
     index: Mutex<Settling>,
     roles: Roles,
     known: Bounded<[u8; 32], Arc<Known>>,
@@ -190,6 +193,7 @@ impl Scope {
             watcher,
             stats,
             facts: ArcSwap::default(),
+            open: AtomicBool::new(false),
             index: Mutex::default(),
             roles: Roles::default(),
             known: Bounded::new(settings.max_identities),
@@ -250,7 +254,11 @@ impl Scope {
             Err(refusal) => return Ok(Found::Unproven(refusal)),
         };
         let Some((generation, started, settled)) = security else {
-            return if known_long { Ok(Found::Proven(proven)) } else { Err(Reason::ScopeSettling.into()) };
+            if !known_long {
+                return Err(Reason::ScopeSettling.into());
+            }
+            self.note(&proven, None);
+            return Ok(Found::Proven(proven));
         };
         // where roles also come from files, their counters are not all that has to settle
         if !settled || kind == Kind::Elasticsearch && !known_long {
@@ -266,7 +274,34 @@ impl Scope {
         hasher.update(generation.whole()).update(&bearer.digest);
         proven.digest = *hasher.finalize().as_bytes();
         proven.started = proven.started.min(started);
+        self.note(&proven, Some(*generation.whole()));
         Ok(Found::Proven(proven))
+    }
+
+    /// Remembers a proof, for [`last`](Scope::last).
+    fn note(&self, proven: &Proven, security: Option<[u8; 32]>) {
+        let Confirm { credentials, digest, .. } = &proven.bearer;
+        if let Some(known) = self.known.get(&credentials.digest) {
+            known.prove(Proof { bearer: *digest, security, digest: proven.digest });
+        }
+    }
+
+    /// What the last successful readings have shown of the sender of these headers, for `stale_if_error`. Asks nobody.
+    #[must_use]
+    pub fn last(&self, anonymous: bool, head: &HeaderMap) -> Audience {
+        if self.open.load(Ordering::Acquire) {
+            return if anonymous { Audience::Everybody } else { Audience::Unproven };
+        }
+        let security = self.index.lock().unwrap_or_else(PoisonError::into_inner).newest();
+        let known = self.known.get(&Credentials::of(head, &self.rules).digest);
+        known.and_then(|known| known.proven(security)).map_or(Audience::Unproven, Audience::Proven)
+    }
+
+    /// The engine has turned the sender of these headers away: what was proven before holds no more.
+    pub fn turned_away(&self, head: &HeaderMap) {
+        if let Some(known) = self.known.get(&Credentials::of(head, &self.rules).digest) {
+            known.forget();
+        }
     }
 
     /// Whether the engine, asked now, says the same of the bearer as it did before.
@@ -313,7 +348,7 @@ impl Scope {
                 let found = match self.permits.try_acquire() {
                     Err(_) => Err(Reason::ReadingsLimit.into()),
                     Ok(_permit) => {
-                        asked.await.unwrap_or_else(|_| Err(Refusal::at(Reason::ScopeUnknown, "timeout")))
+                        asked.await.unwrap_or_else(|_| Err(Refusal::at(Reason::ScopeUnknown, TIMEOUT)))
                     }
                 };
                 let found = found.map(Arc::new);
@@ -360,11 +395,12 @@ impl Scope {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");
-                Err(Refusal::at(Reason::ScopeUnknown, "bearer"))
+                let silence = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                Err(Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" }))
             }
             Err(error) => {
                 tracing::debug!(%error, question, "the engine does not tell who asks");
-                Err(Refusal::at(Reason::ScopeUnknown, "bearer"))
+                Err(Refusal::at(Reason::ScopeUnknown, UNREACHED))
             }
         }
     }

@@ -37,6 +37,11 @@ impl Settling {
             }
         }
     }
+
+    /// The newest state that was seen.
+    pub(super) fn newest(&self) -> Option<[u8; 32]> {
+        self.0.map(|seen| seen.digest)
+    }
 }
 
 #[cfg(test)]

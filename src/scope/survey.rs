@@ -1,6 +1,7 @@
 //! Which security the engine has, and whether its index can be read.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http::StatusCode;
 use serde_json::Value;
@@ -71,11 +72,18 @@ impl Scope {
             Kind::Elasticsearch
         } else {
             let open = ABSENT.contains(&plugin) && ABSENT.contains(&xpack);
+            let silent =
+                |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+            // answers such as 503 tell nothing: what was known of users stays known
+            if !(silent(plugin) && silent(xpack)) {
+                self.open.store(open, Ordering::Release);
+            }
             self.facts.store(Arc::new(if open { Facts::Open } else { Facts::Unknown }));
             return (!open).then(|| {
                 "the engine does not tell who escache is; set upstream.credentials to cache requests with an identity".to_owned()
             });
         };
+        self.open.store(false, Ordering::Release);
         let index = match self.settings.way {
             Way::Privileges | Way::None => None,
             Way::Auto | Way::SecurityIndex => Some(self.security_index(kind).await),

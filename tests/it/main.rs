@@ -33,6 +33,8 @@ mod secured;
 
 mod shadow;
 
+mod stale;
+
 mod support;
 
 mod surfaces;

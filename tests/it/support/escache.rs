@@ -63,6 +63,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         capacity: 64 << 20,
         eviction: Eviction::Lru,
         max_concurrent_misses: 1024,
+        max_stale_memory: 1 << 20,
     }
 }
 

@@ -1,0 +1,168 @@
+//! What is served when the engine is in trouble (`stale_if_error`, off by default): an entry that nothing shows to be
+//! current any more, in place of an error.
+//!
+//! The step stands behind all others. It looks at what a request would be answered, and only where the engine could not
+//! be reached, or answered 502, 503, 504 or 429, may it answer with an entry instead, marked as stale. What escache
+//! refuses by itself (`limits.max_concurrent_misses`) is no trouble of the engine. Nor does a refusal that was found in
+//! the request or in the target become a stale answer: what would not be cached now is not served now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use super::{Proxy, View};
+use crate::cache::{Audience, Entry, Lifetime, StaleIfError, Store, decide_stale};
+use crate::control::Control;
+use crate::error::ProxyError;
+use crate::outcome::{CacheStatus, Outcome, Reason};
+use crate::plan::Plan;
+use crate::policy::Policy;
+use crate::respond;
+use crate::upstream::Body;
+
+/// The store, with room for superseded entries if they are wanted.
+pub(super) fn keeping(policy: &Policy, bytes: u64, store: Store) -> Store {
+    match policy.stale_if_error {
+        Some(time) => store.keeping_superseded(bytes, time),
+        None => store,
+    }
+}
+
+/// What an answer says of the engine.
+enum Engine {
+    /// It works, or the trouble is not its own.
+    Works,
+    /// It has turned the client away, or knows no such target: its last word, which no old answer contradicts.
+    SaysNo(StatusCode),
+    /// It could not be reached, or answered that it cannot; with the status if it answered.
+    InTrouble(Option<StatusCode>),
+}
+
+impl Proxy {
+    /// The answer as it is; or an entry in its place, if the engine is in trouble and the operator wants that.
+    pub(super) async fn or_stale(
+        &self,
+        head: &Parts,
+        plan: &Plan,
+        control: &Control,
+        answered: (Response<Body>, CacheStatus),
+    ) -> (Response<Body>, CacheStatus) {
+        let Some(configured) = self.policy.stale_if_error else { return answered };
+        let forward_status = match of_engine(&answered.0, &answered.1) {
+            Engine::Works => return answered,
+            Engine::SaysNo(status) => {
+                self.store.remove(&plan.key);
+                if status != StatusCode::NOT_FOUND {
+                    self.scope.turned_away(&head.headers);
+                }
+                return answered;
+            }
+            Engine::InTrouble(status) => status,
+        };
+        let Some(bound) = control.stale_if_error(configured) else { return answered };
+        let Some((entry, age)) = self.stale(head, plan, bound).await else { return answered };
+        let (response, _) = respond::entry(&entry, &head.headers, Some(age));
+        let status = CacheStatus {
+            unwatched: self.unwatched(),
+            forward_status: forward_status.map(|status| status.as_u16()),
+            ..CacheStatus::new(Outcome::Stale)
+        };
+        (response, status)
+    }
+
+    /// An entry of the question that may be served though the engine cannot be asked, and its age.
+    async fn stale(&self, head: &Parts, plan: &Plan, bound: Duration) -> Option<(Arc<Entry>, Duration)> {
+        let now_holds = match plan.until {
+            None => true,
+            Some(until) => {
+                self.clocks.span().await.is_ok_and(|span| span.until(&plan.terms) == Ok(Some(until)))
+            }
+        };
+        let audience = match (self.unwatched(), plan.anonymous) {
+            (false, anonymous) => self.scope.last(anonymous, &head.headers),
+            (true, true) => Audience::Everybody,
+            (true, false) => Audience::Unproven,
+        };
+        let now = self.watcher.now();
+        self.store.any(&plan.key).find_map(|entry| {
+            let lifetime = self.lifetime_of(plan, &entry)?;
+            let age = decide_stale(&entry, StaleIfError { bound, lifetime, audience, now_holds }, now)?;
+            Some((entry, age))
+        })
+    }
+
+    /// How long the operator lets an entry live, by the rules for the indices that it was made from. `None` if it is
+    /// not to be served at all.
+    fn lifetime_of(&self, plan: &Plan, entry: &Entry) -> Option<Lifetime> {
+        let names = entry.indices().names();
+        // with too many sets of indices, nobody knows any more which they were
+        if names.is_empty() && !self.policy.rules.is_empty() && !self.unwatched() {
+            return None;
+        }
+        let ruling = self.policy.tightened(plan.ruling, names, plan.api);
+        let shows_hits = plan.terms.hits && !ruling.hits && plan.request_cache != Some(true);
+        let forbidden = shows_hits || self.policy.forbids(names, plan.api);
+        (!forbidden).then(|| Lifetime(self.policy.expire).and(ruling.ttl))
+    }
+
+    /// An entry was shown to be current.
+    pub(super) fn note_proof(&self, view: &View, entry: &Entry) {
+        if let Some(started) = view.started.filter(|_| self.policy.stale_if_error.is_some()) {
+            entry.prove(started);
+        }
+    }
+
+    /// An entry was shown to be superseded; or the reading is the older of the two.
+    pub(super) fn keep_superseded(&self, plan: &Plan, view: &View, entry: &Arc<Entry>) {
+        if self.policy.stale_if_error.is_some()
+            && view.started.is_none_or(|started| started > entry.asked().at)
+        {
+            self.store.supersede(plan.key, entry);
+            self.stats.plain.superseded_kept.inc();
+        }
+    }
+}
+
+fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
+    match response.extensions().get::<ProxyError>() {
+        Some(ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_)) => {
+            return if could_be_served(status) { Engine::InTrouble(None) } else { Engine::Works };
+        }
+        Some(_) => return Engine::Works,
+        None => {}
+    }
+    match response.status() {
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
+            Engine::SaysNo(status)
+        }
+        trouble @ (StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS)
+            if could_be_served(status) =>
+        {
+            Engine::InTrouble(Some(trouble))
+        }
+        _ => Engine::Works,
+    }
+}
+
+/// Whether the reason why this was no hit only says that something could not be known.
+fn could_be_served(status: &CacheStatus) -> bool {
+    use Reason::{
+        GenerationIncomplete, GenerationMoving, GenerationUnknown, ReadingsLimit, ScopeUnknown, Status,
+    };
+    status.refusal.as_ref().is_none_or(|refusal| {
+        matches!(
+            refusal.reason,
+            GenerationIncomplete
+                | GenerationMoving
+                | GenerationUnknown
+                | ReadingsLimit
+                | ScopeUnknown
+                | Status
+        )
+    })
+}

@@ -1,0 +1,525 @@
+//! `stale_if_error`: what is served when the engine is in trouble, and everything that never is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use escache::policy::Rule;
+use escache::proxy::ProxySettings;
+use escache::upstream::Credentials;
+use serde_json::{Value, json};
+
+use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::escache::{Escache, verdict};
+use crate::support::http::Response;
+
+const SEARCH: &str = "/logs/_search";
+
+const BOUND: Duration = Duration::from_secs(300);
+
+fn engine() -> Engine {
+    let engine = Engine::start();
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    engine
+}
+
+async fn in_front_of(engine: &Engine, change: impl FnOnce(&mut ProxySettings)) -> Escache {
+    Escache::start_with(&engine.url(), |settings| {
+        settings.policy.stale_if_error = Some(BOUND);
+        // what hangs is not waited for long
+        settings.upstream.response_timeout = Duration::from_millis(500);
+        change(settings);
+    })
+    .await
+}
+
+async fn ask(escache: &Escache, headers: &[(&str, &str)]) -> Response {
+    escache.send("GET", SEARCH, headers, "").await
+}
+
+/// Something has changed, so that what is stored is of an older generation.
+fn change(engine: &Engine) {
+    engine.index("logs", "2", json!({"team": "b"}));
+    engine.refresh("logs");
+}
+
+/// Every request is answered with this status.
+fn trouble(engine: &Engine, status: u16) {
+    engine.on_any().always(Twist::error(status, "unavailable_exception", "in trouble"));
+}
+
+/// Only searches are.
+fn search_trouble(engine: &Engine, status: u16) {
+    engine.on(Api::Search).always(Twist::error(status, "unavailable_exception", "in trouble"));
+}
+
+fn stale_served(escache: &Escache) -> u64 {
+    let api = escache::elastic::api::Api::Search as usize;
+    escache.proxy.stats.requests(api, escache::outcome::Outcome::Stale)
+}
+
+/// It is the old answer, and says so.
+#[track_caller]
+fn check_stale(answer: &Response, first: &Response, status: &str) {
+    assert_eq!((answer.status, verdict(&answer.headers)), (200, ("STALE", status)));
+    assert_eq!(answer.body, first.body);
+    let age: u64 = answer.header("age").unwrap().parse().unwrap();
+    assert!(age < BOUND.as_secs(), "{age}");
+    assert_eq!(answer.header("warning"), None);
+    assert_eq!(answer.header("etag"), first.header("etag"));
+}
+
+/// It is the engine's error, or an honest one of escache's own.
+#[track_caller]
+fn check_honest(answer: &Response, status: u16, what: &str) {
+    assert_eq!(answer.status, status, "{what}: {:?}", verdict(&answer.headers));
+    assert_ne!(verdict(&answer.headers).0, "STALE", "{what}");
+}
+
+#[tokio::test]
+async fn an_older_generation_is_served_when_the_engine_is_in_trouble() {
+    for status in [502, 503, 504, 429] {
+        for all in [true, false] {
+            let engine = engine();
+            let escache = in_front_of(&engine, |_| {}).await;
+            let first = ask(&escache, &[]).await;
+            change(&engine);
+            if all {
+                trouble(&engine, status);
+            } else {
+                search_trouble(&engine, status);
+            }
+            let stale = ask(&escache, &[]).await;
+            check_stale(&stale, &first, &format!("escache; fwd=stale; fwd-status={status}"));
+            let known = [("if-none-match", first.header("etag").unwrap())];
+            let same = ask(&escache, &known).await;
+            assert_eq!((same.status, verdict(&same.headers).0), (304, "STALE"));
+            assert_eq!(stale_served(&escache), 2);
+            engine.calm();
+            tokio::time::sleep(Duration::from_millis(1_100)).await; // the pause after a failed reading
+            let fresh = ask(&escache, &[]).await;
+            assert_eq!(verdict(&fresh.headers).0, "MISS");
+            assert_ne!(fresh.body, first.body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_generation_is_served_when_the_engine_is_unreachable() {
+    for twist in [Twist::Drop, Twist::Hang, Twist::Truncate(10)] {
+        let engine = engine();
+        let escache = in_front_of(&engine, |_| {}).await;
+        let first = ask(&escache, &[]).await;
+        change(&engine);
+        engine.on(Api::Search).always(twist);
+        check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale");
+    }
+    let engine = engine();
+    let escache = in_front_of(&engine, |_| {}).await;
+    let first = ask(&escache, &[]).await;
+    change(&engine);
+    engine.stop().await;
+    check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale");
+    // another question has no answer to be served
+    check_honest(&escache.send("GET", "/logs/_search?from=1", &[], "").await, 502, "never asked");
+    assert_eq!(stale_served(&escache), 1);
+}
+
+#[tokio::test]
+async fn off_it_changes_nothing() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| s.policy.stale_if_error = None).await;
+    ask(&escache, &[]).await;
+    assert_eq!(verdict(&ask(&escache, &[]).await.headers).0, "HIT");
+    search_trouble(&engine, 503);
+    assert_eq!(verdict(&ask(&escache, &[]).await.headers).0, "HIT", "what is proven is served");
+    change(&engine);
+    check_honest(&ask(&escache, &[]).await, 503, "superseded");
+    engine.stop().await;
+    check_honest(&ask(&escache, &[]).await, 502, "unreachable");
+    assert_eq!(escache.proxy.store.superseded(), (0, 0));
+}
+
+/// The engine answers, so nothing stale is served, whatever the status.
+#[tokio::test]
+async fn other_statuses_are_the_engines_answer() {
+    for status in [400, 401, 403, 404, 408, 413, 500, 501] {
+        let engine = engine();
+        let escache = in_front_of(&engine, |_| {}).await;
+        ask(&escache, &[]).await;
+        change(&engine);
+        search_trouble(&engine, status);
+        check_honest(&ask(&escache, &[]).await, status, "the searches");
+        engine.calm();
+        trouble(&engine, status);
+        check_honest(&ask(&escache, &[]).await, status, "all requests");
+    }
+}
+
+/// The last word of the engine was that this may not be seen, or is not there.
+#[tokio::test]
+async fn a_no_of_the_engine_outlasts_the_trouble_that_follows() {
+    for status in [401, 403, 404] {
+        let engine = engine();
+        let escache = in_front_of(&engine, |_| {}).await;
+        ask(&escache, &[]).await;
+        change(&engine);
+        search_trouble(&engine, status);
+        check_honest(&ask(&escache, &[]).await, status, "the word");
+        engine.stop().await;
+        check_honest(&ask(&escache, &[]).await, 502, &format!("after {status}"));
+    }
+}
+
+#[tokio::test]
+async fn a_purged_entry_is_never_served() {
+    type Purge = fn(&Escache);
+    let ways: [(&str, Purge); 2] = [
+        ("all", |e| {
+            e.proxy.purge(None);
+        }),
+        ("by index", |e| {
+            e.proxy.purge(Some(&["logs".into()]));
+        }),
+    ];
+    for (what, purge) in ways {
+        let engine = engine();
+        let escache = in_front_of(&engine, |_| {}).await;
+        let first = ask(&escache, &[]).await;
+        change(&engine);
+        search_trouble(&engine, 503);
+        check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale; fwd-status=503");
+        assert_eq!(escache.proxy.store.superseded().0.max(1), 1);
+        purge(&escache);
+        check_honest(&ask(&escache, &[]).await, 503, what);
+    }
+    // a clear that passes through, also where nobody knows whether the engine carried it out
+    let engine = engine();
+    let escache = in_front_of(&engine, |_| {}).await;
+    ask(&escache, &[]).await;
+    engine.stop().await;
+    escache.send("POST", "/logs/_cache/clear", &[], "").await;
+    check_honest(&ask(&escache, &[]).await, 502, "cleared");
+}
+
+#[tokio::test]
+async fn a_request_that_wants_it_current_gets_the_error() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |_| {}).await;
+    let first = ask(&escache, &[]).await;
+    change(&engine);
+    search_trouble(&engine, 503);
+    for asked in ["no-cache", "max-age=0", "max-age=86400", "no-store", "stale-if-error=0"] {
+        check_honest(&ask(&escache, &[("cache-control", asked)]).await, 503, asked);
+    }
+    check_honest(&ask(&escache, &[("pragma", "no-cache")]).await, 503, "pragma");
+    let only = ask(&escache, &[("cache-control", "only-if-cached")]).await;
+    check_honest(&only, 504, "only-if-cached");
+    let refused = escache.send("GET", "/logs/_search?request_cache=false", &[], "").await;
+    check_honest(&refused, 503, "request_cache=false");
+    check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale; fwd-status=503");
+}
+
+static AHEAD: AtomicU64 = AtomicU64::new(0);
+
+fn wall() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(AHEAD.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn what_was_last_proven_too_long_ago_is_not_served() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| s.watcher.wall = wall).await;
+    ask(&escache, &[]).await;
+    engine.stop().await;
+    AHEAD.store(BOUND.as_secs() - 10, Ordering::SeqCst);
+    let stale = ask(&escache, &[]).await;
+    assert_eq!(verdict(&stale.headers), ("STALE", "escache; fwd=stale"));
+    let age: u64 = stale.header("age").unwrap().parse().unwrap();
+    assert!((BOUND.as_secs() - 10..BOUND.as_secs()).contains(&age), "{age}");
+    AHEAD.store(BOUND.as_secs() + 1, Ordering::SeqCst);
+    check_honest(&ask(&escache, &[]).await, 502, "too old");
+    AHEAD.store(0, Ordering::SeqCst);
+}
+
+/// What is not cached now is not served now: by the request, by a rule, by the target's settings, by its own lifetime.
+#[tokio::test]
+async fn what_may_not_be_cached_is_not_served() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |_| {}).await;
+    ask(&escache, &[]).await;
+    engine.put_settings("logs", json!({"requests.cache.enable": "false"}));
+    search_trouble(&engine, 503);
+    check_honest(&ask(&escache, &[]).await, 503, "index setting");
+
+    let engine = self::engine();
+    let expired = |s: &mut ProxySettings| s.policy.expire = Some(Duration::from_millis(1));
+    let escache = in_front_of(&engine, expired).await;
+    ask(&escache, &[]).await;
+    engine.stop().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    check_honest(&ask(&escache, &[]).await, 502, "expired");
+
+    // the rule names the index, the request an alias
+    let engine = self::engine();
+    engine.put_alias("logs", "al");
+    let ttl = Some(Duration::from_millis(1));
+    let rule = Rule { indices: vec!["logs".into()], ttl, ..Rule::default() };
+    let escache = in_front_of(&engine, |s| s.policy.rules = vec![rule]).await;
+    escache.send("GET", "/al/_search", &[], "").await;
+    engine.stop().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    check_honest(&escache.send("GET", "/al/_search", &[], "").await, 502, "expired by a rule");
+}
+
+/// What escache itself refuses is no trouble of the engine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_is_no_trouble_of_the_engine() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| s.max_concurrent_misses = 1).await;
+    ask(&escache, &[]).await;
+    change(&engine);
+    let gate = engine.gate_before(Api::Search);
+    let (client, url) = (escache.client.clone(), escache.url.clone());
+    let spawn = |from: usize| {
+        let (client, url) = (client.clone(), format!("{url}{SEARCH}?from={from}"));
+        tokio::spawn(async move { client.request("GET", url, &[], "").await })
+    };
+    let others = [spawn(1), spawn(2)];
+    gate.arrived(1).await;
+    while escache.proxy.stats.plain.flights.get() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let refused = ask(&escache, &[]).await;
+    check_honest(&refused, 429, "the queue");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    gate.release();
+    for other in others {
+        other.await.unwrap();
+    }
+}
+
+/// A question with a rounded `now` is another one after the boundary.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rounded_now_ends_at_its_boundary() {
+    const HOUR: u64 = 3_600_000;
+    static AHEAD: AtomicU64 = AtomicU64::new(0);
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| {
+        s.watcher.wall = || SystemTime::now() + Duration::from_secs(AHEAD.load(Ordering::SeqCst));
+        s.upstream.response_timeout = Duration::from_secs(20);
+    })
+    .await;
+    let body = json!({"size": 0, "aggs": {"a": {"filter": {"range": {"at": {"gte": "now/h"}}}}}});
+    // the nodes' clocks are measured anew, since this machine seems to have slept
+    let set_clock = |at: u64| {
+        AHEAD.fetch_add(2, Ordering::SeqCst);
+        engine.calm();
+        let clock = json!({"_nodes": {"failed": 0}, "nodes": {"n": {"timestamp": at}}});
+        engine.on(Api::NodesStats).always(Twist::Status(200, clock.to_string().into()));
+    };
+    set_clock(100 * HOUR - 600_000);
+    let first = escache.search(SEARCH, body.clone()).await;
+    assert_eq!(verdict(&first.headers), ("MISS", "escache; fwd=miss; stored"));
+    change(&engine);
+    search_trouble(&engine, 503);
+    assert_eq!(verdict(&escache.search(SEARCH, body.clone()).await.headers).0, "STALE");
+    // the boundary passes while the search is under way
+    let gate = engine.gate_before(Api::Search);
+    let (client, url, late) = (escache.client.clone(), escache.url.clone(), body.clone());
+    let late = tokio::spawn(async move { client.post(format!("{url}{SEARCH}"), late).await });
+    gate.arrived(1).await;
+    set_clock(100 * HOUR + 600_000);
+    search_trouble(&engine, 503);
+    gate.release();
+    check_honest(&late.await.unwrap(), 503, "passed meanwhile");
+    check_honest(&escache.search(SEARCH, body.clone()).await, 503, "passed before");
+    set_clock(100 * HOUR - 300_000);
+    search_trouble(&engine, 503);
+    assert_eq!(verdict(&escache.search(SEARCH, body).await.headers).0, "STALE", "the entry is still there");
+}
+
+/// Superseded entries are kept in room of their own: no new answer pushes them out, and they push out none.
+#[tokio::test]
+async fn superseded_entries_are_bounded_apart() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| {
+        s.capacity = 20_000;
+        s.max_stale_memory = 4_000;
+    })
+    .await;
+    let first = ask(&escache, &[]).await;
+    change(&engine);
+    search_trouble(&engine, 503);
+    ask(&escache, &[]).await;
+    engine.calm();
+    // many others, so that it leaves the store
+    for number in 1..40 {
+        escache.send("GET", &format!("{SEARCH}?from={number}"), &[], "").await;
+        escache.proxy.store.settle();
+    }
+    let first_is_stored = |e: &Escache| e.proxy.store.iter().any(|(_, entry)| entry.body() == &first.body);
+    assert!(!first_is_stored(&escache), "pushed out of the store");
+    engine.stop().await;
+    check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale");
+    engine.start_again();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // each superseded, and found to be so
+    change(&engine);
+    search_trouble(&engine, 503);
+    for number in 20..40 {
+        escache.send("GET", &format!("{SEARCH}?from={number}"), &[], "").await;
+    }
+    escache.proxy.store.settle();
+    let (entries, bytes) = escache.proxy.store.superseded();
+    assert!(entries > 0 && bytes <= 4_000, "{entries} entries, {bytes} bytes");
+}
+
+/// A newer answer takes the place of what it supersedes.
+#[tokio::test]
+async fn the_newest_answer_is_served() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |_| {}).await;
+    ask(&escache, &[]).await;
+    change(&engine);
+    let second = ask(&escache, &[]).await;
+    assert_eq!(verdict(&second.headers).0, "MISS");
+    engine.stop().await;
+    check_stale(&ask(&escache, &[]).await, &second, "escache; fwd=stale");
+    assert_eq!(escache.proxy.store.superseded().0, 0);
+}
+
+/// Without readings, what has outlived its time is served, and still says that nothing is watched.
+#[tokio::test]
+async fn with_ttl_only_it_is_served_after_its_time() {
+    let engine = engine();
+    let ttl = Duration::from_millis(1);
+    let escache = in_front_of(&engine, |s| s.policy.ttl_only = Some(ttl)).await;
+    let first = ask(&escache, &[]).await;
+    engine.stop().await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale; detail=ttl-only");
+    check_honest(&ask(&escache, &[("authorization", "Basic eDp5")]).await, 502, "somebody else");
+}
+
+// -- identities
+
+const GAP: Duration = Duration::from_millis(200);
+
+struct Secured {
+    engine: Engine,
+    escache: Escache,
+    alice: String,
+    bob: String,
+}
+
+impl Secured {
+    async fn new(flavour: Flavour) -> Secured {
+        let engine = Engine::start_as(flavour);
+        for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
+            engine.index("logs", id, json!({"team": team}));
+        }
+        engine.refresh("logs");
+        let watcher = engine.add_user("watcher");
+        let (alice, bob) = (engine.add_user("alice"), engine.add_user("bob"));
+        engine.restrict("bob", only("b"));
+        let escache = in_front_of(&engine, |settings| {
+            settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
+            settings.scope.gap = GAP;
+            settings.scope.static_roles = true;
+        })
+        .await;
+        Secured { engine, escache, alice, bob }
+    }
+
+    async fn ask(&self, who: &str) -> Response {
+        ask(&self.escache, &[("authorization", who)]).await
+    }
+
+    async fn warm(&self, who: &str) -> Response {
+        for _ in 0..200 {
+            let answer = self.ask(who).await;
+            if verdict(&answer.headers).0 == "HIT" {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("never a hit: {:?}", self.ask(who).await.headers);
+    }
+}
+
+fn only(team: &str) -> Option<Value> {
+    Some(json!({"term": {"team": team}}))
+}
+
+#[tokio::test]
+async fn an_identity_is_served_what_was_proven_to_be_its_own() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Secured::new(flavour).await;
+        let first = scene.warm(&scene.alice).await;
+        trouble(&scene.engine, 503);
+        let stale = scene.ask(&scene.alice).await;
+        check_stale(&stale, &first, "escache; fwd=stale; fwd-status=503");
+        check_honest(&scene.ask(&scene.bob).await, 503, "bob has asked nothing");
+        check_honest(&ask(&scene.escache, &[]).await, 503, "nobody");
+        scene.engine.calm();
+        scene.engine.stop().await;
+        check_stale(&scene.ask(&scene.alice).await, &first, "escache; fwd=stale");
+    }
+}
+
+/// The last successful reading has shown other permissions: also where somebody else's request made it, also if they
+/// have not settled yet.
+#[tokio::test]
+async fn an_identity_is_not_served_what_the_last_reading_has_taken_away() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Secured::new(flavour).await;
+        scene.warm(&scene.alice).await;
+        scene.warm(&scene.bob).await;
+        scene.engine.restrict("alice", only("a"));
+        // on OpenSearch the security index tells of it, whoever looks
+        let who = if flavour == Flavour::Os2 { &scene.bob } else { &scene.alice };
+        assert_eq!(verdict(&scene.ask(who).await.headers).1, "escache; fwd=bypass; detail=scope-settling");
+        scene.engine.stop().await;
+        check_honest(&scene.ask(&scene.alice).await, 502, &format!("{flavour:?}"));
+    }
+}
+
+/// The engine does not know the identity any more.
+#[tokio::test]
+async fn an_identity_that_was_turned_away_is_not_served() {
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        let scene = Secured::new(flavour).await;
+        scene.warm(&scene.alice).await;
+        scene.engine.cluster().remove_user("alice");
+        check_honest(&scene.ask(&scene.alice).await, 401, "the word");
+        scene.engine.stop().await;
+        check_honest(&scene.ask(&scene.alice).await, 502, "after it");
+        // another of its entries neither
+        let scene = Secured::new(flavour).await;
+        scene.warm(&scene.alice).await;
+        let other = escache_count(&scene).await;
+        assert_eq!(verdict(&other.headers).0, "MISS");
+        scene.engine.on(Api::Search).always(Twist::forbidden("indices:data/read/search"));
+        change(&scene.engine);
+        check_honest(&scene.ask(&scene.alice).await, 403, "forbidden");
+        scene.engine.stop().await;
+        check_honest(&escache_count(&scene).await, 502, "the count");
+    }
+}
+
+async fn escache_count(scene: &Secured) -> Response {
+    scene.escache.send("GET", "/logs/_count", &[("authorization", &scene.alice)], "").await
+}
+
+/// `auth.entry_ttl` is no proof.
+#[tokio::test]
+async fn an_identity_of_which_nothing_is_proven_is_not_served() {
+    let engine = engine();
+    let escache = in_front_of(&engine, |s| s.policy.entry_ttl = Some(Duration::from_secs(60))).await;
+    let named = [("authorization", "Basic eDp5")];
+    ask(&escache, &named).await;
+    assert_eq!(verdict(&ask(&escache, &named).await.headers).0, "HIT");
+    engine.stop().await;
+    check_honest(&ask(&escache, &named).await, 502, "unproven");
+}
