@@ -36,7 +36,7 @@ use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
-use self::fill::{Fill, Fills, fill_head};
+use self::fill::{Fill, Fills, Keep, fill_head};
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -344,11 +344,7 @@ impl Proxy {
     ) -> Option<Flown> {
         let epoch = self.store.epoch();
         let key = (plan.key, view.generation.tag(), epoch);
-        // what is too old to be served is too old to be waited for
-        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
-        // without readings, nothing else tells that a write has passed through since
-        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
-        let not_before = not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)));
+        let not_before = self.boards_from(view, arrival);
         let cancelled = {
             let stats = Arc::clone(&self.stats);
             move || stats.plain.flights_cancelled.inc()
@@ -361,12 +357,8 @@ impl Proxy {
                     head: fill_head(head, plan),
                     body,
                     api: plan.api,
-                    key: plan.key,
                     widening: plan.widening,
-                    now: plan.until.map(|until| (plan.terms.clone(), until)),
-                    generation: view.generation.clone(),
-                    bearer: view.bearer.clone(),
-                    epoch,
+                    keep: Keep::new(plan, view, epoch),
                 };
                 Arc::clone(self).fill(fill)
             },
@@ -383,6 +375,15 @@ impl Proxy {
             indices.hits.inc();
         }
         waiter.landed().await.map(|landed| Flown { landed, led })
+    }
+
+    /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.
+    fn boards_from(&self, view: &View, arrival: Instant) -> Option<Instant> {
+        // what is too old to be served is too old to be waited for
+        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
+        // without readings, nothing else tells that a write has passed through since
+        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
+        not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))
     }
 
     /// Respond from a flight; or why this request has to ask for itself.

@@ -10,14 +10,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Proxy;
-use crate::cache::{Entry, Epoch, Fetched, Storable};
+use super::{Proxy, View};
+use crate::cache::{Asked, Entry, Epoch, Fetched, Storable};
 use crate::cacheability::Terms;
 use crate::control;
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
-use crate::generation::Generation;
+use crate::generation::{Generation, StateVersion};
 use crate::key::CacheKey;
 use crate::outcome::Reason;
 use crate::plan::Plan;
@@ -46,49 +46,60 @@ pub(super) struct Fill {
     pub(super) head: Parts,
     pub(super) body: Bytes,
     pub(super) api: Api,
-    pub(super) key: CacheKey,
     pub(super) widening: Widening,
+    pub(super) keep: Keep,
+}
+
+/// What decides, beside the answer itself, whether it is stored, and as what.
+pub(super) struct Keep {
+    pub(super) key: CacheKey,
     /// The terms with a rounded `now`, and until when it holds.
-    pub(super) now: Option<(Terms, i64)>,
+    now: Option<(Terms, i64)>,
     pub(super) generation: Generation,
-    pub(super) bearer: Option<Confirm>,
-    pub(super) epoch: Epoch,
+    bearer: Option<Confirm>,
+    epoch: Epoch,
+}
+
+impl Keep {
+    /// For the answer to a request that is about to be asked, within this purge epoch.
+    pub(super) fn new(plan: &Plan, view: &View, epoch: Epoch) -> Keep {
+        Keep {
+            key: plan.key,
+            now: plan.until.map(|until| (plan.terms.clone(), until)),
+            generation: view.generation.clone(),
+            bearer: view.bearer.clone(),
+            epoch,
+        }
+    }
 }
 
 impl Proxy {
     /// Forward, decide if storable, store. Runs on a task of its own.
     pub(super) async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, now, generation, bearer, epoch } = fill;
+        let Fill { head, body, api, widening, keep } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
-        let tag = (!self.unwatched()).then(|| generation.metadata().version());
-        // not for one client alone, so the engine is not told of one: it could map roles to addresses
-        let (applied, answer) = match self.upstream.fill(head, body, None, tag).await {
-            Ok(delivered) => (delivered.applied, delivered.response),
+        let tag = (!self.unwatched()).then(|| keep.generation.metadata().version());
+        let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
+            Ok(arrived) => arrived,
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
                 return Landed::Failed(error);
             }
         };
-        let (answer, stream) = answer.into_parts();
-        // a body that never ends would hold everybody who waits for this flight
-        let limit = self.upstream.settings().response_timeout;
-        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size));
-        let Ok(collected) = collected.await else { return Landed::Failed(ProxyError::TimedOut(limit)) };
-        let body = match collected {
-            Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(rest)) => {
-                self.unshareable.insert(key, generation.tag());
+        let body = match body {
+            Collected::Whole(body) => body,
+            Collected::TooLong(rest) => {
+                self.unshareable.insert(keep.key, keep.generation.tag());
                 // what was asked for beyond the client's filter cannot be cut out of a stream
                 let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
                 return Landed::TooLarge(Arc::new(Mutex::new(response)));
             }
-            Err(error) => return Landed::Failed(ProxyError::BrokenAnswer(error.to_string())),
         };
         let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
-        let checked = Storable::check(&fetched, api, widening, generation.metadata().shards());
+        let checked = Storable::check(&fetched, api, widening, keep.generation.metadata().shards());
         if widening == Widening::Add {
             match filter_path::cut(&fetched.body) {
                 Ok(cut) => fetched.body = cut.into(),
@@ -98,32 +109,75 @@ impl Proxy {
             }
         }
         let fetched = Arc::new(fetched);
-        let answer = match checked {
-            Ok(answer) => answer,
-            Err(reason) => return Landed::Unstored(fetched, reason),
+        let kept = match checked {
+            Ok(answer) => self.keep(answer, keep, asked, applied).await,
+            Err(reason) => Err(reason),
         };
-        if tag.is_some() && !applied {
-            return Landed::Unstored(fetched, Reason::HostLagging);
+        match kept {
+            Ok(entry) => Landed::Stored(entry, fetched),
+            Err(reason) => Landed::Unstored(fetched, reason),
+        }
+    }
+
+    /// Asks a search whose answer shall carry a tag, or be compared with one that does.
+    pub(super) async fn fetch(
+        &self,
+        head: Parts,
+        body: Bytes,
+        tag: Option<&StateVersion>,
+    ) -> Result<Arrived, ProxyError> {
+        // not for one client alone, so the engine is not told of one: it could map roles to addresses
+        let delivered = self.upstream.fill(head, body, None, tag).await?;
+        let (head, stream) = delivered.response.into_parts();
+        // a body that never ends would hold everybody who waits for it
+        let limit = self.upstream.settings().response_timeout;
+        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size)).await;
+        match collected.map_err(|_| ProxyError::TimedOut(limit))? {
+            Ok(body) => Ok(Arrived { applied: delivered.applied, head, body }),
+            Err(error) => Err(ProxyError::BrokenAnswer(error.to_string())),
+        }
+    }
+
+    /// Stores an answer that was checked, if what it was asked under still holds. `applied` tells whether the host that
+    /// gave it had applied the state of the tag.
+    pub(super) async fn keep(
+        &self,
+        answer: Storable,
+        keep: Keep,
+        asked: Asked,
+        applied: bool,
+    ) -> Result<Arc<Entry>, Reason> {
+        let Keep { key, now, generation, bearer, epoch } = keep;
+        if !self.unwatched() && !applied {
+            return Err(Reason::HostLagging);
         }
         // the search must have ended on this side of the boundary, on every node's clock
         if let Some((terms, until)) = now
             && !self.clocks.span().await.is_ok_and(|span| span.until(&terms) == Ok(Some(until)))
         {
-            return Landed::Unstored(fetched, Reason::ClockSkew);
+            return Err(Reason::ClockSkew);
         }
         if let Some(bearer) = bearer
             && !self.scope.confirms(&bearer).await
         {
-            return Landed::Unstored(fetched, Reason::ScopeSettling);
+            return Err(Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
-            return Landed::Unstored(fetched, Reason::Purged);
+            return Err(Reason::Purged);
         }
         self.stats.plain.stored.inc();
-        Landed::Stored(entry, fetched)
+        Ok(entry)
     }
+}
+
+/// An answer to a search.
+pub(super) struct Arrived {
+    /// Whether the host that gave it had applied the state of the tag.
+    pub(super) applied: bool,
+    pub(super) head: http::response::Parts,
+    pub(super) body: Collected,
 }
 
 /// The head of a fill: the leader's, but for what concerns caches.
