@@ -112,6 +112,9 @@ reasons! {
     /// `index.search.idle.after` is too short against the refresh interval.
     SearchIdle => "search-idle",
 
+    /// A property of the target of a search in a multi search; `explain` tells which.
+    Target => "target",
+
     // -- freshness
     /// The generation could not be read (no permission, no `_stats`, engine unreachable).
     GenerationUnknown => "generation-unknown",
@@ -143,6 +146,8 @@ reasons! {
     HostLagging => "host-lagging",
     /// The answer has a coding or a type that is not stored.
     AnswerType => "answer-type",
+    /// The answer to a multi search has a warning, and nothing tells of which of its searches it is.
+    Warnings => "warnings",
     /// Too many upstream searches are under way and waiting (`limits.max_concurrent_misses`).
     MissesLimit => "misses-limit",
 }
@@ -264,13 +269,39 @@ pub struct CacheStatus {
     pub refusal: Option<Refusal>,
     /// `freshness.ttl_only` is on: nothing watches for changes.
     pub unwatched: bool,
+    /// How many searches of a multi search were answered from the cache.
+    pub items: Option<Items>,
+}
+
+/// The searches of a multi search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// How many were answered from the cache.
+    pub hits: usize,
+    /// How many there are.
+    pub all: usize,
+}
+
+/// As in `items-hit=3/5`.
+impl fmt::Display for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "items-hit={}/{}", self.hits, self.all)
+    }
 }
 
 impl CacheStatus {
     /// A status without anything special.
     #[must_use]
     pub fn new(outcome: Outcome) -> CacheStatus {
-        CacheStatus { outcome, stored: false, collapsed: false, ttl: None, refusal: None, unwatched: false }
+        CacheStatus {
+            outcome,
+            stored: false,
+            collapsed: false,
+            ttl: None,
+            refusal: None,
+            unwatched: false,
+            items: None,
+        }
     }
 
     /// The request bypassed the cache.
@@ -298,6 +329,11 @@ impl fmt::Display for CacheStatus {
         }
         if let Some(ttl) = self.ttl {
             write!(f, "; ttl={ttl}")?;
+        }
+        if let Some(items) = &self.items {
+            let reason = self.refusal.as_ref().map(|refusal| format!(" {refusal}")).unwrap_or_default();
+            let unwatched = if self.unwatched { " ttl-only" } else { "" };
+            return write!(f, "; detail=\"{items}{}{unwatched}\"", Quoted(&reason));
         }
         match &self.refusal {
             // a place is not a token of RFC 8941, so the two together are a string
@@ -350,6 +386,12 @@ mod tests {
             CacheStatus::bypass(Reason::ScopeUnknown).to_string(),
             "escache; fwd=bypass; detail=scope-unknown"
         );
+        let several = CacheStatus {
+            items: Some(Items { hits: 3, all: 5 }),
+            refusal: Some(Reason::Now.into()),
+            ..CacheStatus::new(Outcome::Miss)
+        };
+        assert_eq!(several.to_string(), "escache; fwd=miss; detail=\"items-hit=3/5 now\"");
         let placed = Refusal::at(Reason::Now, "query.range.ä\"\n.gte");
         assert_eq!(
             CacheStatus::bypass(placed).to_string(),

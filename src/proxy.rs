@@ -1,8 +1,10 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! `fill`, what is not cached in `pass`.
+//! `fill`, the way of a multi search in `msearch`, what is not cached in `pass`.
 
 mod fill;
+
+mod msearch;
 
 mod pass;
 
@@ -37,6 +39,7 @@ use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
+pub use self::msearch::{Door, Several, SeveralKey};
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +71,10 @@ pub struct Proxy {
     pub store: Store,
     /// Upstream searches under way.
     pub flights: Arc<Flights<FlightKey, Landed>>,
+    /// Upstream multi searches under way.
+    pub multi_flights: Arc<Flights<SeveralKey, Several>>,
+    /// From whom the engine is known to take multi searches.
+    pub doors: Bounded<CacheKey, Arc<Door>>,
     /// Keys whose answers were too large to share, and under which generation.
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
@@ -107,6 +114,9 @@ pub struct ProxySettings {
 /// How many keys are remembered whose answers were too large to share.
 const MOST_UNSHAREABLE: u64 = 10_000;
 
+/// From how many clients, in how many representations, it is remembered that the engine takes multi searches.
+const MOST_DOORS: u64 = 10_000;
+
 /// What is known about the target when a request is decided.
 pub(crate) struct View {
     /// What identifies its searchable state.
@@ -117,6 +127,8 @@ pub(crate) struct View {
     pub(crate) lifetime: Lifetime,
     /// Whose permissions are part of the generation, to ask once more after the search.
     pub(crate) bearer: Option<Confirm>,
+    /// What proves whose permissions are part of the generation; zeros where nothing does.
+    pub(crate) scope: [u8; 32],
 }
 
 /// Who sent a request.
@@ -146,6 +158,8 @@ impl Proxy {
             upstream,
             store: Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats)),
             flights: Arc::default(),
+            multi_flights: Arc::default(),
+            doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
             fills: Fills::new(settings.max_concurrent_misses),
@@ -163,14 +177,9 @@ impl Proxy {
         body: Incoming,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let body = match collect(body, self.policy.max_key_body).await {
-            Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(body)) => {
-                return self.bypass(head, body, client, Reason::BodyTooLarge.into()).await;
-            }
-            Err(_) => {
-                return (respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson));
-            }
+        let body = match self.accept(head, body, client).await {
+            Ok(body) => body,
+            Err(answered) => return answered,
         };
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
@@ -203,6 +212,22 @@ impl Proxy {
             },
             // the flight was lost
             None => self.miss_alone(head, body, client, &view, None).await,
+        }
+    }
+
+    /// Accept: the body of a request that may be cached; or the answer, if it is too long for that or broke off.
+    async fn accept(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        client: ClientAddress,
+    ) -> Result<Bytes, (Response<Body>, CacheStatus)> {
+        match collect(body, self.policy.max_key_body).await {
+            Ok(Collected::Whole(body)) => Ok(body),
+            Ok(Collected::TooLong(body)) => {
+                Err(self.bypass(head, body, client, Reason::BodyTooLarge.into()).await)
+            }
+            Err(_) => Err((respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson))),
         }
     }
 
@@ -255,7 +280,13 @@ impl Proxy {
                 true => lifetime,
                 false => self.unproven(lifetime, Reason::ScopeUnknown.into())?,
             };
-            return Ok(View { generation: Generation::unwatched(), started: None, lifetime, bearer: None });
+            return Ok(View {
+                generation: Generation::unwatched(),
+                started: None,
+                lifetime,
+                bearer: None,
+                scope: [0; 32],
+            });
         }
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
@@ -293,7 +324,8 @@ impl Proxy {
         if self.policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
-        let view = View { started: Some(reading.started), lifetime, generation, bearer: None };
+        let started = Some(reading.started);
+        let view = View { started, lifetime, generation, bearer: None, scope: [0; 32] };
         Ok(match scope? {
             Scoped::Free => view,
             Scoped::Unproven(refusal) => View { lifetime: self.unproven(lifetime, refusal)?, ..view },
@@ -301,6 +333,7 @@ impl Proxy {
                 generation: view.generation.within(&proven.digest),
                 started: Some(reading.started.min(proven.started)),
                 bearer: Some(proven.bearer),
+                scope: proven.digest,
                 ..view
             },
         })
@@ -435,13 +468,17 @@ impl Proxy {
         ttl: Option<Duration>,
     ) -> (Response<Body>, CacheStatus) {
         let (response, not_modified) = respond::entry(entry, &head.headers, Some(age));
-        entry.indices().hits.inc();
-        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
+        self.count_hit(entry);
         if not_modified {
             self.stats.plain.not_modified.inc();
         }
         let ttl = ttl.map(|ttl| ttl.as_secs());
         (response, CacheStatus { ttl, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Hit) })
+    }
+
+    fn count_hit(&self, entry: &Entry) {
+        entry.indices().hits.inc();
+        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A miss that nobody shares: streamed.

@@ -154,6 +154,12 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bou
         self.0.get(key)
     }
 
+    /// Whether there is a value of this key.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// The value of a key, made if it is absent; made once, whoever asks at the same time.
     #[must_use]
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V {

@@ -182,14 +182,20 @@ pub(super) struct Arrived {
 
 /// The head of a fill: the leader's, but for what concerns caches.
 pub(super) fn fill_head(head: &Parts, plan: &Plan) -> Parts {
-    let mut head = head.clone();
-    control::for_fill(&mut head.headers);
-    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut head = bare_head(head);
     if let Some(query) = &plan.fill_query
         && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))
     {
         head.uri = path.into();
     }
+    head
+}
+
+/// The head of a request without what concerns caches and codings.
+pub(super) fn bare_head(head: &Parts) -> Parts {
+    let mut head = head.clone();
+    control::for_fill(&mut head.headers);
+    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     head
 }
 
@@ -208,7 +214,7 @@ impl Fills {
     }
 
     /// A permit, at once or after a wait; `None` if too many wait already.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Some(permit);
         }
