@@ -112,6 +112,9 @@ reasons! {
     /// `index.search.idle.after` is too short against the refresh interval.
     SearchIdle => "search-idle",
 
+    /// A property of the target of a search in a multi search; `explain` tells which.
+    Target => "target",
+
     // -- freshness
     /// The generation could not be read (no permission, no `_stats`, engine unreachable).
     GenerationUnknown => "generation-unknown",
@@ -143,6 +146,8 @@ reasons! {
     HostLagging => "host-lagging",
     /// The answer has a coding or a type that is not stored.
     AnswerType => "answer-type",
+    /// The answer to a multi search has a warning, and nothing tells of which of its searches it is.
+    Warnings => "warnings",
     /// Too many upstream searches are under way and waiting (`limits.max_concurrent_misses`).
     MissesLimit => "misses-limit",
 }
@@ -266,6 +271,24 @@ pub struct CacheStatus {
     pub unwatched: bool,
     /// The status of the engine's answer that a stale one is served instead of.
     pub forward_status: Option<u16>,
+    /// How many searches of a multi search were answered from the cache.
+    pub items: Option<Items>,
+}
+
+/// The searches of a multi search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Items {
+    /// How many were answered from the cache.
+    pub hits: usize,
+    /// How many there are.
+    pub all: usize,
+}
+
+/// As in `items-hit=3/5`.
+impl fmt::Display for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "items-hit={}/{}", self.hits, self.all)
+    }
 }
 
 impl CacheStatus {
@@ -280,6 +303,7 @@ impl CacheStatus {
             refusal: None,
             unwatched: false,
             forward_status: None,
+            items: None,
         }
     }
 
@@ -312,6 +336,11 @@ impl fmt::Display for CacheStatus {
         }
         if let Some(ttl) = self.ttl {
             write!(f, "; ttl={ttl}")?;
+        }
+        if let Some(items) = &self.items {
+            let reason = self.refusal.as_ref().map(|refusal| format!(" {refusal}")).unwrap_or_default();
+            let unwatched = if self.unwatched { " ttl-only" } else { "" };
+            return write!(f, "; detail=\"{items}{}{unwatched}\"", Quoted(&reason));
         }
         match &self.refusal {
             // a place is not a token of RFC 8941, so the two together are a string
@@ -366,6 +395,12 @@ mod tests {
             CacheStatus::bypass(Reason::ScopeUnknown).to_string(),
             "escache; fwd=bypass; detail=scope-unknown"
         );
+        let several = CacheStatus {
+            items: Some(Items { hits: 3, all: 5 }),
+            refusal: Some(Reason::Now.into()),
+            ..CacheStatus::new(Outcome::Miss)
+        };
+        assert_eq!(several.to_string(), "escache; fwd=miss; detail=\"items-hit=3/5 now\"");
         let placed = Refusal::at(Reason::Now, "query.range.ä\"\n.gte");
         assert_eq!(
             CacheStatus::bypass(placed).to_string(),

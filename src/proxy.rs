@@ -1,9 +1,11 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! `fill`, what is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared
-//! with the engine in `shadow`.
+//! `fill`, the way of a multi search in `msearch`, what is not cached in `pass`, what is served when the engine is in
+//! trouble in `stale`, how hits are compared with the engine in `shadow`.
 
 mod fill;
+
+mod msearch;
 
 mod pass;
 
@@ -43,7 +45,8 @@ use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
-use self::fill::{Fill, Fills, fill_head};
+use self::fill::{Fill, Fills, Keep, fill_head};
+pub use self::msearch::{Door, Several, SeveralKey};
 use self::shadow::Shadows;
 
 /// What is known of the engine behind.
@@ -76,6 +79,10 @@ pub struct Proxy {
     pub store: Store,
     /// Upstream searches under way.
     pub flights: Arc<Flights<FlightKey, Landed>>,
+    /// Upstream multi searches under way.
+    pub multi_flights: Arc<Flights<SeveralKey, Several>>,
+    /// From whom the engine is known to take multi searches.
+    pub doors: Bounded<CacheKey, Arc<Door>>,
     /// Keys whose answers were too large to share, and under which generation.
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
@@ -118,6 +125,9 @@ pub struct ProxySettings {
 
 /// How many keys are remembered whose answers were too large to share.
 const MOST_UNSHAREABLE: u64 = 10_000;
+
+/// From how many clients, in how many representations, it is remembered that the engine takes multi searches.
+const MOST_DOORS: u64 = 10_000;
 
 /// What is known about the target when a request is decided.
 pub(crate) struct View {
@@ -165,6 +175,8 @@ impl Proxy {
             upstream,
             store: stale::keeping(&policy, settings.max_stale_memory, store),
             flights: Arc::default(),
+            multi_flights: Arc::default(),
+            doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
             fills: Fills::new(settings.max_concurrent_misses),
@@ -183,14 +195,9 @@ impl Proxy {
         body: Incoming,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let body = match collect(body, self.policy.max_key_body).await {
-            Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(body)) => {
-                return self.bypass(head, body, client, Reason::BodyTooLarge.into()).await;
-            }
-            Err(_) => {
-                return (respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson));
-            }
+        let body = match self.accept(head, body, client).await {
+            Ok(body) => body,
+            Err(answered) => return answered,
         };
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
@@ -229,6 +236,22 @@ impl Proxy {
             None => self.miss_alone(head, body, client, &view, None).await,
         };
         self.or_stale(head, &plan, &control, answered).await
+    }
+
+    /// Accept: the body of a request that may be cached; or the answer, if it is too long for that or broke off.
+    async fn accept(
+        &self,
+        head: &Parts,
+        body: Incoming,
+        client: ClientAddress,
+    ) -> Result<Bytes, (Response<Body>, CacheStatus)> {
+        match collect(body, self.policy.max_key_body).await {
+            Ok(Collected::Whole(body)) => Ok(body),
+            Ok(Collected::TooLong(body)) => {
+                Err(self.bypass(head, body, client, Reason::BodyTooLarge.into()).await)
+            }
+            Err(_) => Err((respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson))),
+        }
     }
 
     /// Classify and key: the request alone, without what is stored or known of the target.
@@ -381,11 +404,7 @@ impl Proxy {
     ) -> Option<Flown> {
         let epoch = self.store.epoch();
         let key = (plan.key, view.generation.tag(), epoch);
-        // what is too old to be served is too old to be waited for
-        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
-        // without readings, nothing else tells that a write has passed through since
-        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
-        let not_before = not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)));
+        let not_before = self.boards_from(view, arrival);
         let cancelled = {
             let stats = Arc::clone(&self.stats);
             move || stats.plain.flights_cancelled.inc()
@@ -398,13 +417,8 @@ impl Proxy {
                     head: fill_head(head, plan),
                     body,
                     api: plan.api,
-                    key: plan.key,
                     widening: plan.widening,
-                    now: plan.until.map(|until| (plan.terms.clone(), until)),
-                    generation: view.generation.clone(),
-                    bearer: view.bearer.clone(),
-                    audience: view.audience,
-                    epoch,
+                    keep: Keep::new(plan, view, epoch),
                 };
                 Arc::clone(self).fill(fill)
             },
@@ -421,6 +435,15 @@ impl Proxy {
             indices.hits.inc();
         }
         waiter.landed().await.map(|landed| Flown { landed, led })
+    }
+
+    /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.
+    fn boards_from(&self, view: &View, arrival: Instant) -> Option<Instant> {
+        // what is too old to be served is too old to be waited for
+        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
+        // without readings, nothing else tells that a write has passed through since
+        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
+        not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))
     }
 
     /// Respond from a flight; or why this request has to ask for itself.
@@ -472,13 +495,17 @@ impl Proxy {
         ttl: Option<Duration>,
     ) -> (Response<Body>, CacheStatus) {
         let (response, not_modified) = respond::entry(entry, &head.headers, Some(age));
-        entry.indices().hits.inc();
-        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
+        self.count_hit(entry);
         if not_modified {
             self.stats.plain.not_modified.inc();
         }
         let ttl = ttl.map(|ttl| ttl.as_secs());
         (response, CacheStatus { ttl, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Hit) })
+    }
+
+    fn count_hit(&self, entry: &Entry) {
+        entry.indices().hits.inc();
+        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A miss that nobody shares: streamed.

@@ -50,6 +50,16 @@ pub fn entry(entry: &Entry, request: &HeaderMap, age: Option<Duration>) -> (Resp
     (response, has_current)
 }
 
+/// An answer put together from entries of which the oldest has this age.
+#[must_use]
+pub fn assembled(headers: HeaderMap, body: Vec<u8>, request: &HeaderMap, age: Duration) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(AGE, age.as_secs().into());
+    echo_opaque_id(request, response.headers_mut());
+    response
+}
+
 /// An answer of the engine that was taken whole, for the request that had asked for it.
 #[must_use]
 pub fn fetched(fetched: &Fetched) -> Response<Body> {

@@ -139,7 +139,7 @@ impl Store {
     }
 
     /// Removes this entry, if it is still what is stored under the key. Returns whether it was.
-    pub fn remove(&self, key: CacheKey, entry: &Arc<Entry>) -> bool {
+    pub fn remove_entry(&self, key: CacheKey, entry: &Arc<Entry>) -> bool {
         let removed = self.entries.entry(key).and_compute_with(|stored| match stored {
             Some(stored) if Arc::ptr_eq(stored.value(), entry) => Op::Remove,
             _ => Op::Nop,
@@ -221,6 +221,12 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bou
     #[must_use]
     pub fn get(&self, key: &K) -> Option<V> {
         self.0.get(key)
+    }
+
+    /// Whether there is a value of this key.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.0.contains_key(key)
     }
 
     /// The value of a key, made if it is absent; made once, whoever asks at the same time.

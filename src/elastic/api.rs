@@ -16,6 +16,8 @@ pub enum Api {
     Search,
     /// `count`: GET or POST `/{index}/_count`, `/_count`.
     Count,
+    /// `msearch`: GET or POST `/{index}/_msearch`, `/_msearch`.
+    Msearch,
     /// `indices.stats` with the metric `request_cache`: GET `[/{index}]/_stats/request_cache`.
     RequestCacheStats,
     /// `nodes.stats` with `indices/request_cache`: GET `/_nodes/stats/indices/request_cache`.
@@ -28,9 +30,10 @@ pub enum Api {
 
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 6] = [
+    pub const ALL: [Api; 7] = [
         Api::Search,
         Api::Count,
+        Api::Msearch,
         Api::RequestCacheStats,
         Api::NodesRequestCacheStats,
         Api::ClearCache,
@@ -43,6 +46,7 @@ impl Api {
         match self {
             Api::Search => "search",
             Api::Count => "count",
+            Api::Msearch => "msearch",
             Api::RequestCacheStats => "indices.stats",
             Api::NodesRequestCacheStats => "nodes.stats",
             Api::ClearCache => "indices.clear_cache",
@@ -108,11 +112,16 @@ fn segments(path: &str) -> Vec<&str> {
 
 /// An index expression, decoded; `None` where it is not certain how the engine decodes it.
 fn index_expression(raw: &str) -> Option<Cow<'_, str>> {
-    let text = percent_decode_str(raw).decode_utf8().ok()?;
+    percent_decode_str(raw).decode_utf8().ok().filter(|text| is_expression(text))
+}
+
+/// Whether it is certain that the engines read a decoded text as an index expression.
+#[must_use]
+pub fn is_expression(text: &str) -> bool {
     // a decoded slash is part of the name for the engines; only date math has one (`<logs-{now/d}>`)
     let certain =
         !text.is_empty() && !text.contains(['\0', '%']) && (text.starts_with('<') || !text.contains('/'));
-    (certain && is_index(&text)).then_some(text)
+    certain && is_index(text)
 }
 
 fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> (Api, Option<&'a str>) {
@@ -122,6 +131,8 @@ fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> (Api, Option<&'a str>)
         [index, "_search"] if reads => (Api::Search, Some(index)),
         ["_count"] if reads => (Api::Count, None),
         [index, "_count"] if reads => (Api::Count, Some(index)),
+        ["_msearch"] if reads => (Api::Msearch, None),
+        [index, "_msearch"] if reads => (Api::Msearch, Some(index)),
         ["_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, None),
         [index, "_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, Some(index)),
         ["_nodes", "stats", "indices", "request_cache"] if method == Method::GET => {
@@ -270,6 +281,9 @@ mod tests {
         check("POST /logs/_search/", Search, Some("logs"), None_);
         check("POST /a,b-*,-c/_search?q=x", Search, Some("a,b-*,-c"), None_);
         check("POST /_all/_count", Count, Some("_all"), None_);
+        check("GET /_msearch", Msearch, None, None_);
+        check("POST /a,b/_msearch?typed_keys", Msearch, Some("a,b"), None_);
+        check("POST /_msearch/template", Other, None, None_);
         check("GET /%3Clogs-%7Bnow%2Fd%7D%3E/_search", Search, Some("<logs-{now/d}>"), None_);
         check("GET /logs%2F_search", Other, None, None_);
         check("GET /logs/%5Fsearch", Other, None, None_);
@@ -307,7 +321,6 @@ mod tests {
         check("POST /logs/_update_by_query", Other, None, Mark);
         check("POST /_reindex?wait_for_completion=false", Other, None, Mark);
         check("DELETE /_search/scroll", Other, None, None_);
-        check("POST /logs/_msearch", Other, None, None_);
         check("PUT /_synonyms/mine", Other, None, Purge);
         check("POST /logs/_reload_search_analyzers", Other, None, Purge);
         check("PUT /_plugins/_security/api/roles/x", Other, None, Purge);

@@ -12,6 +12,8 @@ pub mod target;
 
 pub mod answer;
 
+pub mod msearch;
+
 pub mod filter_path;
 
 pub mod error;

@@ -58,6 +58,7 @@ impl StateVersion {
 pub struct Metadata {
     version: StateVersion,
     digest: [u8; 32],
+    nodes: [u8; 32],
     indices: BTreeMap<String, Index>,
     names: Arc<[Arc<str>]>,
     refusal: Option<Refusal>,
@@ -142,6 +143,7 @@ impl Metadata {
         Ok(Metadata {
             version: state.version,
             digest: *hasher.finalize().as_bytes(),
+            nodes: digest_unordered(&state.nodes),
             indices,
             names,
             refusal,
@@ -153,6 +155,12 @@ impl Metadata {
     #[must_use]
     pub fn version(&self) -> &StateVersion {
         &self.version
+    }
+
+    /// What stands for the nodes: another one after each start of one of them.
+    #[must_use]
+    pub fn nodes(&self) -> [u8; 32] {
+        self.nodes
     }
 
     /// The names of the indices that the target resolves to, sorted.

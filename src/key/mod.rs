@@ -77,6 +77,17 @@ impl CacheKey {
         CacheKey(fields.finish())
     }
 
+    /// The key of several questions that are asked together, each under the tag of a generation.
+    #[must_use]
+    pub fn joined(questions: impl IntoIterator<Item = (CacheKey, [u8; 32])>) -> CacheKey {
+        let mut fields = Fields::new("escache 1 keys joined");
+        for (key, tag) in questions {
+            fields.put(Field::Key, &key.0);
+            fields.put(Field::Key, &tag);
+        }
+        CacheKey(fields.finish())
+    }
+
     /// All of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -10,8 +10,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Proxy;
-use crate::cache::{Audience, Entry, Epoch, Fetched, Storable};
+use super::{Proxy, View};
+use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::cacheability::Terms;
 use crate::control;
 use crate::elastic::api::Api;
@@ -46,23 +46,42 @@ pub(super) struct Fill {
     pub(super) head: Parts,
     pub(super) body: Bytes,
     pub(super) api: Api,
-    pub(super) key: CacheKey,
     pub(super) widening: Widening,
+    pub(super) keep: Keep,
+}
+
+/// What decides, beside the answer itself, whether it is stored, and as what.
+pub(super) struct Keep {
+    pub(super) key: CacheKey,
     /// The terms with a rounded `now`, and until when it holds.
-    pub(super) now: Option<(Terms, i64)>,
+    now: Option<(Terms, i64)>,
     pub(super) generation: Generation,
-    pub(super) bearer: Option<Confirm>,
-    pub(super) audience: Audience,
-    pub(super) epoch: Epoch,
+    bearer: Option<Confirm>,
+    audience: Audience,
+    epoch: Epoch,
+}
+
+impl Keep {
+    /// For the answer to a request that is about to be asked, within this purge epoch.
+    pub(super) fn new(plan: &Plan, view: &View, epoch: Epoch) -> Keep {
+        Keep {
+            key: plan.key,
+            now: plan.until.map(|until| (plan.terms.clone(), until)),
+            generation: view.generation.clone(),
+            bearer: view.bearer.clone(),
+            audience: view.audience,
+            epoch,
+        }
+    }
 }
 
 impl Proxy {
     /// Forward, decide if storable, store. Runs on a task of its own.
     pub(super) async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, key, widening, now, generation, bearer, audience, epoch } = fill;
+        let Fill { head, body, api, widening, keep } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
-        let tag = (!self.unwatched()).then(|| generation.metadata().version());
+        let tag = (!self.unwatched()).then(|| keep.generation.metadata().version());
         let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
@@ -73,7 +92,7 @@ impl Proxy {
         let body = match body {
             Collected::Whole(body) => body,
             Collected::TooLong(rest) => {
-                self.unshareable.insert(key, generation.tag());
+                self.unshareable.insert(keep.key, keep.generation.tag());
                 // what was asked for beyond the client's filter cannot be cut out of a stream
                 let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
                 return Landed::TooLarge(Arc::new(Mutex::new(response)));
@@ -82,7 +101,7 @@ impl Proxy {
         let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
-        let checked = Storable::check(&fetched, api, widening, generation.metadata().shards());
+        let checked = Storable::check(&fetched, api, widening, keep.generation.metadata().shards());
         if widening == Widening::Add {
             match filter_path::cut(&fetched.body) {
                 Ok(cut) => fetched.body = cut.into(),
@@ -92,30 +111,14 @@ impl Proxy {
             }
         }
         let fetched = Arc::new(fetched);
-        let answer = match checked {
-            Ok(answer) => answer,
-            Err(reason) => return Landed::Unstored(fetched, reason),
+        let kept = match checked {
+            Ok(answer) => self.keep(answer, keep, asked, applied).await,
+            Err(reason) => Err(reason),
         };
-        if tag.is_some() && !applied {
-            return Landed::Unstored(fetched, Reason::HostLagging);
+        match kept {
+            Ok(entry) => Landed::Stored(entry, fetched),
+            Err(reason) => Landed::Unstored(fetched, reason),
         }
-        if let Some((terms, until)) = now
-            && !self.is_before(until, &terms).await
-        {
-            return Landed::Unstored(fetched, Reason::ClockSkew);
-        }
-        if let Some(bearer) = bearer
-            && !self.scope.confirms(&bearer).await
-        {
-            return Landed::Unstored(fetched, Reason::ScopeSettling);
-        }
-        let indices = self.stats.indices(generation.metadata().names());
-        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices).meant_for(audience));
-        if !self.store.insert(key, Arc::clone(&entry), epoch) {
-            return Landed::Unstored(fetched, Reason::Purged);
-        }
-        self.stats.plain.stored.inc();
-        Landed::Stored(entry, fetched)
     }
 
     /// Asks a search whose answer shall carry a tag, or be compared with one that does.
@@ -137,6 +140,38 @@ impl Proxy {
         }
     }
 
+    /// Stores an answer that was checked, if what it was asked under still holds. `applied` tells whether the host that
+    /// gave it had applied the state of the tag.
+    pub(super) async fn keep(
+        &self,
+        answer: Storable,
+        keep: Keep,
+        asked: Asked,
+        applied: bool,
+    ) -> Result<Arc<Entry>, Reason> {
+        let Keep { key, now, generation, bearer, audience, epoch } = keep;
+        if !self.unwatched() && !applied {
+            return Err(Reason::HostLagging);
+        }
+        if let Some((terms, until)) = now
+            && !self.is_before(until, &terms).await
+        {
+            return Err(Reason::ClockSkew);
+        }
+        if let Some(bearer) = bearer
+            && !self.scope.confirms(&bearer).await
+        {
+            return Err(Reason::ScopeSettling);
+        }
+        let indices = self.stats.indices(generation.metadata().names());
+        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices).meant_for(audience));
+        if !self.store.insert(key, Arc::clone(&entry), epoch) {
+            return Err(Reason::Purged);
+        }
+        self.stats.plain.stored.inc();
+        Ok(entry)
+    }
+
     /// Whether a search that has ended did so on this side of the boundary of its rounded `now`, on every node's clock.
     pub(super) async fn is_before(&self, until: i64, terms: &Terms) -> bool {
         self.clocks.span().await.is_ok_and(|span| span.until(terms) == Ok(Some(until)))
@@ -153,14 +188,20 @@ pub(super) struct Arrived {
 
 /// The head of a fill: the leader's, but for what concerns caches.
 pub(super) fn fill_head(head: &Parts, plan: &Plan) -> Parts {
-    let mut head = head.clone();
-    control::for_fill(&mut head.headers);
-    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let mut head = bare_head(head);
     if let Some(query) = &plan.fill_query
         && let Ok(path) = PathAndQuery::try_from(format!("{}?{query}", head.uri.path()))
     {
         head.uri = path.into();
     }
+    head
+}
+
+/// The head of a request without what concerns caches and codings.
+pub(super) fn bare_head(head: &Parts) -> Parts {
+    let mut head = head.clone();
+    control::for_fill(&mut head.headers);
+    head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     head
 }
 
@@ -179,7 +220,7 @@ impl Fills {
     }
 
     /// A permit, at once or after a wait; `None` if too many wait already.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(permit) = self.permits.try_acquire() {
             return Some(permit);
         }

@@ -179,7 +179,7 @@ impl Proxy {
             }
             Ok(Found::Different(Difference { kind, place })) => {
                 plain.shadow_different.inc();
-                self.store.remove(plan.key, entry);
+                self.store.remove_entry(plan.key, entry);
                 tracing::warn!(
                     reason = kind.name(), place, %key, %target, api,
                     "a hit was not what the engine answers, though nothing changed; its entry is removed"

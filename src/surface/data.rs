@@ -25,6 +25,7 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, client: Clie
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {
         Api::Search | Api::Count => proxy.search(&head, &route, body, client).await,
+        Api::Msearch => proxy.msearch(&head, &route, body, client).await,
         Api::RequestCacheStats | Api::NodesRequestCacheStats => {
             statistics(proxy, head, api, body, client).await
         }

@@ -286,10 +286,10 @@ pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
     response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
 }
 
-/// Whether a request may be sent twice: a search or count, whatever its method, and every other GET and HEAD but the
+/// Whether a request may be sent twice: a search, count or multi search, whatever its method, and every other GET and HEAD but the
 /// next page of a scroll, which the first sending may have turned over.
 pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
-    if matches!(route(method, path, query).api, Api::Search | Api::Count) {
+    if matches!(route(method, path, query).api, Api::Search | Api::Count | Api::Msearch) {
         return true;
     }
     matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")
@@ -307,6 +307,7 @@ mod tests {
         for (request, expected) in [
             ("POST /logs/_search", true),
             ("POST /_count", true),
+            ("POST /_msearch", true),
             ("GET /logs/_doc/1", true),
             ("HEAD /logs", true),
             ("GET /_search/scroll", false),

@@ -8,6 +8,7 @@ use escache::control::Control;
 use escache::elastic::api::{Api, route};
 use escache::elastic::filter_path::{self, NEEDED, Widening};
 use escache::elastic::json::{self, Json, Order};
+use escache::elastic::msearch;
 use escache::elastic::params::Params;
 use escache::key::canonical;
 use escache::outcome::Reason;
@@ -115,6 +116,31 @@ fn set_free(json: &mut Json<'_>) {
     }
 }
 
+/// What is taken apart loses nothing: joined again it is the same but for empty header lines, and header lines that are
+/// understood make a query string that is understood.
+#[test]
+fn multi_searches() {
+    fuzz("msearch", "{}[]:,\"\\ \n\r\tindexau1", |text| {
+        let Ok(items) = msearch::split(text.as_bytes()) else {
+            return Ok(());
+        };
+        prop_assert_eq!(text.bytes().filter(|byte| *byte == b'\n').count(), 2 * items.len());
+        let lines: Vec<&[u8]> = items.iter().flat_map(|item| [item.header, item.body]).collect();
+        let plain: Vec<u8> = lines.iter().flat_map(|line| [*line, b"\n"].concat()).collect();
+        prop_assert_eq!(plain, text.as_bytes());
+        let joined = msearch::join(items.iter().copied());
+        let again = msearch::split(&joined).map_err(|e| TestCaseError::fail(e.to_string()))?;
+        prop_assert_eq!(msearch::join(again), joined);
+        for item in items {
+            let Ok(header) = msearch::header(item.header) else { continue };
+            let query = msearch::common("routing=a%26b&human").unwrap().query(&header);
+            let params = Params::parse(&query).map_err(|e| TestCaseError::fail(format!("{query}: {e}")))?;
+            prop_assert!(params.get("routing").is_some());
+        }
+        Ok(())
+    });
+}
+
 /// Only whole segments name an endpoint, and the index expression is the decoded segment before it.
 #[test]
 fn paths() {
@@ -124,6 +150,7 @@ fn paths() {
             let name = match route.api {
                 Api::Search => "_search",
                 Api::Count => "_count",
+                Api::Msearch => "_msearch",
                 _ => continue,
             };
             prop_assert!(method == Method::GET || method == Method::POST);

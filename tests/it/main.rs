@@ -17,6 +17,10 @@ mod hosts;
 
 mod keys;
 
+mod msearch;
+
+mod msearch_real;
+
 mod nodes;
 
 mod packages;

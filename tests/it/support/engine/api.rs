@@ -123,6 +123,7 @@ fn in_index<'a>(index: &'a str, first: &'a str, rest: &[&'a str]) -> (Api, &'a s
 }
 
 /// The parameters of a raw query string, decoded; a flag without a value is empty.
+#[derive(Clone)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl Params {
@@ -137,6 +138,12 @@ impl Params {
                 .map(|(k, v)| (decode(k), decode(v)))
                 .collect(),
         )
+    }
+
+    /// Sets a parameter, whether or not it was sent.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.to_owned(), value.to_owned()));
     }
 
     /// The value of a parameter, if it was sent.

@@ -58,30 +58,87 @@ pub(crate) fn search(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, A
     };
     answer.insert("hits".into(), json!({ "total": shown_total, "max_score": max_score, "hits": hits }));
     if let Some(aggs) = body.get("aggs").or_else(|| body.get("aggregations")).and_then(Value::as_object) {
-        let values = aggs.keys().map(|name| (name.clone(), json!({ "value": total }))).collect();
+        let typed = |name: &String| {
+            if call.params.flag("typed_keys", false) { format!("pretended#{name}") } else { name.clone() }
+        };
+        let values = aggs.keys().map(|name| (typed(name), json!({ "value": total }))).collect();
         answer.insert("aggregations".into(), Value::Object(values));
     }
     Ok(Answer::ok(Value::Object(answer)))
 }
 
-/// `_msearch`: a status for each item; what is wrong with one is its own affair.
+/// What a header line may say beside the index.
+const HEADER_WORDS: [&str; 9] = [
+    "allow_no_indices",
+    "allow_partial_search_results",
+    "ccs_minimize_roundtrips",
+    "expand_wildcards",
+    "ignore_unavailable",
+    "preference",
+    "request_cache",
+    "routing",
+    "search_type",
+];
+
+/// `_msearch`: all is parsed first, and what does not parse is an error for all; then each search has a status of its
+/// own.
 pub(crate) fn several(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
-    let lines: Vec<&[u8]> = call.request.body.split(|byte| *byte == b'\n').collect();
-    let mut responses = Vec::new();
+    let whole = &call.request.body;
+    let Some(all) = whole.strip_suffix(b"\n") else {
+        return Err(Answer::illegal("The msearch request must be terminated by a newline [\n]"));
+    };
+    let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
+    // later versions read it as a header line
+    if cluster.flavour != Flavour::Es8 && lines.first().is_some_and(|line| line.is_empty()) {
+        lines.remove(0);
+    }
+    let mut requests = Vec::new();
     for [header, body] in lines.as_chunks::<2>().0 {
-        let header: Value = serde_json::from_slice(header).unwrap_or_default();
         let mut request = call.request.clone();
-        request.body = call.request.body.slice_ref(body);
-        let mut place = call.place.clone();
-        match &header["index"] {
-            Value::String(index) => place.expression.clone_from(index),
-            Value::Array(indices) => {
-                place.expression = indices.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+        request.body = whole.slice_ref(body);
+        let (mut place, mut params) = (call.place.clone(), call.params.clone());
+        if !header.is_empty() {
+            let header: Value = serde_json::from_slice(header).map_err(|error| {
+                Answer::error(400, "json_parse_exception", &error.to_string(), &json!({}))
+            })?;
+            for (name, value) in header.as_object().ok_or_else(|| Answer::illegal("not an object"))? {
+                let list =
+                    value.as_array().map(|list| list.iter().filter_map(Value::as_str).collect::<Vec<_>>());
+                let text = list.map_or_else(
+                    || value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+                    |list| list.join(","),
+                );
+                match name.as_str() {
+                    "index" => place.expression = text,
+                    name if HEADER_WORDS.contains(&name) => params.set(name, &text),
+                    _ => {
+                        let reason = format!("key [{name}] is not supported in the metadata section");
+                        return Err(Answer::illegal(&reason));
+                    }
+                }
             }
-            _ => {}
         }
-        let item = Call { method: call.method, place, params: Params::parse(""), request: &request };
-        let answer = search(cluster, &item).unwrap_or_else(|failure| failure);
+        requests.push((place, params, request));
+    }
+    if requests.is_empty() {
+        let reason = "Validation Failed: 1: no requests added;";
+        return Err(Answer::error(400, "action_request_validation_exception", reason, &json!({})));
+    }
+    let calls: Vec<_> = requests
+        .iter()
+        .map(|(place, params, request)| Call {
+            method: call.method,
+            place: place.clone(),
+            params: params.clone(),
+            request,
+        })
+        .collect();
+    for call in &calls {
+        Query::new(call.body()?.get("query"))?;
+    }
+    let mut responses = Vec::new();
+    for call in &calls {
+        let answer = search(cluster, call).unwrap_or_else(|failure| failure);
         if let Payload::Json(mut response) = answer.payload {
             response["status"] = answer.status.into();
             responses.push(response);
