@@ -15,7 +15,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::cache::{Bounded, Decision, Entry, Epoch, Eviction, Flights, Lifetime, Proof, Store, decide};
@@ -32,7 +31,7 @@ use crate::policy::{Policy, Ruling};
 use crate::respond;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
-use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
+use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
@@ -160,7 +159,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         route: &Route<'_>,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let body = match collect(body, self.policy.max_key_body).await {
@@ -168,8 +167,8 @@ impl Proxy {
             Ok(Collected::TooLong(body)) => {
                 return self.bypass(head, body, client, Reason::BodyTooLarge.into()).await;
             }
-            Err(_) => {
-                return (respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson));
+            Err(error) => {
+                return (respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson));
             }
         };
         // a request has arrived when its last byte has (R8)

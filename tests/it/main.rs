@@ -17,6 +17,8 @@ mod hosts;
 
 mod keys;
 
+mod limits;
+
 mod nodes;
 
 mod packages;
