@@ -17,6 +17,9 @@ pub enum ProxyError {
     /// The body of the client's request broke off, or could not be read.
     #[error("the request's body broke off")]
     BrokenRequest,
+    /// The body of the client's request came too slowly.
+    #[error("the request's body did not come within {0:?} (http.body_timeout)")]
+    SlowRequest(std::time::Duration),
     /// `Cache-Control: only-if-cached`, and there is nothing.
     #[error("only-if-cached: no stored answer can be used")]
     OnlyIfCached,
@@ -33,6 +36,7 @@ impl ProxyError {
             ProxyError::Unreachable(_) | ProxyError::BrokenAnswer(_) => StatusCode::BAD_GATEWAY,
             ProxyError::TimedOut(_) | ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::BrokenRequest => StatusCode::BAD_REQUEST,
+            ProxyError::SlowRequest(_) => StatusCode::REQUEST_TIMEOUT,
             ProxyError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -45,6 +49,7 @@ impl ProxyError {
             ProxyError::TimedOut(_) => "gateway_timeout_exception",
             ProxyError::OnlyIfCached => "only_if_cached_exception",
             ProxyError::BrokenRequest => "broken_request_exception",
+            ProxyError::SlowRequest(_) => "request_timeout_exception",
             ProxyError::Internal => "escache_internal_exception",
         }
     }

@@ -9,7 +9,7 @@ use clap::Parser as _;
 use escache::config::cli::{Cli, Command};
 use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
-use escache::server::{self, Role};
+use escache::server::{self, Door, Role};
 use escache::{probe, telemetry};
 use http::StatusCode;
 use tokio::net::TcpListener;
@@ -63,11 +63,14 @@ async fn serve(settings: Settings) -> ExitCode {
     let proxy = Proxy::new(settings.proxy);
     introduce(&proxy).await;
 
-    let listen = |listener, role| {
+    let listen = |listener, role, limits| {
         let (stop, stopped) = watch::channel(false);
-        (stop, tokio::spawn(server::serve(Arc::clone(&proxy), listener, role, stopped, drain)))
+        let door = Door::new(Arc::clone(&proxy), role, limits);
+        (stop, tokio::spawn(server::serve(door, listener, stopped, drain)))
     };
-    let (data, admin) = (listen(data, Role::Data), listen(admin, Role::Admin));
+    let limits = settings.limits;
+    let admin = listen(admin, Role::Admin, limits.of_admin());
+    let data = listen(data, Role::Data, limits);
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
     asked_to_stop().await;
     tracing::info!(deadline = ?drain, "draining: running requests may end, new connections are refused");

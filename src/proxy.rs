@@ -22,7 +22,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::cache::{
@@ -41,7 +40,7 @@ use crate::policy::{Policy, Ruling};
 use crate::respond;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
-use crate::upstream::{Body, Collected, Upstream, UpstreamSettings, collect};
+use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
@@ -192,7 +191,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         route: &Route<'_>,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let body = match self.accept(head, body, client).await {
@@ -242,7 +241,7 @@ impl Proxy {
     async fn accept(
         &self,
         head: &Parts,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
     ) -> Result<Bytes, (Response<Body>, CacheStatus)> {
         match collect(body, self.policy.max_key_body).await {
@@ -250,7 +249,7 @@ impl Proxy {
             Ok(Collected::TooLong(body)) => {
                 Err(self.bypass(head, body, client, Reason::BodyTooLarge.into()).await)
             }
-            Err(_) => Err((respond::error(&ProxyError::BrokenRequest), CacheStatus::bypass(Reason::NotJson))),
+            Err(error) => Err((respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))),
         }
     }
 
@@ -305,7 +304,15 @@ impl Proxy {
                 false => (self.unproven(lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
             };
             let generation = Generation::unwatched();
-            return Ok(View { generation, started: None, lifetime, bearer: None, by_time: true, epoch, audience });
+            return Ok(View {
+                generation,
+                started: None,
+                lifetime,
+                bearer: None,
+                by_time: true,
+                epoch,
+                audience,
+            });
         }
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, self.policy.max_stale);

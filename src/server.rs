@@ -1,5 +1,12 @@
-//! The listeners: accept, serve, and drain with a deadline.
+//! The listeners: accept, within limits; serve; drain with a deadline.
 
+mod head;
+
+mod limits;
+
+mod patience;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -7,21 +14,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use self::limits::{Connections, Full, Seat};
+use self::patience::{Activity, Answering, Patient};
+use crate::elastic;
 use crate::error::ProxyError;
 use crate::proxy::Proxy;
 use crate::respond;
 use crate::surface::{admin, data};
-use crate::upstream::Body;
+use crate::upstream::{Body, Stream};
+
+pub use self::limits::Limits;
 
 /// Which of the two listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +46,46 @@ pub enum Role {
     Admin,
 }
 
-/// How long a client may take for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// A listener's own things. Several loops may accept for one door: what is counted is counted for all of them.
+#[derive(Debug)]
+pub struct Door {
+    proxy: Arc<Proxy>,
+    role: Role,
+    limits: ArcSwap<Limits>,
+    connections: Arc<Connections>,
+    /// For those who are told that there is no room.
+    refusals: Arc<Semaphore>,
+}
+
+/// How many clients at once are told why they are refused; the others are only hung up on.
+const MOST_REFUSALS: usize = 64;
+
+/// How many streams of HTTP/2 a client may reset before they were taken up ("rapid reset").
+const MOST_PENDING_RESETS: usize = 20;
+
+/// How many resets of HTTP/2 of our own a client may provoke.
+const MOST_LOCAL_RESETS: usize = 256;
+
+impl Door {
+    /// A door that nobody came through yet.
+    #[must_use]
+    pub fn new(proxy: Arc<Proxy>, role: Role, limits: Limits) -> Arc<Door> {
+        let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
+        let limits = ArcSwap::from_pointee(limits);
+        Arc::new(Door { proxy, role, limits, connections: Arc::default(), refusals })
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Replaces the limits. Connections keep those that they began with.
+    pub fn limit(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+}
 
 /// Binds an address.
 ///
@@ -44,13 +96,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` says so, then lets running requests end for at most `drain`.
-pub async fn serve(
-    proxy: Arc<Proxy>,
-    listener: TcpListener,
-    role: Role,
-    mut stop: watch::Receiver<bool>,
-    drain: Duration,
-) {
+pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Receiver<bool>, drain: Duration) {
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -58,7 +104,7 @@ pub async fn serve(
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => connection(&proxy, stream, peer, role, &graceful),
+            Ok((stream, peer)) => door.let_in(stream, peer, graceful.watcher()),
             Err(error) => {
                 // out of descriptors, most likely: the pause lets some be given back
                 tracing::warn!(%error, "cannot accept a connection");
@@ -68,59 +114,145 @@ pub async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        let role = door.role;
         tracing::warn!(?role, ?drain, "connections were still busy when the time to drain was over");
     }
 }
 
-fn connection(
-    proxy: &Arc<Proxy>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    role: Role,
-    graceful: &GracefulShutdown,
-) {
-    // an answer is written at once; waiting for more to send with it only costs time
-    let _ = stream.set_nodelay(true);
-    let proxy = Arc::clone(proxy);
-    let service = service_fn(move |request| {
-        let proxy = Arc::clone(&proxy);
-        async move { Ok::<_, std::convert::Infallible>(guarded(&proxy, request, peer, role).await) }
-    });
-    let connection = http1::Builder::new()
-        .auto_date_header(false)
-        .header_read_timeout(HEAD_TIMEOUT)
-        .timer(TokioTimer::new())
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = graceful.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = pin!(connection).await {
-            tracing::debug!(%error, %peer, "a connection ended badly");
-        }
-    });
-}
-
-/// A panic costs one request, not the connection or the process.
-async fn guarded(
-    proxy: &Arc<Proxy>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    role: Role,
-) -> Response<Body> {
-    let answer = async {
-        match role {
-            Role::Data => data::answer(proxy, request, Some(peer.ip())).await,
-            Role::Admin => admin::answer(proxy, request).await,
-        }
-    };
-    match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            proxy.stats.plain.panics.inc();
-            tracing::error!("a request ended in a panic; this is a bug of escache");
-            respond::error(&ProxyError::Internal)
+impl Door {
+    fn let_in(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+        let limits = self.limits.load_full();
+        let counters = &self.proxy.stats.plain;
+        match self.connections.seat(peer.ip(), &limits) {
+            Ok(seat) => {
+                counters.connections.inc();
+                // an answer is written at once; waiting for more to send with it only costs time
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(Arc::clone(self).serve_connection(stream, peer, limits, seat, watcher));
+            }
+            Err(full) => {
+                match full {
+                    Full::Connections => counters.limited_connections.inc(),
+                    Full::Address => counters.limited_connections_per_address.inc(),
+                }
+                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                    tokio::spawn(turn_away(stream, full, permit));
+                }
+            }
         }
     }
+
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        limits: Arc<Limits>,
+        seat: Seat,
+        watcher: Watcher,
+    ) {
+        self.speak(stream, peer, &limits, watcher).await;
+        drop(seat);
+    }
+
+    /// Speaks HTTP until the connection ends.
+    async fn speak<S>(self: &Arc<Self>, stream: S, peer: SocketAddr, limits: &Arc<Limits>, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let activity = Arc::new(Activity::default());
+        let stats = Arc::clone(&self.proxy.stats);
+        let stream = Patient::new(stream, Arc::clone(&activity), limits, stats);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (door, limits, activity) = (Arc::clone(self), Arc::clone(limits), Arc::clone(&activity));
+            async move {
+                let busy = activity.request(request.version() == Version::HTTP_2);
+                let response = door.guarded(request, peer, &limits).await;
+                Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
+            }
+        });
+        let builder = protocols(limits);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = pin!(watcher.watch(connection)).await {
+            self.ended_badly(&*error, peer);
+        }
+    }
+
+    fn ended_badly(&self, error: &(dyn std::error::Error + 'static), peer: SocketAddr) {
+        match error.downcast_ref::<hyper::Error>() {
+            Some(error) if error.is_parse_too_large() => self.proxy.stats.plain.limited_headers.inc(),
+            Some(error) if error.is_parse() => self.proxy.stats.plain.malformed_requests.inc(),
+            _ => {}
+        }
+        tracing::debug!(%error, %peer, "a connection ended badly");
+    }
+
+    /// A panic costs one request, not the connection or the process.
+    async fn guarded(&self, request: Request<Incoming>, peer: SocketAddr, limits: &Limits) -> Response<Body> {
+        let proxy = &self.proxy;
+        let answer = async {
+            let (mut parts, body) = request.into_parts();
+            if let Err(refusal) = head::take(&mut parts, limits, false, &proxy.stats) {
+                return *refusal;
+            }
+            let body = Stream::of_client(body, limits.body_timeout, Arc::clone(&proxy.stats));
+            let request = Request::from_parts(parts, body);
+            match self.role {
+                Role::Data => data::answer(proxy, request, Some(peer.ip())).await,
+                Role::Admin => admin::answer(proxy, request).await,
+            }
+        };
+        match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => {
+                proxy.stats.plain.panics.inc();
+                tracing::error!("a request ended in a panic; this is a bug of escache");
+                respond::error(&ProxyError::Internal)
+            }
+        }
+    }
+}
+
+/// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`].
+fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut http1 = builder.http1();
+    http1
+        .auto_date_header(false)
+        .header_read_timeout(None)
+        .timer(TokioTimer::new())
+        .max_buf_size(limits.most_of_a_head())
+        .pipeline_flush(true);
+    // setting what is the default would cost an allocation for each request
+    if limits.max_header_count != Limits::default().max_header_count {
+        http1.max_headers(limits.max_header_count);
+    }
+    builder
+        .http2()
+        .auto_date_header(false)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.most_of_a_head()).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
+        .max_local_error_reset_streams(MOST_LOCAL_RESETS);
+    if limits.unencrypted_http2 { builder } else { builder.http1_only() }
+}
+
+/// Says that there is no room, and reads a little, so that the answer is not lost with what the client has sent.
+async fn turn_away(mut stream: TcpStream, full: Full, permit: OwnedSemaphorePermit) {
+    let (code, status, setting) = match full {
+        Full::Connections => (503, "503 Service Unavailable", "limits.max_connections"),
+        Full::Address => (429, "429 Too Many Requests", "limits.max_connections_per_address"),
+    };
+    let reason = format!("escache: too many connections ({setting})");
+    let answer =
+        patience::plain(status, &elastic::error::body(code, "es_rejected_execution_exception", &reason));
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(64 << 10), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), told).await;
+    drop(permit);
 }
 
 /// Tells the world that escache is about to stop.

@@ -56,6 +56,16 @@ counters! {
     shadow_skipped: "Sampled hits that were not judged because enough others were being judged",
     saved_microseconds: "Engine time that hits saved, by what their entries had cost, in microseconds",
     panics: "Requests that ended in a panic",
+    connections: "Connections accepted",
+    limited_connections: "Connections refused because there were as many as limits.max_connections",
+    limited_connections_per_address: "Connections refused because their address had as many as limits.max_connections_per_address",
+    limited_request_lines: "Requests refused because their line was longer than http.max_initial_line_length",
+    limited_headers: "Requests refused because of http.max_header_size or http.max_header_count",
+    limited_slow_heads: "Connections closed because a head, or a TLS handshake, took longer than http.header_timeout",
+    limited_slow_bodies: "Requests ended because their body came more slowly than http.body_timeout allows",
+    limited_slow_readers: "Connections closed because the client took nothing of an answer for http.write_timeout",
+    limited_idle: "Connections closed after http.idle_timeout without a request",
+    malformed_requests: "Connections closed because what came was not HTTP, or was ambiguous",
 }
 
 /// A monotone counter.

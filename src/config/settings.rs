@@ -14,6 +14,7 @@ use crate::key::headers::HeaderRules;
 use crate::policy::{Policy, Share};
 use crate::proxy::ProxySettings;
 use crate::scope::ScopeSettings;
+use crate::server::Limits;
 use crate::telemetry::Format;
 use crate::upstream::{Credentials, UpstreamSettings};
 use crate::watcher::WatcherSettings;
@@ -27,6 +28,8 @@ pub struct Settings {
     pub admin_listen: Address,
     /// `drain.timeout`
     pub drain_timeout: Duration,
+    /// What clients may take of the data listener.
+    pub limits: Limits,
     /// What the way of a request needs.
     pub proxy: ProxySettings,
     /// `log.level`
@@ -57,6 +60,7 @@ impl Settings {
         for (name, size) in [
             ("cache.max_entry_size", values.cache_max_entry_size),
             ("limits.max_key_body", values.limits_max_key_body),
+            ("http.max_header_size", values.http_max_header_size),
         ] {
             if size.0 > LARGEST.0 {
                 problems.push(format!("{name}: must be at most 1gb"));
@@ -67,6 +71,13 @@ impl Settings {
                 "shadow.sample: must be 0 with freshness.ttl_only, which does not watch for changes"
                     .to_owned(),
             );
+        }
+        // what a URI can hold, and a table of headers
+        if values.http_max_initial_line_length.0 > 64 << 10 {
+            problems.push("http.max_initial_line_length: must be at most 64kb".to_owned());
+        }
+        if values.http_max_header_count.get() > 10_000 {
+            problems.push("http.max_header_count: must be at most 10000".to_owned());
         }
         let mut take = |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
         let headers = take(headers(&values));
@@ -86,11 +97,13 @@ fn together(
     headers: HeaderRules,
     credentials: Option<Credentials>,
 ) -> Settings {
+    let limits = limits(&values);
     let time = |wait: Option<Wait>| wait.map(|wait| wait.0);
     Settings {
         listen: values.listen,
         admin_listen: values.admin_listen,
         drain_timeout: values.drain_timeout,
+        limits,
         proxy: ProxySettings {
             max_stale_memory: values.limits_max_stale_memory.0,
             max_concurrent_misses: values.limits_max_concurrent_misses.get(),
@@ -138,6 +151,22 @@ fn together(
         },
         log_level: values.log_level,
         log_format: values.log_format,
+    }
+}
+
+fn limits(values: &Values) -> Limits {
+    Limits {
+        max_connections: values.limits_max_connections.get(),
+        max_connections_per_address: values.limits_max_connections_per_address.get(),
+        max_line: size(values.http_max_initial_line_length),
+        max_header_size: size(values.http_max_header_size),
+        max_header_count: values.http_max_header_count.get(),
+        header_timeout: values.http_header_timeout.0,
+        body_timeout: values.http_body_timeout.0,
+        write_timeout: values.http_write_timeout.0,
+        idle_timeout: values.http_idle_timeout.0,
+        max_concurrent_streams: u32::try_from(values.http2_max_concurrent_streams.get()).unwrap_or(u32::MAX),
+        unencrypted_http2: values.http2_unencrypted,
     }
 }
 

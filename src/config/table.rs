@@ -76,6 +76,26 @@ settings! {
         /// How long requests under way may take to end when escache is told to stop.
         drain_timeout: Duration = "drain.timeout", "10s";
     }
+    "HTTP of the listeners" {
+        /// The longest request line. Elasticsearch's own limit is 4kb.
+        http_max_initial_line_length: ByteSize = "http.max_initial_line_length", "16kb";
+        /// The largest header of a request, all names and values together. Elasticsearch's own limit is 16kb.
+        http_max_header_size: ByteSize = "http.max_header_size", "32kb";
+        /// How many fields the header of a request may have.
+        http_max_header_count: NonZeroUsize = "http.max_header_count", "100";
+        /// How long a client may take for the head of a request, and for the first byte or the TLS handshake of a new connection.
+        http_header_timeout: Wait = "http.header_timeout", "60s";
+        /// How long a client may pause in the body of a request; a body that is read to look for its answer must be whole by then.
+        http_body_timeout: Wait = "http.body_timeout", "60s";
+        /// How long a client may take nothing of an answer that is ready for it.
+        http_write_timeout: Wait = "http.write_timeout", "60s";
+        /// How long a connection is kept without a request. Make it longer than the pools and balancers of your clients do.
+        http_idle_timeout: Wait = "http.idle_timeout", "15m";
+        /// Whether HTTP/2 is spoken without TLS, to clients that begin with it (prior knowledge).
+        http2_unencrypted: bool = "http.http2.unencrypted", "false";
+        /// How many requests a client may have under way on one connection of HTTP/2.
+        http2_max_concurrent_streams: NonZeroUsize = "http.http2.max_concurrent_streams", "128";
+    }
     "Engine" {
         /// The nodes of one Elasticsearch or OpenSearch cluster; requests go to them in turn.
         upstream_hosts: Vec<Host> = "upstream.hosts", "http://localhost:9200", "--upstream";
@@ -155,6 +175,10 @@ settings! {
         limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
         /// How much memory superseded answers may take that are kept for stale_if_error, besides indices.requests.cache.size.
         limits_max_stale_memory: ByteSize = "limits.max_stale_memory", "64mb";
+        /// How many connections of clients there may be; who comes then is told 503.
+        limits_max_connections: NonZeroUsize = "limits.max_connections", "20000";
+        /// How many of them may come from one address (of IPv6: one /64); who comes then is told 429.
+        limits_max_connections_per_address: NonZeroUsize = "limits.max_connections_per_address", "10000";
         /// How many identities are known at once; the least used is forgotten.
         limits_max_identities: NonZeroUsize = "limits.max_identities", "10000";
         /// How much memory the index expressions that are watched for changes may take; the least used is forgotten.

@@ -171,11 +171,10 @@ pub fn common(query: &str) -> Result<Common, Refusal> {
             "pretty" if value != "false" => return Err(Refusal::at(Reason::NotYet, "pretty")),
             "filter_path" => return Err(Refusal::at(Reason::NotYet, "filter_path")),
             "format" if value != "json" => return Err(Refusal::at(Reason::AnswerType, "format")),
-            "pretty" | "format" | "routing" => true,
             "search_type" if value != "query_then_fetch" => {
                 return Err(Refusal::at(Reason::Diagnostic, "search_type"));
             }
-            "search_type" => true,
+            "pretty" | "format" | "routing" | "search_type" => true,
             "allow_no_indices" | "ccs_minimize_roundtrips" | "ignore_throttled" | "ignore_unavailable" => {
                 is_flag(value)
             }

@@ -17,7 +17,6 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -36,7 +35,7 @@ use crate::key::{CacheKey, Inputs};
 use crate::outcome::{CacheStatus, Items, Outcome, Reason, Refusal};
 use crate::plan::Plan;
 use crate::respond;
-use crate::upstream::{Body, Collected};
+use crate::upstream::{Body, Collected, Stream};
 
 /// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
 pub type SeveralKey = (CacheKey, Epoch);
@@ -116,7 +115,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         route: &Route<'_>,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let body = match self.accept(head, body, client).await {
@@ -272,11 +271,8 @@ impl Proxy {
             !by_this_request && !door.as_ref().is_some_and(|door| self.opens(door, item.explicit, view))
         };
         let shut = |explicit| {
-            let found = items
-                .iter()
-                .zip(hits)
-                .position(|(item, hit)| hit.is_some() && item.explicit == explicit && is_shut(item));
-            found
+            let mut pairs = items.iter().zip(hits);
+            pairs.position(|(item, hit)| hit.is_some() && item.explicit == explicit && is_shut(item))
         };
         shut(true).or_else(|| shut(false))
     }
@@ -426,7 +422,7 @@ impl Proxy {
         // a warning does not tell of which search it is
         let told = parts.items.len() == 1 || are_ambient(&fetched.headers);
         let kept = parts.items.iter().zip(keeps).map(async |(item, keep)| {
-            let Some((keep, audience)) = keep else { return None };
+            let (keep, audience) = keep?;
             if !told {
                 return Some(Err(Reason::Warnings));
             }
@@ -445,7 +441,8 @@ impl Proxy {
                     let mut headers = entry.headers().clone();
                     headers.remove(ETAG);
                     headers.remove(WARNING);
-                    self.doors.insert(door, Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }));
+                    self.doors
+                        .insert(door, Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }));
                 }
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{ClientAddress, Proxy};
@@ -12,7 +11,7 @@ use crate::elastic::api::Effect;
 use crate::error::ProxyError;
 use crate::outcome::{CacheStatus, Reason};
 use crate::respond;
-use crate::upstream::Body;
+use crate::upstream::{Body, Stream};
 use crate::watcher::Watcher;
 
 impl Proxy {
@@ -22,7 +21,7 @@ impl Proxy {
         &self,
         head: Parts,
         effect: Effect,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
@@ -36,7 +35,7 @@ impl Proxy {
     pub async fn pass_and_purge<F>(
         self: &Arc<Self>,
         head: Parts,
-        body: Incoming,
+        body: Stream,
         client: ClientAddress,
         purge: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) -> (Response<Body>, CacheStatus)
@@ -68,7 +67,7 @@ impl Proxy {
     /// Passes a request on, and turns an error into an answer.
     pub async fn forward(&self, head: Parts, body: Body, client: ClientAddress) -> Response<Body> {
         match self.upstream.forward(head, body, client).await {
-            Ok(answer) => answer.map(Body::Stream),
+            Ok(answer) => answer.map(|body| Body::Stream(body.into())),
             Err(error) => {
                 tracing::warn!(%error, "no answer to a request");
                 respond::error(&error)

@@ -7,19 +7,18 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{explain, metrics};
 use crate::proxy::Proxy;
 use crate::respond;
-use crate::upstream::{Body, Collected, collect};
+use crate::upstream::{Body, Collected, Stream, collect};
 
 /// The largest body that the admin listener takes.
 const MAX_BODY: usize = 4 << 20;
 
 /// Answers a request of the admin listener.
-pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>) -> Response<Body> {
     let (head, body) = request.into_parts();
     if let Err(reason) = check_origin(&head.headers) {
         return respond::failure(StatusCode::FORBIDDEN, "forbidden_exception", reason);

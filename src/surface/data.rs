@@ -6,7 +6,6 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TY
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::request_cache::{self, Numbers};
@@ -16,10 +15,10 @@ use crate::elastic::target::Target;
 use crate::outcome::{CacheStatus, Reason};
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
-use crate::upstream::{Body, Collected, collect};
+use crate::upstream::{Body, Collected, Stream, collect};
 
 /// Answers a request of the data listener.
-pub async fn answer(proxy: &Arc<Proxy>, request: Request<Incoming>, client: ClientAddress) -> Response<Body> {
+pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: ClientAddress) -> Response<Body> {
     let (head, body) = request.into_parts();
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
@@ -79,7 +78,7 @@ async fn statistics(
     proxy: &Arc<Proxy>,
     mut head: Parts,
     api: Api,
-    body: Incoming,
+    body: Stream,
     client: ClientAddress,
 ) -> (Response<Body>, CacheStatus) {
     let query = head.uri.query().unwrap_or_default().to_owned();

@@ -2,13 +2,19 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+use crate::error::ProxyError;
+use crate::stats::Stats;
 
 /// A body.
 #[derive(Debug)]
@@ -16,9 +22,9 @@ pub enum Body {
     /// All of it, in memory; `None` when it was taken.
     Whole(Option<Bytes>),
     /// A stream, as it comes.
-    Stream(Incoming),
+    Stream(Stream),
     /// The beginning in memory, and the rest of the stream.
-    Rest(VecDeque<Bytes>, Incoming),
+    Rest(VecDeque<Bytes>, Stream),
 }
 
 impl Body {
@@ -44,14 +50,110 @@ impl Body {
     }
 }
 
-impl HttpBody for Body {
+/// A body that comes from a connection; of a client, within times.
+#[derive(Debug)]
+pub struct Stream {
+    incoming: Incoming,
+    pause: Option<Pause>,
+}
+
+/// How long a client may pause in its body.
+#[derive(Debug)]
+struct Pause {
+    limit: Duration,
+    /// Runs while something is waited for.
+    over: Option<Pin<Box<Sleep>>>,
+    stats: Arc<Stats>,
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection broke, or what came was no body.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// Nothing came for this long.
+    #[error("nothing came for {0:?}")]
+    Slow(Duration),
+}
+
+impl BodyError {
+    /// What it means where the body was that of a client's request.
+    #[must_use]
+    pub fn of_request(&self) -> ProxyError {
+        match self {
+            BodyError::Broken(_) => ProxyError::BrokenRequest,
+            BodyError::Slow(limit) => ProxyError::SlowRequest(*limit),
+        }
+    }
+}
+
+impl Stream {
+    /// The body of a client's request. It fails if nothing comes for `limit`, or if it is collected and is not all
+    /// there by then.
+    #[must_use]
+    pub fn of_client(incoming: Incoming, limit: Duration, stats: Arc<Stats>) -> Stream {
+        let pause = (!incoming.is_end_stream()).then_some(Pause { limit, over: None, stats });
+        Stream { incoming, pause }
+    }
+}
+
+impl From<Incoming> for Stream {
+    fn from(incoming: Incoming) -> Stream {
+        Stream { incoming, pause: None }
+    }
+}
+
+impl Pause {
+    /// Called when nothing is there.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let over = self.over.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        over.as_mut().poll(cx).map(|()| self.fail())
+    }
+
+    fn fail(&self) -> BodyError {
+        self.stats.plain.limited_slow_bodies.inc();
+        BodyError::Slow(self.limit)
+    }
+}
+
+impl HttpBody for Stream {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.incoming).poll_frame(cx).map_err(BodyError::Broken);
+        match (&mut this.pause, frame.is_pending()) {
+            (Some(pause), true) => pause.poll(cx).map(|slow| Some(Err(slow))),
+            (Some(pause), false) => {
+                pause.over = None;
+                frame
+            }
+            (None, _) => frame,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Body::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Body::Stream(stream) => Pin::new(stream).poll_frame(cx),
@@ -104,12 +206,12 @@ impl Outgoing {
 
 impl HttpBody for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -134,15 +236,17 @@ pub enum Collected {
 /// Reads a body up to `limit` bytes.
 ///
 /// # Errors
-/// The body broke off.
-pub async fn collect(mut stream: Incoming, limit: usize) -> Result<Collected, hyper::Error> {
+/// The body broke off, or a client took longer for it than it may.
+pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collected, BodyError> {
+    let mut stream = stream.into();
     if stream.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLong(Body::Stream(stream)));
     }
     // a frame is a part of the connection's read buffer, which it would keep alive: it is copied at once
     let expected = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
     let mut whole = BytesMut::with_capacity(expected);
-    while let Some(frame) = stream.frame().await {
+    let by = stream.pause.as_ref().map(|pause| Instant::now() + pause.limit);
+    while let Some(frame) = next(&mut stream, by).await {
         // trailers of a body that is taken whole end here: the engines send none, and read none
         if let Ok(data) = frame?.into_data() {
             whole.extend_from_slice(&data);
@@ -155,4 +259,13 @@ pub async fn collect(mut stream: Incoming, limit: usize) -> Result<Collected, hy
         return Ok(Collected::Whole(Bytes::copy_from_slice(&whole)));
     }
     Ok(Collected::Whole(whole.freeze()))
+}
+
+/// The next frame, if it is there in time.
+async fn next(stream: &mut Stream, by: Option<Instant>) -> Option<Result<Frame<Bytes>, BodyError>> {
+    let Some(by) = by else { return stream.frame().await };
+    match tokio::time::timeout_at(by, stream.frame()).await {
+        Ok(frame) => frame,
+        Err(_) => stream.pause.as_ref().map(|pause| Err(pause.fail())),
+    }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Version};
 
 /// Fields that belong to one connection (RFC 9110 7.6.1), whether or not `Connection` names them.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -40,7 +40,12 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Makes a client's headers those of the request to the engine: `Host` is the engine's, `X-Forwarded-*` tell of the
 /// client, `Via` of escache. `Expect` was answered here.
-pub(super) fn forward(headers: &mut HeaderMap, authority: &HeaderValue, client: Option<IpAddr>) {
+pub(super) fn forward(
+    headers: &mut HeaderMap,
+    authority: &HeaderValue,
+    client: Option<IpAddr>,
+    received: Version,
+) {
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
     if let Some(client) = client {
@@ -55,7 +60,12 @@ pub(super) fn forward(headers: &mut HeaderMap, authority: &HeaderValue, client: 
     if !headers.contains_key("x-forwarded-proto") {
         headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
     }
-    append_list(headers, VIA, "1.1 escache");
+    let via = match received {
+        Version::HTTP_10 => "1.0 escache",
+        Version::HTTP_2 => "2.0 escache",
+        _ => "1.1 escache",
+    };
+    append_list(headers, VIA, via);
 }
 
 fn append_list(headers: &mut HeaderMap, name: HeaderName, item: &str) {
@@ -104,7 +114,12 @@ mod tests {
     fn forwarding_fields_begin_here() {
         let mut headers =
             map(&[("host", "search.example"), ("x-forwarded-for", "10.0.0.1"), ("expect", "100-continue")]);
-        forward(&mut headers, &HeaderValue::from_static("es:9200"), Some("127.0.0.1".parse().unwrap()));
+        forward(
+            &mut headers,
+            &HeaderValue::from_static("es:9200"),
+            Some("127.0.0.1".parse().unwrap()),
+            Version::HTTP_11,
+        );
         assert_eq!(
             headers,
             map(&[

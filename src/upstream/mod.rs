@@ -24,7 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use self::body::Outgoing;
-pub use self::body::{Body, Collected, collect};
+pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::deliver::{Answer, Failed, Question, address, may_repeat};
 pub use self::deliver::{Delivered, HostReport};
 pub use self::headers::strip_hop_by_hop;
@@ -270,12 +270,24 @@ impl Upstream {
         };
         let failed = match answered {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => Failed { error: ProxyError::Unreachable(reason(&error)), how: blame(&error) },
+            Ok(Err(error)) => Failed { error: fault(&error), how: blame(&error) },
             Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None },
         };
         self.stats.plain.upstream_errors.inc();
         Err(failed)
     }
+}
+
+/// What went wrong: with the client's body, or else with the host.
+fn fault(error: &hyper_util::client::legacy::Error) -> ProxyError {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(body) = inner.downcast_ref::<BodyError>() {
+            return body.of_request();
+        }
+        cause = inner.source();
+    }
+    ProxyError::Unreachable(reason(error))
 }
 
 /// Whether the host is to blame, or the client whose body broke off.
@@ -297,7 +309,7 @@ fn outgoing(
 ) -> Result<Request<Body>, ProxyError> {
     // hyper frames bodies of unknown length by itself, but not for methods that seldom have one
     let chunked = head.headers.contains_key(TRANSFER_ENCODING) && body.size_hint().exact().is_none();
-    headers::forward(&mut head.headers, &host.host_header, client);
+    headers::forward(&mut head.headers, &host.host_header, client, head.version);
     if chunked {
         head.headers.remove(CONTENT_LENGTH);
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -21,6 +21,8 @@ mod msearch;
 
 mod msearch_real;
 
+mod limits;
+
 mod nodes;
 
 mod packages;

@@ -195,7 +195,8 @@ async fn check(name: &'static str, engine: Engine) {
             continue;
         }
         items += chunk.len();
-        let failed = found.json()["responses"].as_array().unwrap().iter().filter(|item| {
+        let answer = found.json();
+        let failed = answer["responses"].as_array().unwrap().iter().filter(|item| {
             item["status"] != 200 || item.pointer("/_shards/failed").is_some_and(|failed| *failed != 0)
         });
         if failed.count() == 0 {

@@ -9,7 +9,7 @@ use escache::policy::Policy;
 use escache::probe;
 use escache::proxy::{Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
-use escache::server::{self, Role};
+use escache::server::{self, Door, Limits, Role};
 use escache::upstream::{Host, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
@@ -75,17 +75,27 @@ impl Escache {
 
     /// escache with changed settings.
     pub(crate) async fn start_with(url: &str, change: impl FnOnce(&mut ProxySettings)) -> Escache {
+        Escache::start_within(url, Limits::default(), change).await
+    }
+
+    /// escache with changed settings and limits.
+    pub(crate) async fn start_within(
+        url: &str,
+        limits: Limits,
+        change: impl FnOnce(&mut ProxySettings),
+    ) -> Escache {
         let mut settings = settings(url);
         change(&mut settings);
         let proxy = Proxy::new(settings);
         probe::learn(&proxy, probe::ask(&proxy).await);
         let (stop, stopped) = watch::channel(false);
         let mut urls = Vec::new();
-        for role in [Role::Data, Role::Admin] {
+        for (role, limits) in [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())] {
+            let door = Door::new(Arc::clone(&proxy), role, limits);
             let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
             urls.push(format!("http://{}", listener.local_addr().unwrap()));
             let drain = Duration::from_secs(1);
-            tokio::spawn(server::serve(Arc::clone(&proxy), listener, role, stopped.clone(), drain));
+            tokio::spawn(server::serve(door, listener, stopped.clone(), drain));
         }
         let admin = urls.pop().unwrap();
         Escache { proxy, url: urls.pop().unwrap(), admin, client: Client::new(), stop }

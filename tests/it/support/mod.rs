@@ -9,3 +9,5 @@ pub(crate) mod escache;
 pub(crate) mod http;
 
 pub(crate) mod node;
+
+pub(crate) mod wire;

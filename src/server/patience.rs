@@ -1,0 +1,268 @@
+//! How long a connection is waited for: for a head, between requests, and while an answer is written.
+//!
+//! hyper has one time for both a head and the pause before it, and no time for writing; so the connection is watched
+//! from below. Whether a request is under way is told from above, by [`Activity`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::limits::Limits;
+use crate::elastic;
+use crate::stats::Stats;
+use crate::upstream::{Body, BodyError};
+
+/// What goes on above a connection.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    requests: AtomicUsize,
+    http2: AtomicBool,
+}
+
+impl Activity {
+    /// A request begins; it ends when what this returns is dropped.
+    pub(super) fn request(self: &Arc<Self>, http2: bool) -> Busy {
+        if http2 {
+            self.http2.store(true, Ordering::Relaxed);
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    fn busy(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer; with its end the request has ended.
+#[derive(Debug)]
+pub(super) struct Answering {
+    pub(super) body: Body,
+    pub(super) _busy: Busy,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection that is not waited for for ever.
+#[derive(Debug)]
+pub(super) struct Patient<S> {
+    inner: S,
+    activity: Arc<Activity>,
+    stats: Arc<Stats>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    waiting: Waiting,
+    reading: Alarm,
+    writing: Alarm,
+    /// Since when nothing of an answer could be written.
+    stalled: Option<Instant>,
+}
+
+/// What of a client is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    /// Nothing: it waits for us.
+    Nothing,
+    /// The first byte, until then.
+    First(Instant),
+    /// Another request, until then.
+    Idle(Instant),
+    /// The rest of a head, until then.
+    Head(Instant),
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(inner: S, activity: Arc<Activity>, limits: &Limits, stats: Arc<Stats>) -> Patient<S> {
+        Patient {
+            inner,
+            activity,
+            stats,
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            write_timeout: limits.write_timeout,
+            waiting: Waiting::First(Instant::now() + limits.header_timeout),
+            reading: Alarm::default(),
+            writing: Alarm::default(),
+            stalled: None,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Patient<S> {
+    /// Nothing is there to be read: how long has it been so?
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.busy() {
+            self.waiting = Waiting::Nothing;
+            return Poll::Pending;
+        }
+        if self.waiting == Waiting::Nothing {
+            self.waiting = Waiting::Idle(Instant::now() + self.idle_timeout);
+        }
+        match self.waiting {
+            Waiting::Nothing => Poll::Pending,
+            // as if the client had hung up
+            Waiting::First(until) | Waiting::Idle(until) => {
+                ready!(self.reading.poll(until, cx));
+                self.stats.plain.limited_idle.inc();
+                Poll::Ready(Ok(()))
+            }
+            Waiting::Head(until) => {
+                ready!(self.reading.poll(until, cx));
+                self.stats.plain.limited_slow_heads.inc();
+                self.say_timeout(cx);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// No request is under way, so what is written is an answer to the head that did not come.
+    fn say_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.stalled.is_none() && !self.activity.http2.load(Ordering::Relaxed) {
+            let _ = Pin::new(&mut self.inner).poll_write(cx, &TIMEOUT);
+            let _ = Pin::new(&mut self.inner).poll_flush(cx);
+        }
+    }
+
+    /// Whether a write came on, or has been waited for too long.
+    fn poll_written<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        ready!(self.writing.poll(since + self.write_timeout, cx));
+        self.stats.plain.limited_slow_readers.inc();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        match Pin::new(&mut this.inner).poll_read(cx, buf) {
+            Poll::Pending => this.poll_patience(cx),
+            done => {
+                let came = buf.filled().len() > before;
+                // the preface of HTTP/2 without TLS (RFC 9113 3.4)
+                if matches!(this.waiting, Waiting::First(_)) && buf.filled()[before..].starts_with(b"PRI ") {
+                    this.activity.http2.store(true, Ordering::Relaxed);
+                }
+                if came && !this.activity.busy() && !this.activity.http2.load(Ordering::Relaxed) {
+                    if !matches!(this.waiting, Waiting::Head(_)) {
+                        this.waiting = Waiting::Head(Instant::now() + this.header_timeout);
+                    }
+                } else if this.activity.busy() {
+                    this.waiting = Waiting::Nothing;
+                }
+                done
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.poll_written(written, cx)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        this.poll_written(flushed, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let shut = Pin::new(&mut this.inner).poll_shutdown(cx);
+        this.poll_written(shut, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.poll_written(written, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+/// A timer that is only set anew for an earlier time, so that a busy connection leaves it alone.
+#[derive(Debug, Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        if until < sleep.deadline() {
+            sleep.as_mut().reset(until);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= until {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(until);
+        }
+    }
+}
+
+static TIMEOUT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let reason = "escache: the head of the request did not come within http.header_timeout";
+    plain("408 Request Timeout", &elastic::error::body(408, "request_timeout_exception", reason))
+});
+
+/// An answer that no request led to.
+pub(super) fn plain(status: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json; charset=UTF-8\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}

@@ -1,0 +1,241 @@
+//! What a client may take of the listener, and what it sees when that is all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use escache::server::Limits;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+
+use crate::support::engine::{Api, Engine};
+use crate::support::escache::{Escache, verdict};
+use crate::support::wire::{Wire, address, ask, until};
+
+/// Short enough for a test to wait for, and far too long for an exchange on this machine to take.
+const SHORT: Duration = Duration::from_millis(150);
+
+async fn within(change: impl FnOnce(&mut Limits)) -> (Engine, Escache) {
+    let engine = Engine::start();
+    engine.index("logs", "1", json!({"a": 1}));
+    engine.refresh("logs");
+    let mut limits = Limits::default();
+    change(&mut limits);
+    let escache = Escache::start_within(&engine.url(), limits, |_| {}).await;
+    (engine, escache)
+}
+
+#[tokio::test]
+async fn heads_have_a_size() {
+    let (engine, escache) = within(|limits| {
+        limits.max_line = 100;
+        limits.max_header_size = 1_000;
+    })
+    .await;
+    let seen = engine.seen_in_all();
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n");
+    let long_line = ask(&escache.url, get(&format!("/{}", "x".repeat(100)), "")).await;
+    assert_eq!((long_line.status, &long_line.json()["status"]), (414, &json!(414)));
+    let reason = long_line.json()["error"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("http.max_initial_line_length"), "{reason}");
+
+    let large = ask(&escache.url, get("/", &format!("X: {}\r\n", "x".repeat(1_000)))).await;
+    assert_eq!(
+        (large.status, &large.json()["error"]["type"]),
+        (431, &json!("too_long_http_header_exception"))
+    );
+    // beyond what is read at all, there are no words
+    let huge = ask(&escache.url, get("/", &format!("X: {}\r\n", "x".repeat(100_000)))).await;
+    assert_eq!(huge.status, 431);
+    let many = ask(&escache.url, get("/", &"X: 1\r\n".repeat(200))).await;
+    assert_eq!(many.status, 431);
+    assert_eq!(engine.seen_in_all(), seen, "none of it reached the engine");
+    let counted = &escache.proxy.stats.plain;
+    until("all counted", || counted.limited_headers.get() == 3).await;
+    assert_eq!(counted.limited_request_lines.get(), 1);
+}
+
+#[tokio::test]
+async fn a_head_has_a_time() {
+    let (_engine, escache) = within(|limits| limits.header_timeout = SHORT).await;
+    let mut slow = Wire::to(&escache.url).await;
+    slow.send("GET /_echo HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+    let late = slow.last_answer().await;
+    assert_eq!((late.status, &late.json()["error"]["type"]), (408, &json!("request_timeout_exception")));
+    assert_eq!(escache.proxy.stats.plain.limited_slow_heads.get(), 1);
+
+    // the second head of a connection has that time too, from its first byte
+    let mut slow = Wire::to(&escache.url).await;
+    slow.send("GET /_echo HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(slow.answer().await.status, 200);
+    slow.send("GET /").await;
+    assert_eq!(slow.last_answer().await.status, 408);
+
+    // who says nothing is told nothing
+    assert_eq!(Wire::to(&escache.url).await.rest().await, "");
+    assert_eq!(escache.proxy.stats.plain.limited_idle.get(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_without_requests_is_closed_and_a_long_request_is_not() {
+    let (engine, escache) = within(|limits| {
+        limits.idle_timeout = SHORT;
+        limits.header_timeout = SHORT;
+        limits.body_timeout = SHORT;
+        limits.write_timeout = SHORT;
+    })
+    .await;
+    let mut idle = Wire::to(&escache.url).await;
+    idle.send("GET /_echo HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(idle.answer().await.status, 200);
+    assert_eq!(idle.rest().await, "");
+    assert_eq!(escache.proxy.stats.plain.limited_idle.get(), 1);
+
+    let gate = engine.gate_before(Api::Doc);
+    let mut busy = Wire::to(&escache.url).await;
+    busy.send("PUT /logs/_doc/1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}").await;
+    gate.arrived(1).await;
+    // another connection that began later shows that all those times are over
+    let mut other = Wire::to(&escache.url).await;
+    assert_eq!(other.rest().await, "");
+    gate.release();
+    assert!(busy.answer().await.status < 300);
+}
+
+#[tokio::test]
+async fn a_body_has_a_time() {
+    let (engine, escache) = within(|limits| limits.body_timeout = SHORT).await;
+    let post = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+        )
+    };
+    for path in ["/logs/_search", "/logs/_doc", "/logs/_cache/clear"] {
+        let late = ask(&escache.url, post(path)).await;
+        assert_eq!(
+            (late.status, &late.json()["error"]["type"]),
+            (408, &json!("request_timeout_exception")),
+            "{path}"
+        );
+    }
+    assert_eq!(escache.proxy.stats.plain.limited_slow_bodies.get(), 3);
+    assert_eq!(engine.answered(Api::Doc), 0, "half a document is none");
+
+    // a byte now and then is not enough where the whole is wanted
+    let mut drip = Wire::to(&escache.url).await;
+    drip.send(post("/logs/_search").replace("Length: 9", "Length: 100000")).await;
+    let (mut read, mut write) = drip.0.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut pause = tokio::time::interval(SHORT / 10);
+        while tokio::io::AsyncWriteExt::write_all(&mut write, b" ").await.is_ok() {
+            pause.tick().await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
+    dripping.abort();
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let (engine, escache) = within(|limits| limits.write_timeout = SHORT).await;
+    let mut deaf = Wire::to(&escache.url).await;
+    deaf.send("GET /_big?bytes=100000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    engine.until_aborted(Api::Big, 1).await;
+    until("counted", || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
+}
+
+#[tokio::test]
+async fn connections_are_counted() {
+    let (_engine, escache) = within(|limits| limits.max_connections = 2).await;
+    let counted = &escache.proxy.stats.plain;
+    let mut held = vec![Wire::to(&escache.url).await, Wire::to(&escache.url).await];
+    until("two connections", || counted.connections.get() == 2).await;
+    let refused = ask(&escache.url, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["type"]),
+        (503, &json!("es_rejected_execution_exception"))
+    );
+    assert_eq!(counted.limited_connections.get(), 1);
+    // operators have room of their own, and those who are in are served
+    assert_eq!(escache.client.get(format!("{}/ready", escache.admin)).await.status, 200);
+    held[0].send("GET /_echo HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(held[0].answer().await.status, 200);
+    let admitted = || escache.proxy.stats.plain.connections.get();
+    let before = admitted();
+    drop(held.pop());
+    until("a place", || {
+        let _knock = std::net::TcpStream::connect(address(&escache.url));
+        admitted() > before
+    })
+    .await;
+
+    let (_engine, escache) = within(|limits| limits.max_connections_per_address = 1).await;
+    let _held = Wire::to(&escache.url).await;
+    until("one connection", || escache.proxy.stats.plain.connections.get() == 1).await;
+    let refused = ask(&escache.url, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!((refused.status, &refused.json()["status"]), (429, &json!(429)));
+    assert_eq!(escache.proxy.stats.plain.limited_connections_per_address.get(), 1);
+}
+
+#[tokio::test]
+async fn unencrypted_http_2_is_spoken_where_it_is_asked_for() {
+    let (engine, escache) = within(|limits| {
+        limits.unencrypted_http2 = true;
+        limits.max_concurrent_streams = 2;
+    })
+    .await;
+    let stream = Wire::to(&escache.url).await.0;
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let send = |path: &str, body: &str| {
+        let request = http::Request::post(format!("http://search.example{path}"))
+            .header("content-type", "application/json")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .unwrap();
+        let mut sender = sender.clone();
+        async move {
+            sender.ready().await.unwrap();
+            let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+            (head, body.collect().await.unwrap().to_bytes())
+        }
+    };
+    let (head, body) = send("/_echo", "{}").await;
+    assert_eq!((head.status.as_u16(), head.version), (200, http::Version::HTTP_2));
+    let seen = String::from_utf8_lossy(&body).into_owned();
+    for expected in ["search.example", "a=1; b=2", "2.0 escache"] {
+        assert!(seen.contains(expected), "{expected}: {seen}");
+    }
+    // the same question, and the same key, in both protocols
+    let plain = escache
+        .send("POST", "/logs/_search", &[("content-type", "application/json"), ("cookie", "a=1; b=2")], "{}")
+        .await;
+    let (head, _) = send("/logs/_search", "{}").await;
+    assert_eq!(verdict(&plain.headers), verdict(&head.headers));
+
+    let gate = engine.gate_before(Api::Doc);
+    let all = futures_util::future::join_all((0..5).map(|_| send("/logs/_doc", "{}")));
+    let watch = async {
+        gate.arrived(2).await;
+        let (head, _) = escache_echo(&escache).await;
+        assert_eq!((head, gate.came()), (200, 2), "no third request before one of two has ended");
+        gate.release();
+    };
+    let (answers, ()) = tokio::join!(all, watch);
+    assert!(answers.iter().all(|(head, _)| head.status.is_success()));
+    // HTTP/1 is spoken beside it
+    assert_eq!(escache_echo(&escache).await.0, 200);
+
+    let (_engine, escache) = within(|_| {}).await;
+    let refused = ask(&escache.url, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(refused.status >= 400, "{refused:?}");
+}
+
+async fn escache_echo(escache: &Escache) -> (u16, Bytes) {
+    let echo = escache.send("GET", "/_echo", &[], "").await;
+    (echo.status, echo.body)
+}
