@@ -135,7 +135,11 @@ async fn load(engine: &Client, loader: &Path, docs: u64) -> Result<(), Failure> 
     }
     eprintln!("loading {docs} documents");
     let mut run = command("python3");
-    run.args(["-c", LOADER]).arg(loader).arg(engine.base()).arg(docs.to_string()).args(["--out", "/dev/null"]);
+    run.args(["-c", LOADER])
+        .arg(loader)
+        .arg(engine.base())
+        .arg(docs.to_string())
+        .args(["--out", "/dev/null"]);
     run.stdin(Stdio::null());
     let ended = tokio::task::spawn_blocking(move || run.status()).await??;
     if !ended.success() {

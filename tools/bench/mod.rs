@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// The program escache
     #[arg(long)]
     escache: PathBuf,
+    /// The program that serves what is compared with, if that is not this one
+    #[arg(long, hide = true)]
+    tools: Option<PathBuf>,
     /// What starts an engine: tests/nodes/run
     #[arg(long)]
     nodes: PathBuf,
@@ -107,6 +110,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     std::fs::create_dir_all(&cache)?;
     let setup = Setup {
         escache: options.escache.clone(),
+        tools: options.tools.clone().map_or_else(std::env::current_exe, Ok)?,
         work: options.work.clone(),
         cache: cache.clone(),
         places: Places::here(),

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use super::measure::cpu_seconds;
@@ -59,6 +60,8 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) escache: PathBuf,
+    /// The program that has `bench-serve`.
+    pub(super) tools: PathBuf,
     /// Logs and configurations.
     pub(super) work: PathBuf,
     /// Where nginx keeps what it caches: in memory if that can be.
@@ -102,7 +105,7 @@ pub(super) fn is_here(kind: Kind) -> bool {
 /// The upstream of all, which answers as an engine would.
 pub(super) async fn upstream(setup: &Setup, processes: &mut Vec<Process>) -> Result<Server, Failure> {
     let address = address();
-    let mut run = own(setup.places.driver, "upstream", address)?;
+    let mut run = own(setup, setup.places.driver, "upstream", address);
     start(Kind::Direct, address, &mut run, setup, processes).await
 }
 
@@ -129,8 +132,8 @@ pub(super) async fn serve(
     };
     let mut run = match kind {
         Kind::Direct => return Err("there is nothing to start".into()),
-        Kind::Bare => own(core, "bare", address)?,
-        Kind::Hash => own(core, "hash", address)?,
+        Kind::Bare => own(setup, core, "bare", address),
+        Kind::Hash => own(setup, core, "hash", address),
         Kind::Bounded | Kind::Strict | Kind::TtlOnly => {
             let admin = self::address();
             let mut run = pinned(core, &setup.escache.to_string_lossy());
@@ -197,14 +200,18 @@ pub(super) async fn serve(
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(20);
 
+/// A port that nobody has, and that was given to nobody before: some servers take a while to bind theirs.
 fn address() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(19_500)))
+    static NEXT: AtomicU16 = AtomicU16::new(19_500);
+    let port = free_port(NEXT.load(Ordering::Relaxed));
+    NEXT.store(port + 1, Ordering::Relaxed);
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn own(core: Option<usize>, kind: &str, listen: SocketAddr) -> Result<Command, Failure> {
-    let mut run = pinned(core, &std::env::current_exe()?.to_string_lossy());
+fn own(setup: &Setup, core: Option<usize>, kind: &str, listen: SocketAddr) -> Command {
+    let mut run = pinned(core, &setup.tools.to_string_lossy());
     run.args(["bench-serve", kind, "--listen", &listen.to_string()]);
-    Ok(run)
+    run
 }
 
 async fn start(
