@@ -54,7 +54,8 @@ pub(super) async fn run(
         return Ok(());
     };
     let recorded: Vec<Recorded> = serde_json::from_slice(&std::fs::read(workload)?)?;
-    let engine = node::start(&options.nodes, &options.engine, &setup.work, processes).await?;
+    let engine =
+        node::start(&options.nodes, &options.engine, &setup.work.join("dashboards"), processes).await?;
     load(&engine, loader, options.docs).await?;
     let setup = Setup { places: Places::free(), ..setup.clone() };
     let strict = servers::serve(Kind::Strict, engine.base(), &setup, processes).await?;

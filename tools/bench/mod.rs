@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 
 use crate::Failure;
-use crate::process::Process;
+use crate::process::{Process, asked_to_end};
 
 mod places;
 
@@ -119,7 +119,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     let mut report = Report::default();
     let ended = tokio::select! {
         ended = parts(&options, &setup, &mut processes, &mut report) => ended,
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        () = asked_to_end() => Err("interrupted".into()),
     };
     end(&mut processes).await;
     let _ = std::fs::remove_dir_all(&cache);

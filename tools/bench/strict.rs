@@ -42,7 +42,10 @@ pub(super) async fn run(
     processes: &mut Vec<Process>,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let engine = node::start(&options.nodes, &options.engine, &setup.work, processes).await?;
+    // an engine that has to recover hundreds of indices first starts late
+    let folder = setup.work.join("strict");
+    let _ = std::fs::remove_dir_all(&folder);
+    let engine = node::start(&options.nodes, &options.engine, &folder, processes).await?;
     let Some(node) = processes.last().map(Process::id) else {
         return Err("the engine has no process".into());
     };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::http::{Client, Response};
 use crate::node;
-use crate::process::{self, Process, command};
+use crate::process::{self, Process, asked_to_end, command};
 
 mod corpus;
 
@@ -79,16 +79,6 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         process.end().await;
     }
     ended
-}
-
-async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
-        return std::future::pending().await;
-    };
-    let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures_util::future::select_all(waits).await;
 }
 
 async fn story(options: &Options, processes: &mut Vec<Process>) -> Result<(), Failure> {
