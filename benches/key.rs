@@ -1,7 +1,11 @@
-//! From the bytes of a request to its key: parse, judge, canonical form, hash.
+//! From the bytes of a request to its key: parse, judge, canonical form, hash; all of it, and each step alone.
 
 use divan::{Bencher, counter::BytesCount};
-use escache::elastic::api::route;
+use escache::cacheability::{Question, judge};
+use escache::elastic::api::{Api, route};
+use escache::elastic::json;
+use escache::elastic::params::Params;
+use escache::key::canonical;
 use escache::key::headers::HeaderRules;
 use escache::plan::{Asked, Context, Plan, plan};
 use escache::policy::Policy;
@@ -48,6 +52,42 @@ fn search_of_600_bytes(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn search_of_64_kib(bencher: Bencher<'_, '_>) {
     check(bencher, &large());
+}
+
+fn parsed(body: &str) -> json::Json<'_> {
+    json::parse(body.as_bytes()).expect("JSON")
+}
+
+fn judged<'a>(body: &mut json::Json<'a>, params: &Params<'a>) {
+    let question = Question { api: Api::Search, engine: None, params, body: Some(body), rounded_now: true };
+    judge(question).expect("a search that may be cached");
+}
+
+#[divan::bench]
+fn step_parse(bencher: Bencher<'_, '_>) {
+    bencher.counter(BytesCount::of_str(SEARCH)).bench(|| parsed(divan::black_box(SEARCH)));
+}
+
+#[divan::bench]
+fn step_verdict(bencher: Bencher<'_, '_>) {
+    let params = Params::default();
+    bencher.with_inputs(|| parsed(SEARCH)).bench_refs(|body| judged(body, &params));
+}
+
+#[divan::bench]
+fn step_canonical_form(bencher: Bencher<'_, '_>) {
+    let mut body = parsed(SEARCH);
+    judged(&mut body, &Params::default());
+    bencher.bench(|| {
+        let mut text = Vec::new();
+        canonical::write(divan::black_box(&body), &mut text);
+        text
+    });
+}
+
+#[divan::bench]
+fn step_hash(bencher: Bencher<'_, '_>) {
+    bencher.counter(BytesCount::of_str(SEARCH)).bench(|| blake3::hash(divan::black_box(SEARCH.as_bytes())));
 }
 
 fn check(bencher: Bencher<'_, '_>, body: &str) {

@@ -1,4 +1,4 @@
-//! What the project's scripts run beside escache itself: the demo and the memory checks.
+//! What the project's scripts run beside escache itself: the demo, the memory checks, the benchmark.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to the person at the terminal")]
 
 use std::process::ExitCode;
@@ -9,9 +9,13 @@ mod http;
 
 mod process;
 
+mod node;
+
 mod demo;
 
 mod memory;
+
+mod bench;
 
 /// Any error, as a sentence.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +32,11 @@ enum Command {
     Demo(demo::Options),
     /// What `scripts/memory` measures
     Memory(memory::Options),
+    /// What `scripts/bench` measures
+    Bench(bench::Options),
+    /// A server that the benchmark starts for itself
+    #[command(hide = true)]
+    BenchServe(bench::serve::Options),
 }
 
 #[tokio::main]
@@ -35,6 +44,8 @@ async fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Demo(options) => demo::run(options).await,
         Command::Memory(options) => memory::run(options).await,
+        Command::Bench(options) => bench::run(options).await,
+        Command::BenchServe(options) => bench::serve::run(options).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! How much memory escache takes: while a large body passes through it, and with a full cache.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -130,11 +130,27 @@ async fn stream_through(options: &Options, sink: &Sink) -> Result<u64, Failure> 
     Ok(peak)
 }
 
-struct Filled {
+/// What a cache holds that was filled, and takes.
+pub(crate) struct Filled {
+    /// How many answers it holds.
+    pub(crate) entries: u64,
+    /// How many bytes they are, as escache counts.
+    pub(crate) bytes: u64,
+    /// RSS in KiB.
+    pub(crate) rss: u64,
+    /// RSS in KiB before.
+    pub(crate) empty: u64,
+}
+
+/// Fills a cache of `bound` MiB with `entries` answers of `answer` bytes.
+pub(crate) async fn filled(
+    escache: &Path,
     entries: u64,
-    bytes: u64,
-    rss: u64,
-    empty: u64,
+    answer: usize,
+    bound: u64,
+) -> Result<Filled, Failure> {
+    let options = Options { escache: escache.to_owned(), bulk_mib: 0, entries, answer };
+    fill(&options, &Sink::start(answer).await?, bound).await
 }
 
 /// Fills a cache of some MiB.

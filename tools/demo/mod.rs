@@ -1,7 +1,6 @@
 //! The demo: a real engine, a corpus, the searches of a marketplace and of a log dashboard, with and without escache.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -10,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::http::{Client, Response};
-use crate::process::{self, Process, command};
+use crate::node;
+use crate::process::{self, Process, asked_to_end, command};
 
 mod corpus;
 
@@ -81,21 +81,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     ended
 }
 
-async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
-        return std::future::pending().await;
-    };
-    let waits = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
-    futures_util::future::select_all(waits).await;
-}
-
 async fn story(options: &Options, processes: &mut Vec<Process>) -> Result<(), Failure> {
     std::fs::create_dir_all(&options.work)?;
     let engine = match &options.url {
         Some(url) => Client::new(url),
-        None => start_engine(options, processes).await?,
+        None => node::start(&options.nodes, &options.engine, &options.work, processes).await?,
     };
     println!("Engine: {} at {}", name_of(&engine).await?, engine.base());
     let documents = load::load(&engine, options.docs).await?;
@@ -163,30 +153,6 @@ async fn name_of(engine: &Client) -> Result<String, Failure> {
     let distribution =
         root.json().ok().and_then(|root| Some(root["version"]["distribution"].as_str()?.to_owned()));
     Ok(format!("{} {}", distribution.unwrap_or("elasticsearch".to_owned()), version.unwrap_or("?")))
-}
-
-async fn start_engine(options: &Options, processes: &mut Vec<Process>) -> Result<Client, Failure> {
-    let log = options.work.join(format!("{}.log", options.engine));
-    let data = options.work.join(&options.engine);
-    println!("Starting {} ...", options.engine);
-    // the node's launcher knows variables of the project, so that it gets them all
-    let mut run = std::process::Command::new(&options.nodes);
-    run.arg(&options.engine).arg("0").arg(&data).arg("--die-with-stdin");
-    if std::env::var_os("HEAP").is_none() {
-        // with less, the engine's circuit breakers refuse aggregations over this corpus now and then
-        run.env("HEAP", "1g");
-    }
-    run.stdout(Stdio::piped()).stderr(std::fs::File::create(&log)?);
-    let mut node = Process::start(&mut run)?;
-    let ready = tokio::time::timeout(Duration::from_secs(180), node.line("READY ")).await;
-    processes.push(node);
-    let failed =
-        || format!("the engine did not start; the end of {}:\n{}", log.display(), process::tail(&log));
-    let ready = ready.map_err(|_| failed())?.map_err(|_| failed())?;
-    let url = ready.split(' ').nth(1).ok_or_else(failed)?;
-    let engine = Client::new(url);
-    engine.ok(Method::GET, "/_cluster/health?wait_for_status=yellow&timeout=60s", None).await?;
-    Ok(engine)
 }
 
 /// A running proxy.

@@ -1,0 +1,179 @@
+//! The benchmark: escache beside its peers, in turn, on the same machine and in the same run; and what of the bars is met.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+
+use crate::Failure;
+use crate::process::{Process, asked_to_end};
+
+mod places;
+
+mod measure;
+
+mod wrk;
+
+mod pretence;
+
+pub(crate) mod serve;
+
+mod servers;
+
+mod report;
+
+mod turns;
+
+mod hits;
+
+mod misses;
+
+mod together;
+
+mod bodies;
+
+mod full;
+
+mod engine;
+
+mod strict;
+
+mod dashboards;
+
+use places::Places;
+use report::Report;
+use servers::Setup;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// What is measured [default: hits misses memory]
+    parts: Vec<Part>,
+    /// The program escache
+    #[arg(long)]
+    escache: PathBuf,
+    /// The program that serves what is compared with, if that is not this one
+    #[arg(long, hide = true)]
+    tools: Option<PathBuf>,
+    /// What starts an engine: tests/nodes/run
+    #[arg(long)]
+    nodes: PathBuf,
+    /// The engine of `strict` and `dashboards`
+    #[arg(long, default_value = "opensearch-2")]
+    engine: String,
+    /// A folder for logs, configurations and the engine's data
+    #[arg(long)]
+    work: PathBuf,
+    /// How often each server is driven; the tables have the medians
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How many seconds each time
+    #[arg(long, default_value_t = 1)]
+    seconds: u64,
+    /// Recorded searches for `dashboards`, a JSON array of {name, path, params, body}
+    #[arg(long)]
+    workload: Option<PathBuf>,
+    /// The Python program that loads their documents; it takes the engine's URL and how many
+    #[arg(long)]
+    loader: Option<PathBuf>,
+    /// How many documents the loader makes
+    #[arg(long, default_value_t = 300_000)]
+    docs: u64,
+    /// Writes the report there, too
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// What a bar that is missed does
+    #[arg(long)]
+    strict_exit: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Hits, beside nginx, Varnish, HAProxy and bare hyper
+    Hits,
+    /// Misses, what passes through, equal misses at once, large bodies
+    Misses,
+    /// What a full cache takes
+    Memory,
+    /// Strict mode in front of a real engine
+    Strict,
+    /// Recorded dashboards on a real engine
+    Dashboards,
+    /// All of them
+    All,
+}
+
+pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    std::fs::create_dir_all(&options.work)?;
+    let memory = PathBuf::from("/dev/shm");
+    let cache = if memory.is_dir() { memory } else { options.work.clone() };
+    let cache = cache.join(format!("escache-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&cache)?;
+    let setup = Setup {
+        escache: options.escache.clone(),
+        tools: options.tools.clone().map_or_else(std::env::current_exe, Ok)?,
+        work: options.work.clone(),
+        cache: cache.clone(),
+        places: Places::here(),
+    };
+    let mut processes = Vec::new();
+    let mut report = Report::default();
+    let ended = tokio::select! {
+        ended = parts(&options, &setup, &mut processes, &mut report) => ended,
+        () = asked_to_end() => Err("interrupted".into()),
+    };
+    end(&mut processes).await;
+    let _ = std::fs::remove_dir_all(&cache);
+    // what was measured before something failed is worth its time
+    let text = report.text();
+    print!("{text}");
+    if let Some(file) = &options.output {
+        std::fs::write(file, text)?;
+    }
+    ended?;
+    match options.strict_exit && report.missed() > 0 {
+        true => Err(format!("{} bars are missed", report.missed()).into()),
+        false => Ok(()),
+    }
+}
+
+async fn parts(
+    options: &Options,
+    setup: &Setup,
+    processes: &mut Vec<Process>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let usual = [Part::Hits, Part::Misses, Part::Memory];
+    let asked = if options.parts.is_empty() { usual.as_slice() } else { &options.parts };
+    let wanted = |part: Part| asked.contains(&part) || asked.contains(&Part::All);
+    report.machine(options.rounds, options.seconds);
+    let since = Instant::now();
+    if wanted(Part::Hits) {
+        hits::run(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Misses) {
+        misses::run(options, setup, processes, report).await?;
+        together::run(options, setup, processes, report).await?;
+        bodies::run(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Memory) {
+        full::run(options, report).await?;
+    }
+    if wanted(Part::Strict) {
+        strict::run(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Dashboards) {
+        dashboards::run(options, setup, processes, report).await?;
+    }
+    eprintln!("measured for {:.0} s", since.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The proxies end before what they are in front of.
+async fn end(processes: &mut Vec<Process>) {
+    while let Some(process) = processes.pop() {
+        process.end().await;
+    }
+}

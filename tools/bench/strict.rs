@@ -1,0 +1,139 @@
+//! Strict mode in front of a real engine: what readings cost it, and what hits save it.
+
+use bytes::Bytes;
+use http::Method;
+
+use super::Options;
+use super::engine;
+use super::measure::{Runs, Sample, cpu_seconds, resident};
+use super::places::Places;
+use super::report::Report;
+use super::servers::{self, Kind, Server, Setup};
+use super::wrk::{Drive, Load, body};
+use crate::Failure;
+use crate::http::Client;
+use crate::node;
+use crate::process::Process;
+
+/// What is asked, how many hits a second are wanted.
+struct Case {
+    name: &'static str,
+    paths: Vec<String>,
+    wanted: f64,
+}
+
+fn cases() -> Vec<Case> {
+    let one = |name, path: &str, wanted| Case { name, paths: vec![path.to_owned()], wanted };
+    vec![
+        one("one target of one index", "/one-000/_search", 20_000.0),
+        one("one target of 30 daily indices", "/daily-*/_search", 10_000.0),
+        one("one target of 200 indices", "/wide-*/_search", 5_000.0),
+        Case {
+            name: "30 targets in rotation",
+            paths: engine::daily().into_iter().map(|index| format!("/{index}/_search")).collect(),
+            wanted: 12_000.0,
+        },
+    ]
+}
+
+pub(super) async fn run(
+    options: &Options,
+    setup: &Setup,
+    processes: &mut Vec<Process>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    // an engine that has to recover hundreds of indices first starts late
+    let folder = setup.work.join("strict");
+    let _ = std::fs::remove_dir_all(&folder);
+    let engine = node::start(&options.nodes, &options.engine, &folder, processes).await?;
+    let Some(node) = processes.last().map(Process::id) else {
+        return Err("the engine has no process".into());
+    };
+    engine::load(&engine).await?;
+    // the engine has both processors, as the others have
+    let setup = Setup { places: Places::free(), ..setup.clone() };
+    let strict = servers::serve(Kind::Strict, engine.base(), &setup, processes).await?;
+    let bounded = servers::serve(Kind::Bounded, engine.base(), &setup, processes).await?;
+    let direct = Server { kind: Kind::Direct, client: engine, admin: None, pid: node };
+    let mut runs = Runs::default();
+    for case in cases() {
+        eprintln!("measuring: {}", case.name);
+        let mut turns = vec![&direct, &strict, &bounded];
+        for round in 0..=options.rounds {
+            for server in &turns {
+                let sample = once(server, &case, node, &setup, options.seconds).await?;
+                // in the first round the engine compiles itself
+                if round > 0 {
+                    runs.add(case.name, server.kind.name(), sample);
+                }
+            }
+            turns.reverse();
+        }
+    }
+    report
+        .table(&format!("Strict mode in front of {}, 64 connections, nothing pinned", options.engine), &runs);
+    bars(&runs, report);
+    Ok(())
+}
+
+fn bars(runs: &Runs, report: &mut Report) {
+    for Case { name, wanted, .. } in cases() {
+        let of = |kind: Kind, of: fn(&Sample) -> f64| runs.median(name, kind.name(), of);
+        let hits = of(Kind::Strict, |sample| sample.per_second);
+        report.at_least(&format!("strict, {name}: hits a second"), hits, wanted, "");
+        let engine = |kind| of(kind, |sample| sample.engine_cpu);
+        let saved =
+            engine(Kind::Strict).zip(of(Kind::Direct, |sample| sample.cpu)).map(|(hit, own)| hit / own);
+        report.at_most(&format!("strict, {name}: the engine's CPU a hit / direct search"), saved, 0.1, "");
+    }
+    let cpu = |kind: Kind| runs.median(cases()[0].name, kind.name(), |sample| sample.cpu);
+    let ratio = cpu(Kind::Strict).zip(cpu(Kind::Bounded)).map(|(strict, bounded)| strict / bounded);
+    report.at_most("strict, one target of one index: CPU a hit / bounded", ratio, 1.5, "");
+}
+
+async fn once(
+    server: &Server,
+    case: &Case,
+    node: u32,
+    setup: &Setup,
+    seconds: u64,
+) -> Result<Sample, Failure> {
+    for path in &case.paths {
+        hit(&server.client, path).await?;
+    }
+    let load = match case.paths.as_slice() {
+        [_] => Load::Same,
+        several => Load::Paths(several.to_vec()),
+    };
+    let path = case.paths.first().map_or("/", String::as_str);
+    let drive = Drive { base: server.base(), path, load, connections: 64, seconds, core: None };
+    let readings = server.counter("reading_requests").await?;
+    let searches = server.counter("upstream_requests").await?;
+    let (own, engine) = (server.cpu(), cpu_seconds(node));
+    let driven = drive.run(&setup.work).await?;
+    let (own, engine) = (server.cpu() - own, cpu_seconds(node) - engine);
+    let each = |seconds: f64| seconds * 1e6 / driven.requests.max(1.0);
+    Ok(Sample {
+        per_second: driven.requests / driven.seconds,
+        p50: driven.p50,
+        p99: driven.p99,
+        cpu: each(own),
+        engine_cpu: if server.pid == node { 0.0 } else { each(engine) },
+        rss: resident(server.pid),
+        searches: server.counter("upstream_requests").await? - searches,
+        readings: (server.counter("reading_requests").await? - readings) / driven.seconds,
+        errors: driven.errors,
+        foreign: 0.0,
+    })
+}
+
+/// Asks until it is stored, and the engine's own cache has it.
+async fn hit(client: &Client, path: &str) -> Result<(), Failure> {
+    for _ in 0..3 {
+        let answer = client.send(Method::POST, path, Bytes::from(body(0))).await?;
+        if answer.status != 200 {
+            return Err(format!("{path}: {}", String::from_utf8_lossy(&answer.body)).into());
+        }
+    }
+    Ok(())
+}
