@@ -39,7 +39,7 @@ impl<T> History<T> {
         self.0[step].sure.get_or_insert_with(Instant::now);
     }
 
-    /// A change and what it takes, where nothing can be seen in between.
+    /// What it was made to be last.
     pub(super) fn last(&self) -> &T {
         &self.0[self.0.len() - 1].value
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,12 @@ const TARGETS: [(&str, &[usize]); 6] = [
 
 /// How many illegal answers are shown in full.
 const SHOWN: u64 = 10;
+
+/// How long a client waits after an error.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
+
+/// What identifies a version of a document.
+const SHOWN_FIELDS: [&str; 3] = ["life", "doc", "n"];
 
 enum Question {
     All,
@@ -55,8 +61,10 @@ impl Question {
 
     fn body(&self) -> Value {
         match self {
-            Question::All => json!({"size": 200, "query": {"match_all": {}}}),
-            Question::One(doc) => json!({"size": 20, "query": {"term": {"doc": doc}}}),
+            Question::All => json!({"size": 200, "_source": SHOWN_FIELDS, "query": {"match_all": {}}}),
+            Question::One(doc) => {
+                json!({"size": 20, "_source": SHOWN_FIELDS, "query": {"term": {"doc": doc}}})
+            }
             Question::Buckets => json!({"size": 0, "aggs": {
                 "per": {"terms": {"field": "key", "size": 500}, "aggs": {"n": {"max": {"field": "n"}}}}}}),
             Question::Count(doc, n) => {
@@ -165,7 +173,10 @@ pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
         let answer = match answer {
             Ok(answer) => answer,
             // a node that was killed; escache itself always answers
-            Err(_) if directly && ledger.disturbed(window) => continue,
+            Err(_) if directly && ledger.disturbed(window) => {
+                tokio::time::sleep(AFTER_AN_ERROR).await;
+                continue;
+            }
             Err(error) => panic!("{path}: {error}"),
         };
         let judged = judge(&ledger, &question, groups, &answer, window, directly);
@@ -177,7 +188,11 @@ pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
         if verdict(&answer.headers).0 == "HIT" {
             counts.hits.fetch_add(1, Ordering::SeqCst);
         }
-        answers.fetch_add(1, Ordering::SeqCst);
+        if answer.status == 200 {
+            answers.fetch_add(1, Ordering::SeqCst);
+        } else {
+            tokio::time::sleep(AFTER_AN_ERROR).await;
+        }
         if let Err(why) = judged
             && illegal.fetch_add(1, Ordering::SeqCst) < SHOWN
         {
