@@ -1,71 +1,148 @@
-//! Writers, refreshes, flushes and merges at a real engine, while clients repeat searches through the proxy. Every
-//! answer is checked: it may never be older than the last refresh that was acknowledged before its request was sent,
-//! and never show what was not yet written.
+//! Writers, refreshes, merges, rollovers, swapped aliases, changed mappings and settings, closed, opened and deleted
+//! indices and killed nodes at a real engine, while clients repeat searches through the proxy. Every answer is judged.
 //!
-//! `ESCACHE_CHURN_ANSWERS` says how many answers are checked, `ESCACHE_CHURN_SEED` where chance begins.
+//! **The oracle.** An answer, hit or miss, must be one that the engine could have given between the arrival of its request
+//! and the reply. Everything that can be seen has a *history* of values: each document (a counter that only rises, or
+//! its absence), what each name leads to, the mapping and the setting that a question depends on. A value may be seen
+//! from the moment its change was *begun* (before it was sent) until a later change is *sure*: somebody was told that
+//! it is visible to all. Copies of a shard refresh at different moments, so nothing is sure because it was written, nor because
+//! one search saw it, but only
+//! - when a refresh was acknowledged that had reached every copy that runs, or a write with `refresh=true` or `wait_for` was;
+//! - with segment replication, where no acknowledgement says anything of replicas: when each node, asked for its own
+//!   copies alone, has shown it (a copy never goes back, and a new one begins with what the primary shows);
+//! - for metadata, when all nodes have acknowledged the change.
+//!
+//! For each shard there must be one instant within the window at which all its documents were as the answer says (a
+//! search reads a shard at one instant). A write whose outcome is unknown (its node was killed) may or may not be
+//! visible until a later one is sure; external versions, which rise with the counter, keep late ones from winning. What is
+//! written to an index after it was deleted and created again is refused by the new one's strict mapping.
+//! Errors are legal where there is a reason (a dead node, an index that is away); whatever is partial or an error must
+//! never be stored nor come from the cache. Some clients ask the engine directly and are judged alike: were one of those
+//! answers illegal, the oracle would be wrong.
+//!
+//! `ESCACHE_CHURN_ANSWERS` says how many answers are checked, `ESCACHE_CHURN_SEED` where chance begins,
+//! `ESCACHE_CHURN_ENGINES` which of [`CLUSTERS`] the long run takes (`scripts/churn`).
+
+mod events;
+
+mod ledger;
+
+mod questions;
+
+mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use escache::probe;
+use escache::upstream::Host;
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use crate::support::escache::{Escache, verdict};
-use crate::support::http::{Client, Response};
-use crate::support::node::{Engine, Node};
+use self::world::World;
+use crate::support::escache::Escache;
+use crate::support::node::{Cluster, Engine, Node};
 
-const DOCS: usize = 16;
-const READERS: u64 = 12;
-const WRITERS: u64 = 3;
+const WRITERS: u64 = 4;
 
-/// What is known about the documents: each carries a counter that only rises.
-struct Ledger {
-    /// The highest counter whose write was begun.
-    begun: [AtomicU64; DOCS],
-    /// The highest counter whose write was acknowledged.
-    written: [AtomicU64; DOCS],
-    /// The highest counter that an acknowledged refresh has made visible.
-    visible: [AtomicU64; DOCS],
-    over: AtomicBool,
-    answers: AtomicU64,
-    hits: AtomicU64,
-    illegal: AtomicU64,
+/// How often a long run tells how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// Those who ask the engine directly.
+const DIRECT: u64 = 2;
+
+/// A cluster and what happens to it.
+#[derive(Clone, Copy)]
+struct Scenario {
+    engine: Engine,
+    /// One, or two with a copy of each shard on both.
+    nodes: usize,
+    /// OpenSearch's `index.replication.type: SEGMENT`.
+    segments: bool,
+    /// Clients of the proxy. Those who wait share readings, so many of them cost the engine little more than a few.
+    readers: u64,
+    /// At least so many answers,
+    answers: u64,
+    /// or until one is illegal.
+    until_illegal: bool,
+    /// At least, and at most, so many kills.
+    least_kills: u64,
+    most_kills: u64,
+    between_kills: Duration,
+    kill_master: bool,
+    /// At least this share of hits, in percent.
+    hits: u64,
 }
 
-impl Ledger {
-    fn new() -> Arc<Ledger> {
-        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        Arc::new(Ledger {
-            begun: zeros(),
-            written: zeros(),
-            visible: zeros(),
-            over: AtomicBool::new(false),
-            answers: AtomicU64::new(0),
-            hits: AtomicU64::new(0),
-            illegal: AtomicU64::new(0),
-        })
+impl Scenario {
+    fn replicas(&self) -> usize {
+        self.nodes - 1
     }
 
-    fn snapshot(counters: &[AtomicU64; DOCS]) -> [u64; DOCS] {
-        std::array::from_fn(|doc| counters[doc].load(Ordering::SeqCst))
-    }
-
-    fn raise(counters: &[AtomicU64; DOCS], to: &[u64; DOCS]) {
-        for (counter, value) in counters.iter().zip(to) {
-            counter.fetch_max(*value, Ordering::SeqCst);
+    /// A node without replicas, which is not killed.
+    const fn single(engine: Engine) -> Scenario {
+        let between_kills = Duration::from_secs(3);
+        Scenario {
+            engine,
+            nodes: 1,
+            segments: false,
+            readers: 32,
+            answers: 5_000,
+            until_illegal: false,
+            least_kills: 0,
+            most_kills: 0,
+            between_kills,
+            kill_master: false,
+            hits: 10,
         }
     }
 
-    fn over(&self) -> bool {
-        self.over.load(Ordering::SeqCst)
+    /// Two nodes, one of which is killed once.
+    const fn pair(engine: Engine) -> Scenario {
+        Scenario { nodes: 2, answers: 3_000, least_kills: 1, most_kills: 1, ..Scenario::single(engine) }
+    }
+
+    /// For the long run: both nodes are killed again and again.
+    const fn long(engine: Engine) -> Scenario {
+        let between_kills = Duration::from_secs(12);
+        let pair = Scenario::pair(engine);
+        Scenario {
+            readers: 256,
+            answers: 10_000,
+            least_kills: 4,
+            most_kills: u64::MAX,
+            between_kills,
+            kill_master: true,
+            ..pair
+        }
+    }
+
+    const fn segments(self) -> Scenario {
+        Scenario { segments: true, ..self }
     }
 }
+
+/// What the long run may take, by the names that `ESCACHE_CHURN_ENGINES` has.
+const CLUSTERS: [(&str, Scenario); 7] = [
+    ("elasticsearch-7", Scenario::long(Engine::Elasticsearch7)),
+    ("elasticsearch-8", Scenario::long(Engine::Elasticsearch8Full)),
+    ("elasticsearch-9", Scenario::long(Engine::Elasticsearch9)),
+    ("opensearch-2", Scenario::long(Engine::OpenSearch2)),
+    ("opensearch-3", Scenario::long(Engine::OpenSearch3)),
+    ("opensearch-2-segments", Scenario::long(Engine::OpenSearch2).segments()),
+    ("opensearch-3-segments", Scenario::long(Engine::OpenSearch3).segments()),
+];
 
 /// xorshift: enough chance for a test, and the same from the same seed.
 struct Chance(u64);
 
 impl Chance {
+    /// One for each task.
+    fn new(seed: u64, task: u64) -> Chance {
+        Chance(seed ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(task + 1))
+    }
+
     fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -74,190 +151,171 @@ impl Chance {
     }
 }
 
-async fn write(ledger: Arc<Ledger>, engine: Client, seed: u64, writer: u64) {
-    let mut chance = Chance(seed ^ (0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(writer + 1)));
-    while !ledger.over() {
-        // each document has one writer, so that its counter rises
-        let doc = (chance.below(DOCS as u64 / WRITERS) * WRITERS + writer) as usize % DOCS;
-        let before = Ledger::snapshot(&ledger.written);
-        match chance.below(20) {
-            0..=9 if doc as u64 % WRITERS == writer => {
-                let n = ledger.begun[doc].fetch_add(1, Ordering::SeqCst) + 1;
-                let refresh =
-                    ["", "?refresh=true", "?refresh=wait_for"][[0, 0, 1, 2][chance.below(4) as usize]];
-                let path = format!("/churn/_doc/{doc}{refresh}");
-                let (status, answer) = engine.json("PUT", &path, Some(json!({"n": n, "doc": doc}))).await;
-                assert!(status < 300, "{answer}");
-                ledger.written[doc].fetch_max(n, Ordering::SeqCst);
-                if !refresh.is_empty() {
-                    ledger.visible[doc].fetch_max(n, Ordering::SeqCst);
-                }
-            }
-            10..=13 => {
-                assert_eq!(engine.json("POST", "/churn/_refresh", None).await.0, 200);
-                Ledger::raise(&ledger.visible, &before);
-            }
-            14 => assert_eq!(engine.json("POST", "/churn/_flush", None).await.0, 200),
-            15 => assert_eq!(engine.json("POST", "/churn/_forcemerge?max_num_segments=1", None).await.0, 200),
-            16 => {
-                engine.get(format!("/churn/_doc/{doc}")).await;
-            }
-            _ => {}
-        }
-        tokio::time::sleep(Duration::from_millis(20 + chance.below(400))).await;
-    }
+/// What came of a run.
+struct Report {
+    answers: u64,
+    hits: u64,
+    illegal: u64,
 }
 
-/// A question, and how its answer is held against what must be visible and what may be.
-async fn ask(
-    escache: &Escache,
-    chance: &mut Chance,
-    least: &[u64; DOCS],
-) -> (Response, Result<Vec<(usize, u64)>, String>) {
-    let doc = chance.below(4) as usize;
-    match chance.below(4) {
-        0 => {
-            let answer =
-                escache.search("/churn/_search", json!({"size": 100, "query": {"match_all": {}}})).await;
-            let seen = documents(&answer);
-            (answer, seen)
-        }
-        1 => {
-            let answer = escache.search("/chur*/_search", json!({"query": {"term": {"doc": doc}}})).await;
-            let seen = all_of(1, documents(&answer));
-            (answer, seen)
-        }
-        2 => {
-            let body = json!({"size": 0, "aggs": {"per": {"terms": {"field": "doc", "size": 100}, "aggs": {"n": {"max": {"field": "n"}}}}}});
-            let answer = escache.search("/churn/_search", body).await;
-            let seen = all_of(DOCS, buckets(&answer));
-            (answer, seen)
-        }
-        _ => {
-            // in steps, so that the question repeats
-            let n = least[doc] / 8 * 8;
-            let body = json!({"query": {"bool": {"filter": [{"term": {"doc": doc}}, {"range": {"n": {"gte": n}}}]}}});
-            let answer = escache.search("/churn/_count", body).await;
-            let seen = match answer.json()["count"].as_u64() {
-                Some(1) => Ok(vec![(doc, least[doc])]),
-                // the document is older than what must be visible
-                Some(0) => Ok(vec![(doc, n.saturating_sub(1))]),
-                _ => Err(answer.text()),
-            };
-            (answer, seen)
+/// Runs a scenario on these nodes, in front of which `escache` is.
+async fn churn(
+    name: &str,
+    scenario: Scenario,
+    nodes: Vec<Node>,
+    escache: Escache,
+    seed: u64,
+) -> (Report, Vec<Node>) {
+    let began = Instant::now();
+    let through = crate::support::http::Client::at(&escache.url);
+    let world = World::new(scenario, nodes, through.clone());
+    world.create().await;
+    let ledger = Arc::clone(&world.ledger);
+    let asking = tokio::spawn(probe::keep_asking(Arc::clone(&escache.proxy), Duration::from_secs(10)));
+    let mut tasks = Vec::new();
+    for task in 0..WRITERS {
+        tasks.push(tokio::spawn(events::write(Arc::clone(&world), Chance::new(seed, task))));
+    }
+    tasks.push(tokio::spawn(events::change(Arc::clone(&world), Chance::new(seed, 100))));
+    let killing = tokio::spawn(events::kill(Arc::clone(&world), Chance::new(seed, 101)));
+    if scenario.segments {
+        for task in 0..2 {
+            tasks.push(tokio::spawn(events::witness(Arc::clone(&world), Chance::new(seed, 102 + task))));
         }
     }
-}
-
-/// No document is ever deleted: an answer that lacks one is wrong.
-fn all_of(wanted: usize, seen: Result<Vec<(usize, u64)>, String>) -> Result<Vec<(usize, u64)>, String> {
-    match seen {
-        Ok(seen) if seen.len() != wanted => Err(format!("{} documents instead of {wanted}", seen.len())),
-        seen => seen,
+    for task in 0..scenario.readers {
+        let chance = Chance::new(seed, 200 + task);
+        tasks.push(tokio::spawn(questions::read(Arc::clone(&ledger), through.clone(), chance, false)));
     }
-}
-
-fn documents(answer: &Response) -> Result<Vec<(usize, u64)>, String> {
-    let json = answer.json();
-    let hits = json["hits"]["hits"].as_array().ok_or_else(|| answer.text())?;
-    Ok(hits.iter().filter_map(|hit| pair(&hit["_source"]["doc"], &hit["_source"]["n"])).collect())
-}
-
-fn buckets(answer: &Response) -> Result<Vec<(usize, u64)>, String> {
-    let json = answer.json();
-    let buckets = json["aggregations"]["per"]["buckets"].as_array().ok_or_else(|| answer.text())?;
-    Ok(buckets.iter().filter_map(|bucket| pair(&bucket["key"], &bucket["n"]["value"])).collect())
-}
-
-fn pair(doc: &Value, n: &Value) -> Option<(usize, u64)> {
-    Some((usize::try_from(doc.as_u64()?).ok()?, n.as_f64()? as u64))
-}
-
-async fn read(ledger: Arc<Ledger>, escache: Arc<Escache>, seed: u64, reader: u64, wanted: u64) {
-    let mut chance = Chance(seed ^ (0xd1b5_4a32_d192_ed03_u64.wrapping_mul(reader + 1)));
-    while ledger.answers.fetch_add(1, Ordering::SeqCst) < wanted {
-        let least = Ledger::snapshot(&ledger.visible);
-        let (answer, seen) = ask(&escache, &mut chance, &least).await;
-        let most = Ledger::snapshot(&ledger.begun);
-        let seen = seen.unwrap_or_else(|text| panic!("{text}"));
-        if seen.iter().any(|(doc, n)| *n < least[*doc] || *n > most[*doc]) {
-            ledger.illegal.fetch_add(1, Ordering::SeqCst);
-        }
-        if verdict(&answer.headers).0 == "HIT" {
-            ledger.hits.fetch_add(1, Ordering::SeqCst);
+    for task in 0..DIRECT {
+        let client = world.clients[task as usize % world.clients.len()].clone();
+        tasks.push(tokio::spawn(questions::read(
+            Arc::clone(&ledger),
+            client,
+            Chance::new(seed, 300 + task),
+            true,
+        )));
+    }
+    let counts = &ledger.counts;
+    let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
+    let done = || {
+        let events = of(&counts.rollovers) > 0 && of(&counts.swaps) > 0 && of(&counts.mappings) > 0;
+        let all =
+            events && of(&counts.answers) >= scenario.answers && of(&counts.kills) >= scenario.least_kills;
+        all || (scenario.until_illegal && of(&counts.illegal) > 0)
+    };
+    // a task that ends before has panicked
+    let mut said = Instant::now();
+    while !done() && !tasks.iter().any(JoinHandle::is_finished) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if said.elapsed() > SAY_EVERY {
+            said = Instant::now();
+            let (answers, hits, illegal) = (of(&counts.answers), of(&counts.hits), of(&counts.illegal));
+            println!(
+                "{name}: {answers} answers so far, {hits} hits, {illegal} illegal, {} kills",
+                of(&counts.kills)
+            );
         }
     }
-}
-
-/// Returns answers, hits, illegal answers.
-async fn churn(node: &Node, escache: Escache, wanted: u64, seed: u64) -> (u64, u64, u64) {
-    let engine = node.client();
-    engine.json("DELETE", "/churn", None).await;
-    let body = json!({
-        "settings": {"number_of_shards": 2, "number_of_replicas": 0},
-        "mappings": {"properties": {"n": {"type": "long"}, "doc": {"type": "long"}}}
-    });
-    assert_eq!(engine.json("PUT", "/churn", Some(body)).await.0, 200);
-    for doc in 0..DOCS {
-        engine.json("PUT", &format!("/churn/_doc/{doc}"), Some(json!({"n": 0, "doc": doc}))).await;
+    ledger.end();
+    tasks.push(killing);
+    for task in join_all(tasks).await {
+        task.expect("a task ends well");
     }
-    engine.json("POST", "/churn/_refresh", None).await;
-    let (ledger, escache) = (Ledger::new(), Arc::new(escache));
-    let writers: Vec<_> =
-        (0..WRITERS).map(|i| tokio::spawn(write(Arc::clone(&ledger), engine.clone(), seed, i))).collect();
-    let readers: Vec<_> = (0..READERS)
-        .map(|i| tokio::spawn(read(Arc::clone(&ledger), Arc::clone(&escache), seed, i, wanted)))
-        .collect();
-    for reader in join_all(readers).await {
-        reader.expect("a reader ends well");
-    }
-    ledger.over.store(true, Ordering::SeqCst);
-    for writer in join_all(writers).await {
-        writer.expect("a writer ends well");
-    }
+    asking.abort();
     let plain = &escache.proxy.stats.plain;
     println!(
-        "{} readings of {} us, {} requests for them, {} with metadata, {} searches upstream",
+        "{name}: seed {seed}, {} answers, {} hits, {} illegal; {} kills, {} rollovers, {} swaps, {} recreations, \
+         {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained; \
+         {} direct answers, {} of them illegal; {} readings of {} us; {:.0?}",
+        of(&counts.answers),
+        of(&counts.hits),
+        of(&counts.illegal),
+        of(&counts.kills),
+        of(&counts.rollovers),
+        of(&counts.swaps),
+        of(&counts.recreations),
+        of(&counts.closings),
+        of(&counts.mappings),
+        of(&counts.settings),
+        of(&counts.others),
+        of(&counts.writes),
+        of(&counts.partial),
+        of(&counts.errors),
+        of(&counts.unexplained),
+        of(&counts.direct),
+        of(&counts.direct_illegal),
         plain.readings.get(),
         plain.reading_microseconds.get() / plain.readings.get().max(1),
-        plain.reading_requests.get(),
-        plain.metadata_reads.get(),
-        plain.flights.get()
+        began.elapsed(),
     );
-    let of = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
-    (wanted, of(&ledger.hits), of(&ledger.illegal))
+    assert_eq!(
+        of(&counts.direct_illegal),
+        0,
+        "the engine itself gave answers that the oracle does not allow"
+    );
+    assert_eq!(of(&counts.unexplained), 0, "errors without a reason");
+    let report =
+        Report { answers: of(&counts.answers), hits: of(&counts.hits), illegal: of(&counts.illegal) };
+    drop(escache);
+    let world = Arc::into_inner(world).expect("all tasks have ended");
+    (report, world.nodes)
 }
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-async fn check(engine: Engine) {
-    let Some(node) = Node::start(engine).await else { return };
-    let (wanted, seed) =
-        (setting("ESCACHE_CHURN_ANSWERS", 10_000), setting("ESCACHE_CHURN_SEED", 20_261_121));
-    let escache = Escache::start(node.url()).await;
-    let (answers, hits, illegal) = churn(&node, escache, wanted, seed).await;
-    println!("{engine:?}: seed {seed}, {answers} answers, {hits} hits, {illegal} illegal");
-    assert_eq!(illegal, 0);
-    assert!(hits * 10 >= answers * 3, "{hits} hits of {answers}");
+async fn check(name: &str, scenario: Scenario) {
+    let Some(Cluster { nodes }) = Cluster::start(scenario.engine, scenario.nodes).await else { return };
+    let seed = setting("ESCACHE_CHURN_SEED", 20_261_121);
+    let scenario = Scenario { answers: setting("ESCACHE_CHURN_ANSWERS", scenario.answers), ..scenario };
+    let bound = |bound: Duration| {
+        let hosts: Vec<_> = nodes.iter().map(|node| node.url().to_owned()).collect();
+        async move {
+            Escache::start_with(&hosts[0], |s| {
+                s.upstream.hosts = hosts.iter().map(|host| Host::parse(host).unwrap()).collect();
+                s.policy.max_staleness = bound;
+            })
+            .await
+        }
+    };
+    let (strict, bounded_proxy) = (bound(Duration::ZERO), bound(Duration::from_secs(2)));
+    let (report, nodes) = churn(name, scenario, nodes, strict.await, seed).await;
+    assert_eq!(report.illegal, 0);
+    assert!(
+        report.hits * 100 >= report.answers * scenario.hits,
+        "{} hits of {}",
+        report.hits,
+        report.answers
+    );
 
     // and the check bites: with a bound, answers are older than strict ones may be
-    let bounded =
-        Escache::start_with(node.url(), |s| s.policy.max_staleness = Duration::from_millis(300)).await;
-    let (answers, hits, illegal) = churn(&node, bounded, 2_000.min(wanted), seed).await;
-    println!(
-        "{engine:?} with a bound of 300 ms: {answers} answers, {hits} hits, {illegal} older than strict allows"
-    );
-    assert!(illegal > 0);
+    let bounded = Scenario { answers: u64::MAX, until_illegal: true, most_kills: 0, ..scenario };
+    let name = format!("{name} with a bound of 2 s, judged as strict");
+    let (report, _) = churn(&name, bounded, nodes, bounded_proxy.await, seed).await;
+    assert!(report.illegal > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_is_illegal_under_churn_on_elasticsearch_7() {
-    check(Engine::Elasticsearch7).await;
+async fn no_answer_is_illegal_under_churn_on_one_node() {
+    check("opensearch-2, one node", Scenario::single(Engine::OpenSearch2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_is_illegal_under_churn_on_opensearch_2() {
-    check(Engine::OpenSearch2).await;
+async fn no_answer_is_illegal_under_churn_on_two_nodes() {
+    check("elasticsearch-7", Scenario::pair(Engine::Elasticsearch7)).await;
+}
+
+/// `scripts/churn`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes many minutes and all engines"]
+async fn no_answer_is_illegal_under_churn_on_any_cluster() {
+    let wanted = std::env::var("ESCACHE_CHURN_ENGINES").unwrap_or_default();
+    for name in wanted.split(',').filter(|name| !name.is_empty()) {
+        let known = CLUSTERS.iter().find(|(known, _)| *known == name);
+        let (name, scenario) =
+            known.unwrap_or_else(|| panic!("{name} is none of {:?}", CLUSTERS.map(|c| c.0)));
+        check(name, *scenario).await;
+    }
 }

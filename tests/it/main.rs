@@ -15,6 +15,8 @@ mod fuzz;
 
 mod hosts;
 
+mod ingest;
+
 mod keys;
 
 mod msearch;

@@ -1,0 +1,371 @@
+//! What is known to have happened, and what an answer may show because of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+/// Documents of an index. The first one is never deleted.
+pub(super) const DOCS: usize = 12;
+
+/// From before a request was sent to after the last byte of its answer.
+pub(super) type Window = (Instant, Instant);
+
+/// The values that something had, one after the other. A value may be seen from the moment its change was *begun* until
+/// a later one is *sure*: nobody may be shown an older one any more.
+pub(super) struct History<T>(Vec<Step<T>>);
+
+struct Step<T> {
+    value: T,
+    begun: Instant,
+    sure: Option<Instant>,
+}
+
+impl<T> History<T> {
+    /// Something that has had this value for as long as it was there to be seen.
+    pub(super) fn new(value: T) -> Self {
+        let now = Instant::now();
+        Self(vec![Step { value, begun: now, sure: Some(now) }])
+    }
+
+    /// To be called before the change is sent. Returns its number.
+    pub(super) fn begin(&mut self, value: T) -> usize {
+        self.0.push(Step { value, begun: Instant::now(), sure: None });
+        self.0.len() - 1
+    }
+
+    /// To be called after somebody was told that this change, or a later one, is visible to all.
+    pub(super) fn settle(&mut self, step: usize) {
+        self.0[step].sure.get_or_insert_with(Instant::now);
+    }
+
+    /// What it was made to be last.
+    pub(super) fn last(&self) -> &T {
+        &self.0[self.0.len() - 1].value
+    }
+
+    /// When, within a window, each value may have been seen, the latest value first.
+    fn seen(&self, window: Window) -> impl Iterator<Item = (usize, &T, Window)> {
+        let mut until = window.1;
+        let mut all_later_are_sure = false;
+        let steps = self.0.iter().enumerate().rev();
+        let steps = steps.map_while(move |(number, step)| {
+            if all_later_are_sure {
+                return None;
+            }
+            let span = (step.begun.max(window.0), until);
+            if let Some(sure) = step.sure {
+                until = until.min(sure);
+                all_later_are_sure = sure <= window.0;
+            }
+            Some((number, &step.value, span))
+        });
+        steps.filter(|(_, _, (from, until))| from <= until)
+    }
+
+    /// The values that may have been seen in a window.
+    pub(super) fn possible(&self, window: Window) -> impl Iterator<Item = &T> {
+        self.seen(window).map(|(_, value, _)| value)
+    }
+
+    /// The first change after which this value may have been seen in a window.
+    pub(super) fn first(&self, wanted: &T, window: Window) -> Option<usize>
+    where
+        T: PartialEq,
+    {
+        self.seen(window).filter(|(_, value, _)| *value == wanted).map(|(number, ..)| number).last()
+    }
+}
+
+/// One document: its counter, `None` while it is not there.
+pub(super) struct Doc {
+    pub(super) history: History<Option<u64>>,
+    /// The last change that was acknowledged.
+    pub(super) written: usize,
+}
+
+/// One index from its creation to its deletion.
+pub(super) struct Life {
+    pub(super) id: u64,
+    pub(super) index: String,
+    /// Which name of [`NAMES`] leads to it.
+    pub(super) group: usize,
+    /// The shard of each document.
+    pub(super) shards: Vec<u64>,
+    docs: Vec<Mutex<Doc>>,
+    /// Which field the alias field `which` stands for.
+    pub(super) path: Mutex<History<u64>>,
+    /// Whether queries without a field search `left`, where all documents match.
+    pub(super) left: Mutex<History<bool>>,
+}
+
+impl Life {
+    pub(super) fn new(id: u64, index: &str, group: usize, shards: Vec<u64>) -> Arc<Life> {
+        let doc = || Mutex::new(Doc { history: History::new(None), written: 0 });
+        Arc::new(Life {
+            id,
+            index: index.to_owned(),
+            group,
+            shards,
+            docs: (0..DOCS).map(|_| doc()).collect(),
+            path: Mutex::new(History::new(1)),
+            left: Mutex::new(History::new(true)),
+        })
+    }
+
+    pub(super) fn doc(&self, doc: usize) -> MutexGuard<'_, Doc> {
+        lock(&self.docs[doc])
+    }
+
+    /// The last acknowledged change of each document.
+    pub(super) fn written(&self) -> Vec<usize> {
+        (0..DOCS).map(|doc| self.doc(doc).written).collect()
+    }
+
+    /// All searches see these changes, or later ones.
+    pub(super) fn settle(&self, written: &[usize]) {
+        for (doc, step) in written.iter().enumerate() {
+            self.doc(doc).history.settle(*step);
+        }
+    }
+
+    /// Whether there is an instant for each shard, within the window, at which its documents were as `seen` says. A
+    /// search reads a shard at one instant, but two shards at two.
+    fn may_show(&self, seen: &[(usize, Option<u64>)], window: Window) -> Result<(), String> {
+        let mut instants: BTreeMap<u64, Vec<Window>> = BTreeMap::new();
+        for (doc, value) in seen {
+            let guard = self.doc(*doc);
+            let spans = guard.history.seen(window).filter(|(_, v, _)| *v == value);
+            let spans: Vec<Window> = spans.map(|(.., span)| span).collect();
+            if spans.is_empty() {
+                let possible: Vec<_> = guard.history.possible(window).collect();
+                return Err(format!("{}/{doc} is {value:?}, possible are {possible:?}", self.index));
+            }
+            let left = instants.entry(self.shards[*doc]).or_insert_with(|| vec![window]);
+            *left = left.iter().flat_map(|a| spans.iter().filter_map(|b| common(*a, *b))).collect();
+            if left.is_empty() {
+                return Err(format!("{}: no instant at which {seen:?} was all there", self.index));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn common(a: Window, b: Window) -> Option<Window> {
+    let both = (a.0.max(b.0), a.1.min(b.1));
+    (both.0 <= both.1).then_some(both)
+}
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct View {
+    pub(super) lives: Vec<u64>,
+    /// The alias has a filter that leaves out odd documents.
+    pub(super) even: bool,
+}
+
+impl View {
+    pub(super) fn of(lives: &[u64]) -> Option<View> {
+        Some(View { lives: lives.to_vec(), even: false })
+    }
+}
+
+/// An index that is deleted and created again, one that is closed and opened, an alias that is swapped between two
+/// indices, an alias that is rolled over.
+pub(super) const NAMES: [&str; 4] = ["churn-again", "churn-shut", "churn-now", "churn-roll"];
+pub(super) const AGAIN: usize = 0;
+pub(super) const SHUT: usize = 1;
+pub(super) const NOW: usize = 2;
+pub(super) const ROLL: usize = 3;
+
+/// What was counted.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) answers: AtomicU64,
+    pub(super) hits: AtomicU64,
+    pub(super) illegal: AtomicU64,
+    /// Answers that the engine gave directly, and those of them that were illegal: then the oracle is wrong.
+    pub(super) direct: AtomicU64,
+    pub(super) direct_illegal: AtomicU64,
+    /// Not whole, and not from the cache.
+    pub(super) partial: AtomicU64,
+    /// Errors for which there was a reason.
+    pub(super) errors: AtomicU64,
+    /// Errors for which there was none.
+    pub(super) unexplained: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) kills: AtomicU64,
+    pub(super) rollovers: AtomicU64,
+    pub(super) swaps: AtomicU64,
+    pub(super) recreations: AtomicU64,
+    pub(super) closings: AtomicU64,
+    pub(super) mappings: AtomicU64,
+    pub(super) settings: AtomicU64,
+    pub(super) others: AtomicU64,
+}
+
+/// Which nodes run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Up {
+    /// Rises whenever one goes or has come.
+    pub(super) epoch: u64,
+    pub(super) down: Option<usize>,
+}
+
+/// All that is known.
+pub(super) struct Ledger {
+    lives: RwLock<BTreeMap<u64, Arc<Life>>>,
+    /// Those that are written to.
+    current: RwLock<Vec<Arc<Life>>>,
+    /// What each of [`NAMES`] leads to; `None` where a search of it must fail.
+    pub(super) groups: Vec<Mutex<History<Option<View>>>>,
+    disturbances: Mutex<Vec<(Instant, Option<Instant>)>>,
+    up: Mutex<Up>,
+    next: AtomicU64,
+    over: AtomicBool,
+    pub(super) counts: Counts,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Arc<Ledger> {
+        Arc::new(Ledger {
+            lives: RwLock::default(),
+            current: RwLock::default(),
+            groups: NAMES.iter().map(|_| Mutex::new(History::new(None))).collect(),
+            disturbances: Mutex::default(),
+            up: Mutex::new(Up { epoch: 0, down: None }),
+            next: AtomicU64::new(1),
+            over: AtomicBool::new(false),
+            counts: Counts::default(),
+        })
+    }
+
+    /// A number that was not given before: a life's, or a counter, so that a late write of an old life loses.
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(super) fn latest(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn born(&self, life: &Arc<Life>) {
+        self.lives.write().expect("no poison").insert(life.id, Arc::clone(life));
+        self.current.write().expect("no poison").push(Arc::clone(life));
+    }
+
+    pub(super) fn dies(&self, id: u64) {
+        self.current.write().expect("no poison").retain(|life| life.id != id);
+    }
+
+    pub(super) fn current(&self) -> Vec<Arc<Life>> {
+        self.current.read().expect("no poison").clone()
+    }
+
+    pub(super) fn life(&self, id: u64) -> Option<Arc<Life>> {
+        self.lives.read().expect("no poison").get(&id).cloned()
+    }
+
+    pub(super) fn over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn up(&self) -> Up {
+        *lock(&self.up)
+    }
+
+    pub(super) fn set_down(&self, down: Option<usize>) {
+        let mut up = lock(&self.up);
+        *up = Up { epoch: up.epoch + 1, down };
+    }
+
+    /// From now on until [`Ledger::calm`], errors and partial answers have a reason.
+    pub(super) fn disturb(&self) -> usize {
+        let mut all = lock(&self.disturbances);
+        all.push((Instant::now(), None));
+        all.len() - 1
+    }
+
+    pub(super) fn calm(&self, disturbance: usize) {
+        lock(&self.disturbances)[disturbance].1 = Some(Instant::now());
+    }
+
+    pub(super) fn disturbed(&self, window: Window) -> bool {
+        let all = lock(&self.disturbances);
+        all.iter().any(|(from, until)| *from <= window.1 && until.is_none_or(|until| until >= window.0))
+    }
+
+    /// What a name may have led to within a window.
+    pub(super) fn views(&self, group: usize, window: Window) -> Vec<Option<View>> {
+        lock(&self.groups[group]).possible(window).cloned().collect()
+    }
+
+    /// Whether a search of these names may show these documents (life, document, counter) and no others of `wanted`.
+    pub(super) fn may_show(
+        &self,
+        groups: &[usize],
+        seen: &[(u64, usize, u64)],
+        wanted: &[usize],
+        window: Window,
+    ) -> Result<(), String> {
+        let strange = seen.iter().find(|(life, doc, _)| {
+            !wanted.contains(doc) || self.life(*life).is_none_or(|life| !groups.contains(&life.group))
+        });
+        if let Some(strange) = strange {
+            return Err(format!("{strange:?} was not asked for"));
+        }
+        for &group in groups {
+            let of_group = |life: &u64| self.life(*life).is_some_and(|life| life.group == group);
+            let seen: Vec<_> = seen.iter().filter(|(life, ..)| of_group(life)).copied().collect();
+            let mut why = vec![format!("{} cannot be searched", NAMES[group])];
+            let views = self.views(group, window);
+            let legal = views.iter().flatten().any(|view| match self.fits(view, &seen, wanted, window) {
+                Ok(()) => true,
+                Err(reason) => {
+                    why.push(reason);
+                    false
+                }
+            });
+            if !legal {
+                return Err(format!("{views:?}: {}", why.pop().unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+
+    fn fits(
+        &self,
+        view: &View,
+        seen: &[(u64, usize, u64)],
+        wanted: &[usize],
+        window: Window,
+    ) -> Result<(), String> {
+        if let Some(other) = seen.iter().find(|(life, ..)| !view.lives.contains(life)) {
+            return Err(format!("{other:?} is of another index"));
+        }
+        if let Some(odd) = seen.iter().find(|(_, doc, _)| view.even && doc % 2 == 1) {
+            return Err(format!("{odd:?} does not pass the filter"));
+        }
+        for id in &view.lives {
+            let life = self.life(*id).ok_or("an unknown life")?;
+            let docs = wanted.iter().filter(|doc| !view.even || *doc % 2 == 0);
+            let shown: Vec<_> = docs
+                .map(|doc| {
+                    let found = seen.iter().find(|(life, d, _)| life == id && d == doc);
+                    (*doc, found.map(|(.., n)| *n))
+                })
+                .collect();
+            life.may_show(&shown, window)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a test that panicked has left is still what was known.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

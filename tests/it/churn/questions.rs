@@ -1,0 +1,237 @@
+//! What is asked, and how each answer is held against the ledger.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Chance;
+use super::ledger::{AGAIN, DOCS, Ledger, NAMES, NOW, ROLL, SHUT, Window, lock};
+use crate::support::escache::verdict;
+use crate::support::http::{Client, Response};
+
+/// What is searched, and the names of [`NAMES`] that it stands for.
+const TARGETS: [(&str, &[usize]); 6] = [
+    (NAMES[AGAIN], &[AGAIN]),
+    (NAMES[SHUT], &[SHUT]),
+    (NAMES[NOW], &[NOW]),
+    (NAMES[ROLL], &[ROLL]),
+    // the names of the indices behind the alias
+    ("rolled-*", &[ROLL]),
+    ("churn-again,churn-now", &[AGAIN, NOW]),
+];
+
+/// How many illegal answers are shown in full.
+const SHOWN: u64 = 10;
+
+/// How long a client waits after an error.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
+
+/// What identifies a version of a document.
+const SHOWN_FIELDS: [&str; 3] = ["life", "doc", "n"];
+
+enum Question {
+    All,
+    One(usize),
+    Buckets,
+    /// How many of these documents have a counter of at least this.
+    Count(usize, u64),
+    /// What mappings and settings make of a search.
+    Facets,
+}
+
+impl Question {
+    fn of(ledger: &Ledger, groups: &[usize], chance: &mut Chance) -> Question {
+        let doc = chance.below(3) as usize;
+        match chance.below(8) {
+            0..=2 => Question::All,
+            3 => Question::One(doc),
+            4 | 5 => Question::Buckets,
+            // in steps, so that the question repeats
+            6 => Question::Count(doc, (ledger.latest().saturating_sub(100)) / 64 * 64),
+            _ if groups == [AGAIN] || groups == [SHUT] => Question::Facets,
+            _ => Question::All,
+        }
+    }
+
+    fn api(&self) -> &'static str {
+        if matches!(self, Question::Count(..)) { "_count" } else { "_search" }
+    }
+
+    fn body(&self) -> Value {
+        match self {
+            Question::All => json!({"size": 200, "_source": SHOWN_FIELDS, "query": {"match_all": {}}}),
+            Question::One(doc) => {
+                json!({"size": 20, "_source": SHOWN_FIELDS, "query": {"term": {"doc": doc}}})
+            }
+            Question::Buckets => json!({"size": 0, "aggs": {
+                "per": {"terms": {"field": "key", "size": 500}, "aggs": {"n": {"max": {"field": "n"}}}}}}),
+            Question::Count(doc, n) => {
+                json!({"query": {"bool": {"filter": [{"term": {"doc": doc}}, {"range": {"n": {"gte": n}}}]}}})
+            }
+            // not of size 0: OpenSearch would cache that itself, and not notice a changed mapping
+            Question::Facets => json!({"size": 1, "track_total_hits": true,
+                "query": {"simple_query_string": {"query": "x"}}, "aggs": {"which": {"max": {"field": "which"}}}}),
+        }
+    }
+
+    fn judge(&self, ledger: &Ledger, groups: &[usize], answer: &Value, window: Window) -> Result<(), String> {
+        let all: Vec<usize> = (0..DOCS).collect();
+        match self {
+            Question::All => ledger.may_show(groups, &documents(answer)?, &all, window),
+            Question::One(doc) => ledger.may_show(groups, &documents(answer)?, &[*doc], window),
+            Question::Buckets => ledger.may_show(groups, &buckets(answer)?, &all, window),
+            Question::Count(doc, n) => judge_count(ledger, groups, *doc, *n, answer, window),
+            Question::Facets => judge_facets(ledger, groups[0], answer, window),
+        }
+    }
+}
+
+fn documents(answer: &Value) -> Result<Vec<(u64, usize, u64)>, String> {
+    let hits = answer["hits"]["hits"].as_array().ok_or("no hits")?;
+    let one = |hit: &Value| {
+        let source = &hit["_source"];
+        Some((source["life"].as_u64()?, source["doc"].as_u64()? as usize, source["n"].as_u64()?))
+    };
+    hits.iter().map(|hit| one(hit).ok_or_else(|| format!("a hit that nobody wrote: {hit}"))).collect()
+}
+
+fn buckets(answer: &Value) -> Result<Vec<(u64, usize, u64)>, String> {
+    let buckets = answer["aggregations"]["per"]["buckets"].as_array().ok_or("no buckets")?;
+    let one = |bucket: &Value| {
+        let key = bucket["key"].as_u64()?;
+        Some((key / 1000, (key % 1000) as usize, bucket["n"]["value"].as_f64()? as u64))
+    };
+    buckets.iter().map(|b| one(b).ok_or_else(|| format!("a bucket that nobody wrote: {b}"))).collect()
+}
+
+fn judge_count(
+    ledger: &Ledger,
+    groups: &[usize],
+    doc: usize,
+    from: u64,
+    answer: &Value,
+    window: Window,
+) -> Result<(), String> {
+    let count = answer["count"].as_u64().ok_or("no count")?;
+    // what each name may add
+    let mut sums = vec![0];
+    for &group in groups {
+        let mut of_group = Vec::new();
+        for view in ledger.views(group, window).into_iter().flatten() {
+            let (mut least, mut most) = (0, 0);
+            let lives = view.lives.iter().filter_map(|id| ledger.life(*id));
+            for life in lives.filter(|_| !view.even || doc % 2 == 0) {
+                let guard = life.doc(doc);
+                let counted = |n: &Option<u64>| n.is_some_and(|n| n >= from);
+                most += u64::from(guard.history.possible(window).any(counted));
+                least += u64::from(guard.history.possible(window).all(counted));
+            }
+            of_group.extend(least..=most);
+        }
+        sums = sums.iter().flat_map(|sum| of_group.iter().map(move |more| sum + more)).collect();
+    }
+    match sums.contains(&count) {
+        true => Ok(()),
+        false => Err(format!("{count} documents {doc} from {from} on, possible are {sums:?}")),
+    }
+}
+
+fn judge_facets(ledger: &Ledger, group: usize, answer: &Value, window: Window) -> Result<(), String> {
+    let total = answer["hits"]["total"]["value"].as_u64().ok_or("no total")?;
+    let which = answer["aggregations"]["which"]["value"].as_f64();
+    let mut why = "cannot be searched".to_owned();
+    for view in ledger.views(group, window).into_iter().flatten() {
+        let Some(life) = ledger.life(view.lives[0]) else { continue };
+        let sides: Vec<bool> = lock(&life.left).possible(window).copied().collect();
+        let paths: Vec<u64> = lock(&life.path).possible(window).copied().collect();
+        let empty = (0..DOCS).all(|doc| life.doc(doc).history.possible(window).any(Option::is_none));
+        let legal = match total {
+            0 => sides.contains(&false) || empty,
+            _ => sides.contains(&true) && paths.iter().any(|path| which == Some(*path as f64)),
+        };
+        if legal {
+            return Ok(());
+        }
+        why = format!("{total} found, which {which:?}; possible are left {sides:?}, path {paths:?}");
+    }
+    Err(format!("{}: {why}", NAMES[group]))
+}
+
+/// Asks until it is over. `directly`: not through escache, to see that the ledger is right.
+pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance, directly: bool) {
+    while !ledger.over() {
+        let (target, groups) = TARGETS[chance.below(TARGETS.len() as u64) as usize];
+        let question = Question::of(&ledger, groups, &mut chance);
+        let preference = if chance.below(8) == 0 { "?preference=mine" } else { "" };
+        let path = format!("/{target}/{}{preference}", question.api());
+        let (body, json) = (question.body().to_string(), [("content-type", "application/json")]);
+        let arrival = Instant::now();
+        let answer = client.try_request("POST", &path, &json, body).await;
+        let window = (arrival, Instant::now());
+        let answer = match answer {
+            Ok(answer) => answer,
+            // a node that was killed; escache itself always answers
+            Err(_) if directly && ledger.disturbed(window) => {
+                tokio::time::sleep(AFTER_AN_ERROR).await;
+                continue;
+            }
+            Err(error) => panic!("{path}: {error}"),
+        };
+        let judged = judge(&ledger, &question, groups, &answer, window, directly);
+        let counts = &ledger.counts;
+        let (answers, illegal) = match directly {
+            true => (&counts.direct, &counts.direct_illegal),
+            false => (&counts.answers, &counts.illegal),
+        };
+        if verdict(&answer.headers).0 == "HIT" {
+            counts.hits.fetch_add(1, Ordering::SeqCst);
+        }
+        if answer.status == 200 {
+            answers.fetch_add(1, Ordering::SeqCst);
+        } else {
+            tokio::time::sleep(AFTER_AN_ERROR).await;
+        }
+        if let Err(why) = judged
+            && illegal.fetch_add(1, Ordering::SeqCst) < SHOWN
+        {
+            let status = verdict(&answer.headers).1;
+            let took = window.1 - window.0;
+            println!("ILLEGAL {path} ({status}; directly: {directly}; {took:?}): {why}");
+        }
+    }
+}
+
+fn judge(
+    ledger: &Ledger,
+    question: &Question,
+    groups: &[usize],
+    answer: &Response,
+    window: Window,
+    directly: bool,
+) -> Result<(), String> {
+    let counts = &ledger.counts;
+    let (x_cache, status) = verdict(&answer.headers);
+    let kept = x_cache == "HIT" || status.contains("stored");
+    if answer.status != 200 {
+        if kept {
+            return Err(format!("an error from the cache: {}", answer.text()));
+        }
+        let fails = groups.iter().any(|group| ledger.views(*group, window).contains(&None));
+        // 429: the engine is busy
+        if fails || answer.status == 429 || ledger.disturbed(window) {
+            counts.errors.fetch_add(1, Ordering::SeqCst);
+        } else if counts.unexplained.fetch_add(1, Ordering::SeqCst) < SHOWN {
+            println!("UNEXPLAINED {} ({status}; directly: {directly}): {}", answer.status, answer.text());
+        }
+        return Ok(());
+    }
+    let json = answer.json();
+    let shards = &json["_shards"];
+    if json["timed_out"] == true || shards["failed"] != 0 || shards["successful"] != shards["total"] {
+        counts.partial.fetch_add(1, Ordering::SeqCst);
+        return if kept { Err(format!("a partial answer from the cache: {shards}")) } else { Ok(()) };
+    }
+    question.judge(ledger, groups, &json, window)
+}
