@@ -122,7 +122,7 @@ fn judge_count(
         for view in ledger.views(group, window).into_iter().flatten() {
             let (mut least, mut most) = (0, 0);
             let lives = view.lives.iter().filter_map(|id| ledger.life(*id));
-            for life in lives.filter(|_| !view.even || doc % 2 == 0) {
+            for life in lives.filter(|_| !view.even || doc.is_multiple_of(2)) {
                 let guard = life.doc(doc);
                 let counted = |n: &Option<u64>| n.is_some_and(|n| n >= from);
                 most += u64::from(guard.history.possible(window).any(counted));
