@@ -157,7 +157,7 @@ settings! {
         auth_static_roles: bool = "auth.static_roles", "false";
         /// The index where the engine keeps users and roles, if it is not at its usual place.
         auth_security_index: Option<String> = "auth.security_index", "";
-        /// How long an answer to a request with credentials is kept where nothing proves that the permissions of its user are unchanged; none does not cache it.
+        /// How long an answer to a request with credentials is kept where there is no way to prove that the permissions of its user are unchanged; none does not cache it. It never stands in for a proof that fails or says no.
         auth_entry_ttl: Option<Wait> = "auth.entry_ttl", "none";
         /// Request headers that do not change answers, besides those that escache knows. Any header not known splits the cache; headers that say who asks cannot be ignored.
         key_ignore_headers: Vec<HeaderName> = "key.ignore_headers", "";

@@ -55,7 +55,28 @@ pub(super) struct Answer {
     /// When its first question was about to be sent.
     pub(super) started: Asked,
     /// Who it is.
-    pub(super) found: Result<Arc<Bearer>, Refusal>,
+    pub(super) found: Result<Arc<Bearer>, Unknown>,
+}
+
+/// Why it is not known who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Unknown {
+    pub(super) refusal: Refusal,
+    /// The engine has no way to tell it to this bearer, at no time. Otherwise it failed to, or it does not know the
+    /// bearer: then a lifetime (`auth.entry_ttl`) must not stand in for the proof.
+    pub(super) always: bool,
+}
+
+impl Unknown {
+    /// Nothing was told this time, or that the engine does not know the bearer.
+    pub(super) fn now(refusal: impl Into<Refusal>) -> Unknown {
+        Unknown { refusal: refusal.into(), always: false }
+    }
+
+    /// What was told proves nothing, and will not.
+    pub(super) fn always(refusal: impl Into<Refusal>) -> Unknown {
+        Unknown { refusal: refusal.into(), always: true }
+    }
 }
 
 /// The place of a refusal that only says that the engine could not be asked in time.
@@ -116,7 +137,7 @@ impl Known {
         let answer = ask.await;
         match &answer.found {
             Ok(bearer) => self.word().told = Some(bearer.digest),
-            Err(refusal) if is_silence(refusal) => {}
+            Err(unknown) if is_silence(&unknown.refusal) => {}
             Err(_) => self.forget(),
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.clone());

@@ -83,7 +83,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::answers::{Bearer, Privileges};
-use self::bearer::{Answer, Credentials, Known, Proof, TIMEOUT, UNREACHED};
+use self::bearer::{Answer, Credentials, Known, Proof, TIMEOUT, UNREACHED, Unknown};
 use self::roles::Roles;
 use self::settling::Settling;
 use self::survey::{Facts, Kind};
@@ -132,6 +132,16 @@ pub struct ScopeSettings {
 /// After a refused question about an identity its requests are forwarded for this long before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What an engine answers that has no such endpoint, or does not let this bearer ask.
+const NEVER_TOLD: [StatusCode; 6] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::GONE,
+    StatusCode::NOT_IMPLEMENTED,
+];
+
 /// Proves scope.
 #[derive(Debug)]
 pub struct Scope {
@@ -155,7 +165,7 @@ pub enum Found {
     Free,
     /// Proven.
     Proven(Proven),
-    /// Nothing proves it.
+    /// There is no way to prove it.
     Unproven(Refusal),
 }
 
@@ -218,7 +228,7 @@ impl Scope {
     /// or later.
     ///
     /// # Errors
-    /// Why the request has to be forwarded although a proof exists.
+    /// Why the request has to be forwarded although there is a way to prove it: the proof failed, or says no.
     pub async fn of(&self, anonymous: bool, head: &HeaderMap, needed: Instant) -> Result<Found, Refusal> {
         let facts = self.facts.load_full();
         let (kind, index) = match &*facts {
@@ -242,18 +252,16 @@ impl Scope {
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
         let bearer = match answer.found {
             Ok(found) => found,
-            Err(refusal) => return Ok(Found::Unproven(refusal)),
+            Err(unknown) if unknown.always => return Ok(Found::Unproven(unknown.refusal)),
+            Err(unknown) => return Err(unknown.refusal),
         };
         let mut proven = Proven {
             digest: bearer.digest,
             started: answer.started.at,
             bearer: Confirm { credentials, kind, digest: bearer.digest },
         };
-        let security = match security {
-            Ok(security) => security,
-            Err(refusal) => return Ok(Found::Unproven(refusal)),
-        };
-        let Some((generation, started, settled)) = security else {
+        // it was readable when it was chosen
+        let Some((generation, started, settled)) = security? else {
             if !known_long {
                 return Err(Reason::ScopeSettling.into());
             }
@@ -337,7 +345,8 @@ impl Scope {
     async fn bearer(&self, credentials: &Arc<Credentials>, kind: Kind, needed: Instant) -> (Answer, bool) {
         let known = self.known.get_or_insert_with(credentials.digest, Arc::default);
         let serves = |answer: &Answer| {
-            let refused = answer.found.as_ref().is_err_and(|refusal| refusal.reason == Reason::ScopeUnknown);
+            let refused =
+                answer.found.as_ref().is_err_and(|unknown| unknown.refusal.reason == Reason::ScopeUnknown);
             let needed = if refused { needed.min(Instant::now() - PAUSE) } else { needed };
             self.watcher.holds(answer.started, needed)
         };
@@ -346,9 +355,10 @@ impl Scope {
                 let started = self.watcher.now();
                 let asked = tokio::time::timeout(self.settings.timeout, self.ask_of(credentials, kind));
                 let found = match self.permits.try_acquire() {
-                    Err(_) => Err(Reason::ReadingsLimit.into()),
+                    Err(_) => Err(Unknown::now(Reason::ReadingsLimit)),
                     Ok(_permit) => {
-                        asked.await.unwrap_or_else(|_| Err(Refusal::at(Reason::ScopeUnknown, TIMEOUT)))
+                        let late = Refusal::at(Reason::ScopeUnknown, TIMEOUT);
+                        asked.await.unwrap_or_else(|_| Err(Unknown::now(late)))
                     }
                 };
                 let found = found.map(Arc::new);
@@ -363,8 +373,8 @@ impl Scope {
         (answer, settled)
     }
 
-    async fn ask_of(&self, credentials: &Credentials, kind: Kind) -> Result<Bearer, Refusal> {
-        let unknown = |place: &'static str| move || Refusal::at(Reason::ScopeUnknown, place);
+    async fn ask_of(&self, credentials: &Credentials, kind: Kind) -> Result<Bearer, Unknown> {
+        let unknown = |place: &'static str| move || Unknown::always(Refusal::at(Reason::ScopeUnknown, place));
         match kind {
             Kind::OpenSearch => {
                 let told = self.ask_as(credentials, "/_plugins/_security/authinfo").await?;
@@ -382,25 +392,29 @@ impl Scope {
                 let bearer = Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))?;
                 let privileges = Privileges::read(&privileges).ok_or_else(unknown("_privileges"))?;
                 if privileges.moving {
-                    return Err(Refusal::at(Reason::ScopeUnknown, "_privileges.indices.query"));
+                    return Err(Unknown::always(Refusal::at(
+                        Reason::ScopeUnknown,
+                        "_privileges.indices.query",
+                    )));
                 }
                 Ok(bearer.with(&privileges))
             }
         }
     }
 
-    async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Refusal> {
+    async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Unknown> {
         self.stats.plain.scope_requests.inc();
         match self.upstream.ask_as(question, &credentials.headers).await {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");
                 let silence = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                Err(Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" }))
+                let refusal = Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" });
+                Err(Unknown { refusal, always: NEVER_TOLD.contains(&status) })
             }
             Err(error) => {
                 tracing::debug!(%error, question, "the engine does not tell who asks");
-                Err(Refusal::at(Reason::ScopeUnknown, UNREACHED))
+                Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, UNREACHED)))
             }
         }
     }

@@ -1,5 +1,8 @@
 //! What the program is made of: licences, sources and packages that are not wanted.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -92,6 +95,57 @@ fn licences_sources_and_packages_are_those_that_are_allowed() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(packages.len() > 50, "{} packages only", packages.len());
+}
+
+/// The modules of the library in their order, and what each uses of the others: `crate::NAME` in its files.
+fn modules() -> Vec<(String, BTreeSet<String>)> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let names = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    names
+        .map(|name| {
+            let mut files = vec![source.join(format!("{name}.rs")), source.join(name)];
+            let mut uses = BTreeSet::new();
+            while let Some(file) = files.pop() {
+                if file.is_dir() {
+                    files.extend(fs::read_dir(file).unwrap().map(|entry| entry.unwrap().path()));
+                } else if file.extension().is_some_and(|extension| extension == "rs") && file.exists() {
+                    uses.extend(used(&fs::read_to_string(file).unwrap()));
+                }
+            }
+            (name.to_owned(), uses)
+        })
+        .collect()
+}
+
+/// The modules that a source names: as `crate::NAME` and in `crate::{NAME...}`. Comments may name any.
+fn used(source: &str) -> BTreeSet<String> {
+    let lines: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let source = lines.join("\n");
+    let after = source.split("crate::").skip(1);
+    after.map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_module_uses_only_those_above_it() {
+    let modules = modules();
+    let order: Vec<&str> = modules.iter().map(|(name, _)| name.as_str()).collect();
+    let mut wrong = Vec::new();
+    for (at, (name, uses)) in modules.iter().enumerate() {
+        for other in uses.iter().filter(|other| *other != name) {
+            match order.iter().position(|known| known == other) {
+                Some(place) if place < at => {}
+                Some(_) => wrong.push(format!("{name} uses {other}, which stands below it in lib.rs")),
+                None => {
+                    wrong.push(format!("{name} uses crate::{other}, which is no module: name one at a time"))
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let uses = |name: &str| modules.iter().find(|(known, _)| known == name).map_or(0, |(_, uses)| uses.len());
+    assert!(order.len() > 20 && uses("proxy") > 10 && uses("outcome") == 0, "{order:?}");
 }
 
 #[test]

@@ -272,6 +272,36 @@ async fn where_the_engine_does_not_tell_a_lifetime_may_stand_in() {
     }
 }
 
+/// A proof that fails, or says no, is not the same as none: the lifetime does not stand in for it.
+#[tokio::test]
+async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
+    let ttl = Some(Duration::from_secs(3600));
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        for (status, expected) in
+            [(403, "HIT"), (404, "HIT"), (401, "BYPASS"), (503, "BYPASS"), (429, "BYPASS")]
+        {
+            let scene = Scene::new(flavour, |settings| settings.policy.entry_ttl = ttl).await;
+            scene.engine.on(Api::Authenticate).always(Twist::error(status, "some_exception", "no"));
+            scene.alice().await;
+            let last = scene.alice().await;
+            assert_eq!(verdict(&last.headers).0, expected, "{flavour:?} {status}: {:?}", last.headers);
+        }
+        for twist in [Twist::Drop, Twist::Hang] {
+            let scene = Scene::new(flavour, |settings| {
+                settings.policy.entry_ttl = ttl;
+                settings.scope.timeout = Duration::from_millis(50);
+            })
+            .await;
+            scene.engine.on(Api::Authenticate).always(twist.clone());
+            for _ in 0..2 {
+                let answer = scene.alice().await;
+                assert_eq!(verdict(&answer.headers).0, "BYPASS", "{flavour:?} {twist:?}");
+                assert!(verdict(&answer.headers).1.contains("scope-unknown"), "{:?}", answer.headers);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_an_identity_too_where_there_are_users() {
     let scene = Scene::xpack().await;

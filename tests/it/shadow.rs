@@ -372,7 +372,7 @@ async fn on_a_real_node_no_hit_is_different() {
         }
     }
     println!("{hits} hits on a real node: {tally:?}");
-    assert!(hits > 500 && tally.equal * 10 >= hits * 9, "{hits} hits: {tally:?}");
+    assert!(hits > 200 && tally.equal * 10 >= hits * 9, "{hits} hits: {tally:?}");
 }
 
 /// What is logged, in memory.
