@@ -71,6 +71,13 @@ pub(super) async fn run(
         take(&scenario, &turns, &upstream, setup, effort, &mut runs).await?;
     }
     report.table("Hits", &runs);
+    let most = |of: fn(&Sample) -> f64| {
+        let rows = runs.rows().iter().filter_map(|(scenario, server)| runs.spread(scenario, server, of));
+        rows.map(|spread| spread.most).reduce(f64::max)
+    };
+    // a run whose requests reach the upstream measures something else than hits
+    report.at_most("hits: searches that reached the upstream in any run", most(|s| s.searches), 10.0, "");
+    report.at_most("hits: errors in any run", most(|s| s.errors), 0.0, "");
     bars(&runs, report);
     Ok(())
 }

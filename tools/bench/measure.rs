@@ -25,7 +25,7 @@ pub(super) struct Sample {
     pub(super) readings: f64,
     /// Failed connections and requests, and answers other than 2xx.
     pub(super) errors: f64,
-    /// Which part of the server's processor others have taken.
+    /// Which part of a processor others have taken: of the server's, if it has one of its own.
     pub(super) foreign: f64,
 }
 
@@ -120,6 +120,13 @@ pub(super) fn cpu_seconds(root: u32) -> f64 {
     let ticks =
         |pid| stat(pid).map_or(0, |fields| fields.get(11..13).unwrap_or_default().iter().sum::<u64>());
     tree(root).into_iter().map(ticks).sum::<u64>() as f64 / *TICKS
+}
+
+/// Seconds of processor time of the children of this process that have ended, such as the driver.
+pub(super) fn ended_seconds() -> f64 {
+    let ticks =
+        stat(std::process::id()).map_or(0, |own| own.get(13..15).unwrap_or_default().iter().sum::<u64>());
+    ticks as f64 / *TICKS
 }
 
 /// Resident memory of a process and its children in MiB; what they share counts once.

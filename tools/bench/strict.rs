@@ -5,7 +5,7 @@ use http::Method;
 
 use super::Options;
 use super::engine;
-use super::measure::{Runs, Sample, cpu_seconds, resident};
+use super::measure::{Runs, Sample, busy_seconds, cpu_seconds, ended_seconds, resident};
 use super::places::Places;
 use super::report::Report;
 use super::servers::{self, Kind, Server, Setup};
@@ -110,8 +110,11 @@ async fn once(
     let readings = server.counter("reading_requests").await?;
     let searches = server.counter("upstream_requests").await?;
     let (own, engine) = (server.cpu(), cpu_seconds(node));
+    let (busy, driver) = (busy_seconds(None), ended_seconds());
     let driven = drive.run(&setup.work).await?;
     let (own, engine) = (server.cpu() - own, cpu_seconds(node) - engine);
+    let others = busy_seconds(None) - busy - (ended_seconds() - driver) - engine;
+    let others = if server.pid == node { others } else { others - own };
     let each = |seconds: f64| seconds * 1e6 / driven.requests.max(1.0);
     Ok(Sample {
         per_second: driven.requests / driven.seconds,
@@ -123,7 +126,7 @@ async fn once(
         searches: server.counter("upstream_requests").await? - searches,
         readings: (server.counter("reading_requests").await? - readings) / driven.seconds,
         errors: driven.errors,
-        foreign: 0.0,
+        foreign: others / driven.seconds,
     })
 }
 
