@@ -46,6 +46,7 @@ use crate::watcher::{Watcher, WatcherSettings};
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
 pub use self::msearch::{Door, Several, SeveralKey};
+pub(crate) use self::msearch::{head_of_items, searches};
 use self::shadow::Shadows;
 
 /// What is known of the engine behind.

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::filter_path::Widening;
-use crate::elastic::msearch::{self, Common, Lines};
+use crate::elastic::msearch::{self, Lines};
 use crate::elastic::params::Params;
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -165,22 +165,19 @@ impl Proxy {
     async fn items<'a>(
         &self,
         head: &Parts,
-        route: &Route<'_>,
+        route: &Route<'a>,
         body: &'a Bytes,
         control: &Control,
         arrival: Instant,
     ) -> Result<Vec<Item<'a>>, Refusal> {
-        let common = msearch::common(head.uri.query().unwrap_or_default())?;
-        let mut item_head = head.clone();
-        if let Some(kind) = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok())
-            && let Ok(kind) = HeaderValue::try_from(msearch::content_type(kind).as_ref())
-        {
-            item_head.headers.insert(CONTENT_TYPE, kind);
-        }
+        let mut item_head = head_of_items(head);
         let mut planned = Vec::new();
-        for lines in msearch::split(body)? {
-            let search = body.slice_ref(lines.body);
-            let plan = self.plan_item(&mut item_head, route, lines, &search, &common, control);
+        for (lines, search) in searches(route, head.uri.query(), body)? {
+            let plan = search.and_then(|search| {
+                item_head.uri = search.uri;
+                let plan = self.plan(&item_head, &search.route, &search.body, control)?;
+                Ok((search.explicit, plan))
+            });
             if let Err(refusal) = &plan
                 && spoils_all(refusal.reason)
             {
@@ -206,33 +203,6 @@ impl Proxy {
             return Err(first_refusal(&items).unwrap_or_else(|| Reason::Api.into()));
         }
         Ok(items)
-    }
-
-    /// The plan of one search, and whether its header line names indices.
-    fn plan_item(
-        &self,
-        head: &mut Parts,
-        route: &Route<'_>,
-        lines: Lines<'_>,
-        body: &Bytes,
-        common: &Common,
-        control: &Control,
-    ) -> Result<(bool, Plan), Refusal> {
-        let header = msearch::header(lines.header)?;
-        let explicit = header.index.is_some();
-        let query = common.query(&header);
-        let index = match header.index {
-            None => route.index.clone(),
-            Some(None) => None,
-            Some(Some(index)) if is_expression(&index) => Some(Cow::Owned(index)),
-            Some(Some(_)) => return Err(Refusal::at(Reason::UnknownWord, "header line: index")),
-        };
-        let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
-        let mark = if query.is_empty() { "" } else { "?" };
-        let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
-        head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
-        let route = Route { api: Api::Search, index, effect: Effect::None };
-        Ok((explicit, self.plan(head, &route, body, control)?))
     }
 
     /// Look up: the answer to a search, if it may be served as an item.
@@ -517,6 +487,54 @@ impl Proxy {
             CacheStatus { refusal: reason.map(Refusal::from), items, ..CacheStatus::new(Outcome::Miss) };
         (response, status)
     }
+}
+
+/// A search of a multi search, as the `_search` that it is.
+pub(crate) struct Search<'a> {
+    /// Whether its header line names indices.
+    explicit: bool,
+    pub(crate) uri: Uri,
+    pub(crate) route: Route<'a>,
+    pub(crate) body: Bytes,
+}
+
+/// A search as it stands in the request, and as a `_search`, if its header line is understood.
+pub(crate) type Searched<'a> = (Lines<'a>, Result<Search<'a>, Refusal>);
+
+/// The searches of a request.
+pub(crate) fn searches<'a>(
+    route: &Route<'a>,
+    query: Option<&str>,
+    body: &'a Bytes,
+) -> Result<Vec<Searched<'a>>, Refusal> {
+    let common = msearch::common(query.unwrap_or_default())?;
+    let search = |lines: Lines<'a>| {
+        let header = msearch::header(lines.header)?;
+        let (explicit, query) = (header.index.is_some(), common.query(&header));
+        let index = match header.index {
+            None => route.index.clone(),
+            Some(None) => None,
+            Some(Some(index)) if is_expression(&index) => Some(Cow::Owned(index)),
+            Some(Some(_)) => return Err(Refusal::at(Reason::UnknownWord, "header line: index")),
+        };
+        let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
+        let mark = if query.is_empty() { "" } else { "?" };
+        let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
+        let uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
+        let route = Route { api: Api::Search, index, effect: Effect::None };
+        Ok(Search { explicit, uri, route, body: body.slice_ref(lines.body) })
+    };
+    Ok(msearch::split(body)?.into_iter().map(|lines| (lines, search(lines))).collect())
+}
+
+/// The head of a multi search as that of its searches, but for the path.
+pub(crate) fn head_of_items(head: &Parts) -> Parts {
+    let mut head = head.clone();
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(msearch::content_type);
+    if let Some(Ok(kind)) = kind.map(|kind| HeaderValue::try_from(kind.as_ref())) {
+        head.headers.insert(CONTENT_TYPE, kind);
+    }
+    head
 }
 
 /// Decide if storable: an item, as the answer to the search that it is.

@@ -469,3 +469,21 @@ async fn an_unwatched_cache_lives_by_time_and_marks() {
     scene.escache.send("POST", "/b/_refresh", &[], "").await;
     assert_eq!(verdict(&scene.ask("/_msearch", TWO).await.headers).0, "MISS");
 }
+
+#[tokio::test]
+async fn explain_tells_of_each_search() {
+    let scene = Scene::new().await;
+    scene.ask("/_msearch", TWO).await;
+    let lines = format!("{TWO}{{\"nope\":1}}\n{{}}\n");
+    let question = json!({"method": "POST", "path": "/a/_msearch", "body": lines, "headers": {"content-type": "application/x-ndjson"}});
+    let told = scene.client.post(format!("{}/explain", scene.escache.admin), question).await.json();
+    let verdicts: Vec<_> = told["items"].as_array().unwrap().iter().map(|item| &item["verdict"]).collect();
+    assert_eq!(verdicts, ["cacheable", "cacheable", "bypass"], "{told}");
+    assert_eq!(
+        (&told["items"][0]["entry"]["state"], &told["items"][1]["index"]),
+        (&json!("current"), &json!("b"))
+    );
+    let whole = json!({"method": "POST", "path": "/_msearch", "body": "{}"});
+    let told = scene.client.post(format!("{}/explain", scene.escache.admin), whole).await.json();
+    assert_eq!((&told["verdict"], &told["reason"]), (&json!("bypass"), &json!("not-json")));
+}
