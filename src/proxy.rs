@@ -81,8 +81,8 @@ pub struct Proxy {
     pub flights: Arc<Flights<FlightKey, Landed>>,
     /// Upstream multi searches under way.
     pub multi_flights: Arc<Flights<SeveralKey, Several>>,
-    /// From whom the engine is known to take multi searches.
-    pub doors: Bounded<CacheKey, Arc<Door>>,
+    /// From whom the engine is known to take multi searches, and whether header lines with indices, too.
+    pub doors: Bounded<(CacheKey, bool), Arc<Door>>,
     /// Keys whose answers were too large to share, and under which generation.
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.

@@ -130,12 +130,14 @@ impl Proxy {
         };
         let mut hits: Vec<Option<Hit>> = items.iter().map(|item| self.item_hit(item)).collect();
         let door = self.door_key(head);
-        let knock = self.knock(&items, &hits, door);
+        let doors: Vec<Arc<Door>> =
+            [true, false].into_iter().filter_map(|explicit| self.doors.get(&(door, explicit))).collect();
+        let knock = self.knock(&items, &hits, &doors);
         if let Some(opener) = knock {
             hits[opener] = None;
         }
         if hits.iter().all(Option::is_some) {
-            return self.all_hits(head, &hits, door, arrival);
+            return self.all_hits(head, &hits, &doors, arrival);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
@@ -229,16 +231,15 @@ impl Proxy {
     }
 
     /// Which hit has to be asked all the same, because nothing else shows that the engine would take the request.
-    fn knock(&self, items: &[Item<'_>], hits: &[Option<Hit>], door: CacheKey) -> Option<usize> {
+    fn knock(&self, items: &[Item<'_>], hits: &[Option<Hit>], doors: &[Arc<Door>]) -> Option<usize> {
         let asked = || items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item);
         // one that bypasses has a header line that perhaps is not understood: it shows nothing
         let shown = asked().any(|item| item.judged.is_ok());
         let shown_explicit = asked().any(|item| item.judged.is_ok() && item.explicit);
-        let door = self.doors.get(&door);
         let is_shut = |item: &Item<'_>| {
             let by_this_request = if item.explicit { shown_explicit } else { shown };
             let Ok(Known { view, .. }) = &item.judged else { return false };
-            !by_this_request && !door.as_ref().is_some_and(|door| self.opens(door, item.explicit, view))
+            !by_this_request && !doors.iter().any(|door| self.opens(door, item.explicit, view))
         };
         let shut = |explicit| {
             let mut pairs = items.iter().zip(hits);
@@ -260,13 +261,13 @@ impl Proxy {
         &self,
         head: &Parts,
         hits: &[Option<Hit>],
-        door: CacheKey,
+        doors: &[Arc<Door>],
         arrival: Instant,
     ) -> (Response<Body>, CacheStatus) {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
         let took = arrival.elapsed().as_millis().to_string();
         let body = msearch::assemble(took.as_bytes(), hits.iter().map(|hit| hit.text.as_slice()));
-        let mut headers = self.doors.get(&door).map(|door| door.headers.clone()).unwrap_or_default();
+        let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
         let mut warnings = HashSet::new();
         for warning in hits.iter().flat_map(|hit| hit.entry.headers().get_all(WARNING)) {
             if warnings.insert(warning) {
@@ -411,8 +412,10 @@ impl Proxy {
                     let mut headers = entry.headers().clone();
                     headers.remove(ETAG);
                     headers.remove(WARNING);
-                    self.doors
-                        .insert(door, Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }));
+                    self.doors.insert(
+                        (door, explicit),
+                        Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }),
+                    );
                 }
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }

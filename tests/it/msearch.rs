@@ -293,6 +293,9 @@ async fn header_lines_with_indices_need_a_proof_of_their_own() {
     );
     assert_eq!(status(&scene.ask("/a/_msearch", by_line).await), HIT);
     assert_eq!(status(&scene.ask("/a/_msearch", by_path).await), HIT);
+    // the younger proof of the one does not take the other's place
+    scene.ask("/a/_msearch", "{}\n{\"size\":3}\n").await;
+    assert_eq!(status(&scene.ask("/a/_msearch", by_line).await), HIT);
 }
 
 #[tokio::test]
