@@ -46,6 +46,7 @@ use crate::watcher::{Watcher, WatcherSettings};
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
 pub use self::msearch::{Door, Several, SeveralKey};
+pub(crate) use self::msearch::{head_of_items, searches};
 use self::shadow::Shadows;
 
 /// What is known of the engine behind.
@@ -80,8 +81,8 @@ pub struct Proxy {
     pub flights: Arc<Flights<FlightKey, Landed>>,
     /// Upstream multi searches under way.
     pub multi_flights: Arc<Flights<SeveralKey, Several>>,
-    /// From whom the engine is known to take multi searches.
-    pub doors: Bounded<CacheKey, Arc<Door>>,
+    /// From whom the engine is known to take multi searches, and whether header lines with indices, too.
+    pub doors: Bounded<(CacheKey, bool), Arc<Door>>,
     /// Keys whose answers were too large to share, and under which generation.
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::filter_path::Widening;
-use crate::elastic::msearch::{self, Common, Lines};
+use crate::elastic::msearch::{self, Lines};
 use crate::elastic::params::Params;
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -130,12 +130,14 @@ impl Proxy {
         };
         let mut hits: Vec<Option<Hit>> = items.iter().map(|item| self.item_hit(item)).collect();
         let door = self.door_key(head);
-        let knock = self.knock(&items, &hits, door);
+        let doors: Vec<Arc<Door>> =
+            [true, false].into_iter().filter_map(|explicit| self.doors.get(&(door, explicit))).collect();
+        let knock = self.knock(&items, &hits, &doors);
         if let Some(opener) = knock {
             hits[opener] = None;
         }
         if hits.iter().all(Option::is_some) {
-            return self.all_hits(head, &hits, door, arrival);
+            return self.all_hits(head, &hits, &doors, arrival);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
@@ -165,22 +167,19 @@ impl Proxy {
     async fn items<'a>(
         &self,
         head: &Parts,
-        route: &Route<'_>,
+        route: &Route<'a>,
         body: &'a Bytes,
         control: &Control,
         arrival: Instant,
     ) -> Result<Vec<Item<'a>>, Refusal> {
-        let common = msearch::common(head.uri.query().unwrap_or_default())?;
-        let mut item_head = head.clone();
-        if let Some(kind) = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok())
-            && let Ok(kind) = HeaderValue::try_from(msearch::content_type(kind).as_ref())
-        {
-            item_head.headers.insert(CONTENT_TYPE, kind);
-        }
+        let mut item_head = head_of_items(head);
         let mut planned = Vec::new();
-        for lines in msearch::split(body)? {
-            let search = body.slice_ref(lines.body);
-            let plan = self.plan_item(&mut item_head, route, lines, &search, &common, control);
+        for (lines, search) in searches(route, head.uri.query(), body)? {
+            let plan = search.and_then(|search| {
+                item_head.uri = search.uri;
+                let plan = self.plan(&item_head, &search.route, &search.body, control)?;
+                Ok((search.explicit, plan))
+            });
             if let Err(refusal) = &plan
                 && spoils_all(refusal.reason)
             {
@@ -208,33 +207,6 @@ impl Proxy {
         Ok(items)
     }
 
-    /// The plan of one search, and whether its header line names indices.
-    fn plan_item(
-        &self,
-        head: &mut Parts,
-        route: &Route<'_>,
-        lines: Lines<'_>,
-        body: &Bytes,
-        common: &Common,
-        control: &Control,
-    ) -> Result<(bool, Plan), Refusal> {
-        let header = msearch::header(lines.header)?;
-        let explicit = header.index.is_some();
-        let query = common.query(&header);
-        let index = match header.index {
-            None => route.index.clone(),
-            Some(None) => None,
-            Some(Some(index)) if is_expression(&index) => Some(Cow::Owned(index)),
-            Some(Some(_)) => return Err(Refusal::at(Reason::UnknownWord, "header line: index")),
-        };
-        let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
-        let mark = if query.is_empty() { "" } else { "?" };
-        let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
-        head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
-        let route = Route { api: Api::Search, index, effect: Effect::None };
-        Ok((explicit, self.plan(head, &route, body, control)?))
-    }
-
     /// Look up: the answer to a search, if it may be served as an item.
     fn item_hit(&self, item: &Item<'_>) -> Option<Hit> {
         let Known { plan, view } = item.judged.as_ref().ok()?;
@@ -259,16 +231,15 @@ impl Proxy {
     }
 
     /// Which hit has to be asked all the same, because nothing else shows that the engine would take the request.
-    fn knock(&self, items: &[Item<'_>], hits: &[Option<Hit>], door: CacheKey) -> Option<usize> {
+    fn knock(&self, items: &[Item<'_>], hits: &[Option<Hit>], doors: &[Arc<Door>]) -> Option<usize> {
         let asked = || items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item);
         // one that bypasses has a header line that perhaps is not understood: it shows nothing
         let shown = asked().any(|item| item.judged.is_ok());
         let shown_explicit = asked().any(|item| item.judged.is_ok() && item.explicit);
-        let door = self.doors.get(&door);
         let is_shut = |item: &Item<'_>| {
             let by_this_request = if item.explicit { shown_explicit } else { shown };
             let Ok(Known { view, .. }) = &item.judged else { return false };
-            !by_this_request && !door.as_ref().is_some_and(|door| self.opens(door, item.explicit, view))
+            !by_this_request && !doors.iter().any(|door| self.opens(door, item.explicit, view))
         };
         let shut = |explicit| {
             let mut pairs = items.iter().zip(hits);
@@ -290,13 +261,13 @@ impl Proxy {
         &self,
         head: &Parts,
         hits: &[Option<Hit>],
-        door: CacheKey,
+        doors: &[Arc<Door>],
         arrival: Instant,
     ) -> (Response<Body>, CacheStatus) {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
         let took = arrival.elapsed().as_millis().to_string();
         let body = msearch::assemble(took.as_bytes(), hits.iter().map(|hit| hit.text.as_slice()));
-        let mut headers = self.doors.get(&door).map(|door| door.headers.clone()).unwrap_or_default();
+        let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
         let mut warnings = HashSet::new();
         for warning in hits.iter().flat_map(|hit| hit.entry.headers().get_all(WARNING)) {
             if warnings.insert(warning) {
@@ -441,8 +412,10 @@ impl Proxy {
                     let mut headers = entry.headers().clone();
                     headers.remove(ETAG);
                     headers.remove(WARNING);
-                    self.doors
-                        .insert(door, Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }));
+                    self.doors.insert(
+                        (door, explicit),
+                        Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }),
+                    );
                 }
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }
@@ -517,6 +490,54 @@ impl Proxy {
             CacheStatus { refusal: reason.map(Refusal::from), items, ..CacheStatus::new(Outcome::Miss) };
         (response, status)
     }
+}
+
+/// A search of a multi search, as the `_search` that it is.
+pub(crate) struct Search<'a> {
+    /// Whether its header line names indices.
+    explicit: bool,
+    pub(crate) uri: Uri,
+    pub(crate) route: Route<'a>,
+    pub(crate) body: Bytes,
+}
+
+/// A search as it stands in the request, and as a `_search`, if its header line is understood.
+pub(crate) type Searched<'a> = (Lines<'a>, Result<Search<'a>, Refusal>);
+
+/// The searches of a request.
+pub(crate) fn searches<'a>(
+    route: &Route<'a>,
+    query: Option<&str>,
+    body: &'a Bytes,
+) -> Result<Vec<Searched<'a>>, Refusal> {
+    let common = msearch::common(query.unwrap_or_default())?;
+    let search = |lines: Lines<'a>| {
+        let header = msearch::header(lines.header)?;
+        let (explicit, query) = (header.index.is_some(), common.query(&header));
+        let index = match header.index {
+            None => route.index.clone(),
+            Some(None) => None,
+            Some(Some(index)) if is_expression(&index) => Some(Cow::Owned(index)),
+            Some(Some(_)) => return Err(Refusal::at(Reason::UnknownWord, "header line: index")),
+        };
+        let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
+        let mark = if query.is_empty() { "" } else { "?" };
+        let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
+        let uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
+        let route = Route { api: Api::Search, index, effect: Effect::None };
+        Ok(Search { explicit, uri, route, body: body.slice_ref(lines.body) })
+    };
+    Ok(msearch::split(body)?.into_iter().map(|lines| (lines, search(lines))).collect())
+}
+
+/// The head of a multi search as that of its searches, but for the path.
+pub(crate) fn head_of_items(head: &Parts) -> Parts {
+    let mut head = head.clone();
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(msearch::content_type);
+    if let Some(Ok(kind)) = kind.map(|kind| HeaderValue::try_from(kind.as_ref())) {
+        head.headers.insert(CONTENT_TYPE, kind);
+    }
+    head
 }
 
 /// Decide if storable: an item, as the answer to the search that it is.

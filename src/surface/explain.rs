@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,10 +12,10 @@ use tokio::time::Instant;
 
 use crate::cache::{Decision, Proof, decide};
 use crate::control::Control;
-use crate::elastic::api::{Api, route};
+use crate::elastic::api::{Api, Route, route};
 use crate::key::headers::Role;
 use crate::outcome::{Reason, Refusal};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, head_of_items, searches};
 
 /// A request to be explained, as `POST /explain` takes it.
 #[derive(Debug, Deserialize)]
@@ -52,6 +53,55 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     head.headers = headers;
 
     let route = route(&head.method, head.uri.path(), head.uri.query());
+    if route.api == Api::Msearch && body.len() <= proxy.policy.max_key_body {
+        return Ok(explain_items(proxy, &head, &route, &body, arrival).await);
+    }
+    Ok(explain_one(proxy, &head, &route, &body, arrival).await)
+}
+
+/// Explains each search of a multi search.
+async fn explain_items(
+    proxy: &Arc<Proxy>,
+    head: &Parts,
+    route: &Route<'_>,
+    body: &Bytes,
+    arrival: Instant,
+) -> Value {
+    let mut out = json!({"api": route.api.name(), "index": route.index});
+    let searches = match searches(route, head.uri.query(), body) {
+        Ok(searches) => searches,
+        Err(refusal) => {
+            refuse(&mut out, &refusal);
+            return out;
+        }
+    };
+    let mut item_head = head_of_items(head);
+    let mut items = Vec::new();
+    for (_, search) in searches {
+        items.push(match search {
+            Ok(search) => {
+                item_head.uri = search.uri;
+                explain_one(proxy, &item_head, &search.route, &search.body, arrival).await
+            }
+            Err(refusal) => {
+                let mut item = json!({});
+                refuse(&mut item, &refusal);
+                item
+            }
+        });
+    }
+    out["items"] = items.into();
+    out
+}
+
+/// Explains a request that is no multi search.
+async fn explain_one(
+    proxy: &Arc<Proxy>,
+    head: &Parts,
+    route: &Route<'_>,
+    body: &Bytes,
+    arrival: Instant,
+) -> Value {
     let keyed: Vec<&str> = head
         .headers
         .keys()
@@ -72,25 +122,25 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     });
     if !matches!(route.api, Api::Search | Api::Count) {
         refuse(&mut out, &route.effect.reason().into());
-        return Ok(out);
+        return out;
     }
     if body.len() > proxy.policy.max_key_body {
         refuse(&mut out, &Reason::BodyTooLarge.into());
-        return Ok(out);
+        return out;
     }
     let control = Control::of(&head.headers);
-    let plan = match proxy.plan(&head, &route, &body, &control) {
+    let plan = match proxy.plan(head, route, body, &control) {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
-            return Ok(out);
+            return out;
         }
     };
     let plan = match proxy.at_this_time(plan).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
-            return Ok(out);
+            return out;
         }
     };
     if let Some(until) = plan.until {
@@ -99,11 +149,11 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(&plan, &control, &head, arrival).await {
+    let view = match proxy.validate(&plan, &control, head, arrival).await {
         Ok(view) => view,
         Err(refusal) => {
             refuse(&mut out, &refusal);
-            return Ok(out);
+            return out;
         }
     };
     out["verdict"] = "cacheable".into();
@@ -132,7 +182,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
             "engine_time_ms": millis(entry.cost()),
         });
     }
-    Ok(out)
+    out
 }
 
 fn refuse(out: &mut Value, refusal: &Refusal) {

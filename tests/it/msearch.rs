@@ -293,6 +293,9 @@ async fn header_lines_with_indices_need_a_proof_of_their_own() {
     );
     assert_eq!(status(&scene.ask("/a/_msearch", by_line).await), HIT);
     assert_eq!(status(&scene.ask("/a/_msearch", by_path).await), HIT);
+    // the younger proof of the one does not take the other's place
+    scene.ask("/a/_msearch", "{}\n{\"size\":3}\n").await;
+    assert_eq!(status(&scene.ask("/a/_msearch", by_line).await), HIT);
 }
 
 #[tokio::test]
@@ -468,4 +471,22 @@ async fn an_unwatched_cache_lives_by_time_and_marks() {
     assert_eq!(status(&hit).replace("3600", "3599"), told);
     scene.escache.send("POST", "/b/_refresh", &[], "").await;
     assert_eq!(verdict(&scene.ask("/_msearch", TWO).await.headers).0, "MISS");
+}
+
+#[tokio::test]
+async fn explain_tells_of_each_search() {
+    let scene = Scene::new().await;
+    scene.ask("/_msearch", TWO).await;
+    let lines = format!("{TWO}{{\"nope\":1}}\n{{}}\n");
+    let question = json!({"method": "POST", "path": "/a/_msearch", "body": lines, "headers": {"content-type": "application/x-ndjson"}});
+    let told = scene.client.post(format!("{}/explain", scene.escache.admin), question).await.json();
+    let verdicts: Vec<_> = told["items"].as_array().unwrap().iter().map(|item| &item["verdict"]).collect();
+    assert_eq!(verdicts, ["cacheable", "cacheable", "bypass"], "{told}");
+    assert_eq!(
+        (&told["items"][0]["entry"]["state"], &told["items"][1]["index"]),
+        (&json!("current"), &json!("b"))
+    );
+    let whole = json!({"method": "POST", "path": "/_msearch", "body": "{}"});
+    let told = scene.client.post(format!("{}/explain", scene.escache.admin), whole).await.json();
+    assert_eq!((&told["verdict"], &told["reason"]), (&json!("bypass"), &json!("not-json")));
 }
