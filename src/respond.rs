@@ -38,6 +38,8 @@ fn cache_status(status: &CacheStatus) -> HeaderValue {
             ttl: None,
             refusal: None,
             unwatched: false,
+            forward_status: None,
+            items: None,
         } => HeaderValue::from_static("escache; hit"),
         other => HeaderValue::try_from(other.to_string()).expect("a status is written in printable ASCII"),
     }

@@ -55,6 +55,12 @@ impl StoredHead {
         self.lines.iter()
     }
 
+    /// All of it, as a map.
+    #[must_use]
+    pub fn to_map(&self) -> HeaderMap {
+        self.iter().cloned().collect()
+    }
+
     /// Bytes that are held for this answer alone.
     pub(super) fn heap_size(&self) -> usize {
         self.own as usize

@@ -86,7 +86,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
             return Ok(out);
         }
     };
-    let plan = match proxy.at_this_time(plan).await {
+    let plan = match proxy.at_this_time(Arc::new(plan)).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
