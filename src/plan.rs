@@ -68,6 +68,15 @@ pub struct Plan {
     pub until: Option<i64>,
 }
 
+impl Plan {
+    /// Bytes that this value holds beyond its own size, about.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        let query = self.fill_query.as_ref().map_or(0, String::len);
+        self.target.heap_size() + query + self.terms.heap_size()
+    }
+}
+
 /// Understands a request.
 ///
 /// # Errors

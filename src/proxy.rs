@@ -9,6 +9,8 @@ mod msearch;
 
 mod pass;
 
+mod plans;
+
 mod shadow;
 
 mod stale;
@@ -31,9 +33,10 @@ use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::elastic::api::{Engine, Route};
 use crate::error::ProxyError;
-use crate::generation::{Generation, Tag};
+use crate::generation::{Generation, Reading, Tag};
 use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
+use crate::key::raw::{RawKey, Sent};
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 use crate::policy::{Policy, Ruling};
@@ -47,6 +50,7 @@ pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{head_of_items, searches};
+use self::plans::Plans;
 use self::shadow::Shadows;
 
 /// What is known of the engine behind.
@@ -87,6 +91,8 @@ pub struct Proxy {
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// What is understood of requests that came before.
+    plans: Plans,
     /// Upstream searches that fill the cache.
     fills: Fills,
     /// Hits that are being compared with the engine.
@@ -128,6 +134,9 @@ const MOST_UNSHAREABLE: u64 = 10_000;
 
 /// From how many clients, in how many representations, it is remembered that the engine takes multi searches.
 const MOST_DOORS: u64 = 10_000;
+
+/// Which part of the store's size the second map may have beside it.
+const PLANS_SHARE: u64 = 32;
 
 /// What is known about the target when a request is decided.
 pub(crate) struct View {
@@ -179,6 +188,7 @@ impl Proxy {
             doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
+            plans: Plans::new(settings.capacity / PLANS_SHARE),
             fills: Fills::new(settings.max_concurrent_misses),
             shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
@@ -187,7 +197,7 @@ impl Proxy {
         })
     }
 
-    /// The street: answers a search or a count.
+    /// The street: answers a search or a count. What waits is boxed: the future of a hit stays small, and is moved often.
     pub async fn search(
         self: &Arc<Self>,
         head: &Parts,
@@ -202,19 +212,19 @@ impl Proxy {
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let plan = match self.plan(head, route, &body, &control) {
+        let plan = match self.understand(head, route, &body, &control) {
             Ok(plan) => plan,
-            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+            Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
         let plan = match self.at_this_time(plan).await {
             Ok(plan) => plan,
-            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+            Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
         let view = match self.validate(&plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => {
-                let answered = self.refuse(head, body, client, &control, refusal).await;
-                return self.or_stale(head, &plan, &control, answered).await;
+                let answered = Box::pin(self.refuse(head, body, client, &control, refusal)).await;
+                return Box::pin(self.or_stale(head, &plan, &control, answered)).await;
             }
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
@@ -225,17 +235,17 @@ impl Proxy {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
         if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
-            return self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge)).await;
+            return Box::pin(self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge))).await;
         }
-        let answered = match self.join_or_lead(head, body.clone(), &plan, &view, arrival).await {
+        let answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await {
             Some(Flown { landed, led }) => match self.land(head, &landed, led) {
                 Ok(answer) => answer,
-                Err(reason) => self.miss_alone(head, body, client, &view, Some(reason)).await,
+                Err(reason) => Box::pin(self.miss_alone(head, body, client, &view, Some(reason))).await,
             },
             // the flight was lost
-            None => self.miss_alone(head, body, client, &view, None).await,
+            None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
-        self.or_stale(head, &plan, &control, answered).await
+        Box::pin(self.or_stale(head, &plan, &control, answered)).await
     }
 
     /// Accept: the body of a request that may be cached; or the answer, if it is too long for that or broke off.
@@ -248,7 +258,7 @@ impl Proxy {
         match collect(body, self.policy.max_key_body).await {
             Ok(Collected::Whole(body)) => Ok(body),
             Ok(Collected::TooLong(body)) => {
-                Err(self.bypass(head, body, client, Reason::BodyTooLarge.into()).await)
+                Err(Box::pin(self.bypass(head, body, client, Reason::BodyTooLarge.into())).await)
             }
             Err(error) => Err((respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))),
         }
@@ -265,7 +275,16 @@ impl Proxy {
         if control.no_store {
             return Err(Reason::NoStore.into());
         }
-        let engine = self.engine.load();
+        self.plan_for(&self.engine.load(), head, route, body)
+    }
+
+    fn plan_for(
+        &self,
+        engine: &EngineInfo,
+        head: &Parts,
+        route: &Route<'_>,
+        body: &Bytes,
+    ) -> Result<Plan, Refusal> {
         let asked = Asked { route, query: head.uri.query(), headers: &head.headers, body };
         let context = Context {
             engine: engine.engine,
@@ -276,13 +295,40 @@ impl Proxy {
         plan(&asked, &context)
     }
 
+    /// The same, from the second map if the request repeats one byte for byte.
+    fn understand(
+        &self,
+        head: &Parts,
+        route: &Route<'_>,
+        body: &Bytes,
+        control: &Control,
+    ) -> Result<Arc<Plan>, Refusal> {
+        if control.no_store {
+            return Err(Reason::NoStore.into());
+        }
+        let engine = self.engine.load();
+        let key = RawKey::of(&Sent {
+            engine: engine.engine,
+            cluster: &engine.cluster_uuid,
+            method: &head.method,
+            uri: &head.uri,
+            headers: &head.headers,
+            rules: &self.headers,
+            body,
+        });
+        self.plans.of(key, || self.plan_for(&engine, head, route, body))
+    }
+
     /// With a rounded `now`, a question is another one after the next boundary, and has another key.
-    pub(crate) async fn at_this_time(&self, mut plan: Plan) -> Result<Plan, Refusal> {
+    pub(crate) async fn at_this_time(&self, plan: Arc<Plan>) -> Result<Arc<Plan>, Refusal> {
         if !plan.terms.now.is_empty()
-            && let Some(moment) = self.clocks.span().await?.until(&plan.terms)?
+            && let Some(moment) = Box::pin(self.clocks.span()).await?.until(&plan.terms)?
         {
-            plan.key = plan.key.until(moment);
-            plan.until = Some(moment);
+            return Ok(Arc::new(Plan {
+                key: plan.key.until(moment),
+                until: Some(moment),
+                ..Plan::clone(&plan)
+            }));
         }
         Ok(plan)
     }
@@ -320,21 +366,17 @@ impl Proxy {
             arrival.checked_sub(bound).unwrap_or(arrival)
         };
         let since = needed(&plan.ruling);
-        let (mut reading, scope) = tokio::join!(
-            self.watcher.reading_in_time(&plan.target, since),
-            tokio::time::timeout(
-                self.watcher.patience(),
-                self.scope.of(plan.anonymous, &head.headers, since)
-            )
-        );
-        let scope = scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into()));
+        let (mut reading, scope) = match self.at_hand(plan, since, arrival) {
+            Some(found) => found,
+            None => Box::pin(self.read(plan, head, since)).await,
+        };
         // a rule for one of the indices that an expression resolves to may be stricter than those for its text
         let ruling = match &reading.found {
             Ok(found) => self.policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
             Err(_) => plan.ruling,
         };
         if reading.started < needed(&ruling) {
-            reading = self.watcher.reading_in_time(&plan.target, needed(&ruling)).await;
+            reading = Box::pin(self.watcher.reading_in_time(&plan.target, needed(&ruling))).await;
         }
         if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
             return Err(Reason::Hits.into());
@@ -366,6 +408,32 @@ impl Proxy {
                 ..view
             },
         })
+    }
+
+    /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
+    fn at_hand(
+        &self,
+        plan: &Plan,
+        since: Instant,
+        arrival: Instant,
+    ) -> Option<(Reading, Result<Scoped, Refusal>)> {
+        if since >= arrival {
+            return None;
+        }
+        let scope = self.scope.at_hand(plan.anonymous)?;
+        Some((self.watcher.at_hand(&plan.target, since)?, Ok(scope)))
+    }
+
+    /// What a request needs to know, asked of the engine.
+    async fn read(&self, plan: &Plan, head: &Parts, since: Instant) -> (Reading, Result<Scoped, Refusal>) {
+        let (reading, scope) = tokio::join!(
+            self.watcher.reading_in_time(&plan.target, since),
+            tokio::time::timeout(
+                self.watcher.patience(),
+                self.scope.of(plan.anonymous, &head.headers, since)
+            )
+        );
+        (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
     }
 
     /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.

@@ -11,7 +11,7 @@ use crate::cache::{Entry, Fetched};
 use crate::control;
 use crate::elastic;
 use crate::error::ProxyError;
-use crate::outcome::CacheStatus;
+use crate::outcome::{CacheStatus, Outcome};
 use crate::upstream::Body;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -22,31 +22,52 @@ const X_OPAQUE_ID: HeaderName = HeaderName::from_static("x-opaque-id");
 #[must_use]
 pub fn with_status(mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::try_from(status.to_string()) {
-        // a cache nearer to the engine has written its member before (RFC 9211 2)
-        headers.append(CACHE_STATUS, value);
-    }
+    // a cache nearer to the engine has written its member before (RFC 9211 2)
+    headers.append(CACHE_STATUS, cache_status(status));
     headers.insert(X_CACHE, HeaderValue::from_static(status.outcome.x_cache()));
     response
+}
+
+/// The value of `Cache-Status`: for the usual hit it is not made anew.
+fn cache_status(status: &CacheStatus) -> HeaderValue {
+    match status {
+        CacheStatus {
+            outcome: Outcome::Hit,
+            stored: false,
+            collapsed: false,
+            ttl: None,
+            refusal: None,
+            unwatched: false,
+            forward_status: None,
+            items: None,
+        } => HeaderValue::from_static("escache; hit"),
+        other => HeaderValue::try_from(other.to_string()).expect("a status is written in printable ASCII"),
+    }
 }
 
 /// An entry as the answer to a request with these headers: 304 if the client has it already. Returns whether it was.
 #[must_use]
 pub fn entry(entry: &Entry, request: &HeaderMap, age: Option<Duration>) -> (Response<Body>, bool) {
-    let has_current = entry.headers().get(ETAG).is_some_and(|etag| control::has_current(request, etag));
+    let tag = entry.entity_tag().value();
+    let has_current = control::has_current(request, &tag);
+    // as many as there usually are: type, product, tag, age, and what escache says
+    let mut headers = HeaderMap::with_capacity(6);
+    for (name, value) in entry.head().iter() {
+        if !(has_current && name == CONTENT_TYPE) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers.insert(ETAG, tag);
+    if let Some(age) = age {
+        headers.insert(AGE, seconds(age));
+    }
+    echo_opaque_id(request, &mut headers);
     let body = if has_current { Body::empty() } else { Body::whole(entry.body().clone()) };
     let mut response = Response::new(body);
     if has_current {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
-    *response.headers_mut() = entry.headers().clone();
-    if has_current {
-        response.headers_mut().remove(CONTENT_TYPE);
-    }
-    if let Some(age) = age {
-        response.headers_mut().insert(AGE, age.as_secs().into());
-    }
-    echo_opaque_id(request, response.headers_mut());
+    *response.headers_mut() = headers;
     (response, has_current)
 }
 
@@ -58,6 +79,14 @@ pub fn assembled(headers: HeaderMap, body: Vec<u8>, request: &HeaderMap, age: Du
     response.headers_mut().insert(AGE, age.as_secs().into());
     echo_opaque_id(request, response.headers_mut());
     response
+}
+
+/// Whole seconds; with readings it is one of the first.
+fn seconds(age: Duration) -> HeaderValue {
+    match age.as_secs() {
+        0 => HeaderValue::from_static("0"),
+        seconds => seconds.into(),
+    }
 }
 
 /// An answer of the engine that was taken whole, for the request that had asked for it.

@@ -168,6 +168,13 @@ impl Watcher {
         self.counts(started.at, needed) && !self.slept_since(started.at, started.wall)
     }
 
+    /// The latest reading of a target if it serves who needs one that started at `needed` or later. Asks and waits for
+    /// nothing.
+    #[must_use]
+    pub fn at_hand(&self, target: &Target, needed: Instant) -> Option<Reading> {
+        self.serving(&self.targets.get(target)?.lock(), needed)
+    }
+
     /// A reading of a target that started at `needed` or later: the latest one, the one under way, or the next.
     pub async fn reading(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
         let watch = self.targets.get_or_insert_with(target.clone(), Arc::default);

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::freshness::{Asked, Audience};
+use super::head::{EntityTag, StoredHead};
 use super::storable::Storable;
 use crate::generation::Tag;
 use crate::key::CacheKey;
@@ -21,9 +21,11 @@ const OVERHEAD: usize = 450;
 /// A stored answer.
 #[derive(Debug)]
 pub struct Entry {
-    headers: HeaderMap,
+    head: StoredHead,
+    entity_tag: EntityTag,
     body: Bytes,
-    cost: Duration,
+    /// In microseconds.
+    cost: u32,
     tag: Tag,
     asked: Asked,
     indices: Arc<IndexSet>,
@@ -36,9 +38,10 @@ impl Entry {
     /// An answer that was checked, under the generation whose reading had *completed* before it was asked for (R1).
     #[must_use]
     pub fn new(answer: Storable, tag: Tag, asked: Asked, indices: Arc<IndexSet>) -> Entry {
-        let Storable { headers, body, took } = answer;
+        let Storable { head, tag: entity_tag, body, took } = answer;
+        let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (audience, proven) = (Audience::Unproven, AtomicU64::new(0));
-        Entry { headers, body, cost: took, tag, asked, indices, audience, proven }
+        Entry { head, entity_tag, body, cost, tag, asked, indices, audience, proven }
     }
 
     /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
@@ -66,10 +69,16 @@ impl Entry {
         self.asked.age(now).saturating_sub(Duration::from_nanos(self.proven.load(Ordering::Relaxed)))
     }
 
-    /// The headers to answer with, the entity tag included.
+    /// The headers to answer with, but for the entity tag.
     #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+    pub fn head(&self) -> &StoredHead {
+        &self.head
+    }
+
+    /// The entity tag of the body.
+    #[must_use]
+    pub fn entity_tag(&self) -> EntityTag {
+        self.entity_tag
     }
 
     /// The body to answer with.
@@ -81,7 +90,7 @@ impl Entry {
     /// The time that the engine took for it.
     #[must_use]
     pub fn cost(&self) -> Duration {
-        self.cost
+        Duration::from_micros(self.cost.into())
     }
 
     /// The generation that was read before it was asked for.
@@ -105,8 +114,8 @@ impl Entry {
     /// The bytes that it costs to keep it: key, headers, body, overhead.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        let headers: usize = self.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 64).sum();
-        let bytes = size_of::<CacheKey>() + size_of::<Entry>() + headers + self.body.len() + OVERHEAD;
+        let held = self.head.heap_size() + self.body.len();
+        let bytes = size_of::<CacheKey>() + size_of::<Entry>() + held + OVERHEAD;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 }

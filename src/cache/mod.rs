@@ -6,6 +6,8 @@ mod flight;
 
 mod freshness;
 
+mod head;
+
 mod storable;
 
 mod store;
@@ -13,5 +15,6 @@ mod store;
 pub use self::entry::Entry;
 pub use self::flight::{Flights, Waiter};
 pub use self::freshness::{Asked, Audience, Decision, Lifetime, Proof, StaleIfError, decide, decide_stale};
+pub use self::head::{EntityTag, StoredHead};
 pub use self::storable::{Fetched, Storable, shows_a_cache};
 pub use self::store::{Bounded, Epoch, Eviction, Store};

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, WARNING};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::head::{EntityTag, StoredHead};
 use crate::elastic::answer::Outline;
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
@@ -27,13 +28,11 @@ pub struct Fetched {
 /// An answer that was checked: 200, JSON, whole, and made by the engine itself.
 #[derive(Clone, Debug)]
 pub struct Storable {
-    pub(super) headers: HeaderMap,
+    pub(super) head: StoredHead,
+    pub(super) tag: EntityTag,
     pub(super) body: Bytes,
     pub(super) took: Duration,
 }
-
-/// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
-const KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
 
 impl Storable {
     /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`. An answer of more
@@ -69,14 +68,12 @@ impl Storable {
             Widening::None => Bytes::copy_from_slice(&fetched.body),
             Widening::Add => filter_path::cut(&fetched.body)?.into(),
         };
-        let mut headers = HeaderMap::with_capacity(KEPT.len() + 1);
-        for name in KEPT {
-            for value in fetched.headers.get_all(&name) {
-                headers.append(name.clone(), copied(value));
-            }
-        }
-        headers.insert(ETAG, etag(&body));
-        Ok(Storable { headers, body, took: fetched.took })
+        Ok(Storable {
+            head: StoredHead::of(&fetched.headers),
+            tag: EntityTag::of(&body),
+            body,
+            took: fetched.took,
+        })
     }
 
     /// The body as clients get it.
@@ -84,23 +81,6 @@ impl Storable {
     pub fn body(&self) -> &Bytes {
         &self.body
     }
-
-    /// The headers as clients get them.
-    #[must_use]
-    pub fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-}
-
-/// A header's value in memory of its own.
-fn copied(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
-}
-
-/// A strong entity tag of the identity coding.
-fn etag(body: &[u8]) -> HeaderValue {
-    let hex = blake3::hash(body).to_hex();
-    HeaderValue::try_from(format!("\"{}\"", &hex[..32])).expect("hex in quotes is a header value")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -136,6 +116,9 @@ fn forbids(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+    use http::header::WARNING;
+
     use super::*;
 
     const WHOLE: &str =
@@ -210,9 +193,9 @@ mod tests {
             WHOLE,
         );
         let stored = Storable::check(&answer, Api::Search, Widening::None, None).unwrap();
-        let names: Vec<_> = stored.headers().keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["content-type", "warning", "x-elastic-product", "etag"]);
-        assert_eq!(stored.headers().get_all(WARNING).iter().count(), 2);
+        let names: Vec<_> = stored.head.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-type", "warning", "warning", "x-elastic-product"]);
+        assert!(stored.head.iter().any(|(name, value)| name == WARNING && value == "299 b"));
     }
 
     #[test]

@@ -53,6 +53,15 @@ pub struct Terms {
     pub now: Vec<RoundedNow>,
 }
 
+impl Terms {
+    /// Bytes that this value holds beyond its own size, about.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        // shifts are few, and a time zone by name is shared
+        self.now.len() * (std::mem::size_of::<RoundedNow>() + 64)
+    }
+}
+
 /// Judges a question by the allow-list.
 ///
 /// # Errors

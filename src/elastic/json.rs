@@ -63,6 +63,26 @@ pub enum Order {
     Free,
 }
 
+/// How many bytes stand before the first that a JSON string cannot have as it is: a quote, a backslash, a control
+/// character. Eight at a time: strings are most of a body.
+pub(crate) fn plain_length(text: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // the lowest bit that is set belongs to a byte below `limit`; higher ones may be set by a borrow
+        let below = |word: u64, limit: u64| word.wrapping_sub(EACH * limit) & !word & (EACH * 0x80);
+        let quote = below(word ^ (EACH * u64::from(b'"')), 1);
+        let backslash = below(word ^ (EACH * u64::from(b'\\')), 1);
+        let found = quote | backslash | below(word, 0x20);
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let plain = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+    text.len() - rest.len() + plain
+}
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
@@ -129,7 +149,7 @@ impl<'a> Parser<'a> {
         let mut decoded = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest.bytes().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+            let plain = plain_length(rest.as_bytes());
             self.at += plain;
             match self.byte() {
                 Some(b'"') => {

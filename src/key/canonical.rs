@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::elastic::json::{Json, Order};
+use crate::elastic::json::{Json, Order, plain_length};
 
 /// Appends the canonical text of `json` to `out`.
 ///
@@ -55,8 +55,12 @@ fn write_members<'m, 'a: 'm>(members: impl Iterator<Item = &'m (Cow<'a, str>, Js
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)) {
+    loop {
+        let at = plain_length(rest);
         out.extend_from_slice(&rest[..at]);
+        if at == rest.len() {
+            break;
+        }
         match rest[at] {
             byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
             byte => {
@@ -66,7 +70,6 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
         }
         rest = &rest[at + 1..];
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

@@ -30,6 +30,14 @@ pub enum Field {
     Key = 11,
     /// Until when a rounded `now` holds.
     Until = 12,
+    /// The method, where it counts.
+    Method = 13,
+    /// The undecoded path.
+    Path = 14,
+    /// The undecoded query string.
+    Query = 15,
+    /// The family and version of the engine.
+    Version = 16,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

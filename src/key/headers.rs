@@ -55,24 +55,34 @@ impl HeaderRules {
         Ok(HeaderRules { ignored, ..rules })
     }
 
+    /// Whether understanding a request never looks at this header: not for the key, and not to refuse it either.
+    #[must_use]
+    pub fn is_overlooked(&self, name: &HeaderName) -> bool {
+        self.is_neutral(name) && !LOOKED_AT.contains(&name.as_str())
+    }
+
     /// The role of a header.
     #[must_use]
     pub fn role(&self, name: &HeaderName) -> Role {
         let text = name.as_str();
-        if self.identity.contains(name) {
-            Role::Identity
-        } else if self.ignored.contains(name)
-            || NEUTRAL.contains(&text)
-            || starts_with_any(text, NEUTRAL_PREFIXES)
-        {
+        if self.is_neutral(name) {
             Role::Neutral
-        } else if starts_with_any(text, IDENTITY_PREFIXES)
-            || text.split(['-', '_']).any(|word| IDENTITY_WORDS.contains(&word))
+        } else if self.identity.contains(name)
+            || starts_with_any(text, IDENTITY_PREFIXES)
+            || text.split(['-', '_']).any(|word| IDENTITY_SHAPES.fit(word) && IDENTITY_WORDS.contains(&word))
         {
             Role::Identity
         } else {
             Role::Keyed
         }
+    }
+
+    fn is_neutral(&self, name: &HeaderName) -> bool {
+        let text = name.as_str();
+        let listed = self.ignored.contains(name)
+            || NEUTRAL_SHAPES.fit(text) && NEUTRAL.contains(&text)
+            || starts_with_any(text, NEUTRAL_PREFIXES);
+        listed && !self.identity.contains(name)
     }
 }
 
@@ -91,6 +101,18 @@ pub const CONNECTION_OPTIONS: &[&str] = &[
 
 /// Headers that decide in which format the engine reads the request or writes the answer.
 const REPRESENTATION: &[&str] = &["accept", "content-encoding", "content-type"];
+
+/// Headers that [`plan`](crate::plan::plan) asks for by name, whatever their role: a request that has one may be
+/// refused for it, or have its options in the key.
+const LOOKED_AT: &[&str] = &[
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-type",
+    "range",
+    "upgrade",
+    "x-elastic-product-origin",
+];
 
 /// Headers that the engines do not read, or do not answer by.
 ///
@@ -136,6 +158,30 @@ const NEUTRAL: &[&str] = &[
     "x-opaque-id",
     "x-request-id",
 ];
+
+/// The lengths and first letters that the texts of a list have. It is asked before the list: most texts are in none.
+struct Shapes([u32; 32]);
+
+impl Shapes {
+    const fn of(list: &[&str]) -> Shapes {
+        let mut letters = [0; 32];
+        let mut at = 0;
+        while at < list.len() {
+            letters[list[at].len()] |= 1 << (list[at].as_bytes()[0] % 32);
+            at += 1;
+        }
+        Shapes(letters)
+    }
+
+    fn fit(&self, text: &str) -> bool {
+        let letters = self.0.get(text.len()).copied().unwrap_or_default();
+        text.bytes().next().is_some_and(|first| letters >> (first % 32) & 1 == 1)
+    }
+}
+
+static NEUTRAL_SHAPES: Shapes = Shapes::of(NEUTRAL);
+
+static IDENTITY_SHAPES: Shapes = Shapes::of(IDENTITY_WORDS);
 
 const NEUTRAL_PREFIXES: &[&str] = &["x-b3-", "x-datadog-"];
 
@@ -213,6 +259,10 @@ fn names<S: AsRef<str>>(names: &[S]) -> Result<Vec<HeaderName>, HeaderRulesError
     };
     names.iter().map(name).collect()
 }
+
+/// Every name above, for tests; the words of identities are names as well.
+#[cfg(test)]
+pub(crate) const NAMED: [&[&str]; 3] = [NEUTRAL, LOOKED_AT, IDENTITY_WORDS];
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,8 @@ pub mod headers;
 
 pub mod identity;
 
+pub mod raw;
+
 use fields::{Field, Fields};
 use headers::{CONNECTION_OPTIONS, HeaderRules, Role};
 use identity::Identity;
@@ -61,7 +63,8 @@ impl CacheKey {
             fields.put(Field::Identity, digest);
         }
         if let Some(body) = inputs.body {
-            let mut text = Vec::new();
+            // as long as most bodies are
+            let mut text = Vec::with_capacity(1_024);
             canonical::write(body, &mut text);
             fields.put(Field::Body, &text);
         }

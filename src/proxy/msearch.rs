@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, WARNING};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
@@ -83,7 +83,7 @@ struct Item<'a> {
 
 /// A search that may be answered from the store.
 struct Known {
-    plan: Plan,
+    plan: Arc<Plan>,
     view: View,
 }
 
@@ -189,7 +189,7 @@ impl Proxy {
         }
         let item_head = &item_head;
         let judge = async |plan| {
-            let plan = self.at_this_time(plan).await?;
+            let plan = self.at_this_time(Arc::new(plan)).await?;
             let view = self.validate(&plan, control, item_head, arrival).await?;
             Ok(Known { plan, view })
         };
@@ -212,7 +212,7 @@ impl Proxy {
         let Known { plan, view } = item.judged.as_ref().ok()?;
         let (entry, age, ttl) = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
-        let text = msearch::item_of(entry.body()).filter(|_| are_ambient(entry.headers()))?;
+        let text = msearch::item_of(entry.body()).filter(|_| are_ambient(&entry.head().to_map()))?;
         Some(Hit { entry, age, ttl, text })
     }
 
@@ -269,7 +269,8 @@ impl Proxy {
         let body = msearch::assemble(took.as_bytes(), hits.iter().map(|hit| hit.text.as_slice()));
         let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
         let mut warnings = HashSet::new();
-        for warning in hits.iter().flat_map(|hit| hit.entry.headers().get_all(WARNING)) {
+        let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());
+        for (_, warning) in lines.filter(|(name, _)| name == WARNING) {
             if warnings.insert(warning) {
                 headers.append(WARNING, warning.clone());
             }
@@ -409,8 +410,7 @@ impl Proxy {
             match kept {
                 Ok((entry, nodes, audience)) => {
                     stored += 1;
-                    let mut headers = entry.headers().clone();
-                    headers.remove(ETAG);
+                    let mut headers = entry.head().to_map();
                     headers.remove(WARNING);
                     self.doors.insert(
                         (door, explicit),

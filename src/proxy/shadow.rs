@@ -68,7 +68,7 @@ fn spread(number: u64) -> u32 {
 struct Shadow {
     head: Parts,
     body: Bytes,
-    plan: Plan,
+    plan: Arc<Plan>,
     view: View,
     entry: Arc<Entry>,
 }
@@ -92,7 +92,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         body: Bytes,
-        plan: Plan,
+        plan: Arc<Plan>,
         view: View,
         entry: &Arc<Entry>,
     ) {

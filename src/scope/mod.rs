@@ -224,6 +224,12 @@ impl Scope {
         *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Settling::default();
     }
 
+    /// What [`of`](Scope::of) finds without asking anybody: that the engine has no users, and the request names none.
+    #[must_use]
+    pub fn at_hand(&self, anonymous: bool) -> Option<Found> {
+        (anonymous && matches!(**self.facts.load(), Facts::Open)).then_some(Found::Free)
+    }
+
     /// What proves that the sender of these headers may see now what it may see, by readings that started at `needed`
     /// or later.
     ///

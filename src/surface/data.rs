@@ -24,24 +24,25 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: Client
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {
         Api::Search | Api::Count => proxy.search(&head, &route, body, client).await,
-        Api::Msearch => proxy.msearch(&head, &route, body, client).await,
+        // boxed, since the future of a hit would have room for them
+        Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
         Api::RequestCacheStats | Api::NodesRequestCacheStats => {
-            statistics(proxy, head, api, body, client).await
+            Box::pin(statistics(proxy, head, api, body, client)).await
         }
         Api::ClearCache => match purges(&route, head.uri.query()) {
             Some(target) => {
                 let clear = move |proxy: Arc<Proxy>| async move { clear(&proxy, &target).await };
-                proxy.pass_and_purge(head, body, client, clear).await
+                Box::pin(proxy.pass_and_purge(head, body, client, clear)).await
             }
-            None => proxy.pass(head, effect, body, client).await,
+            None => Box::pin(proxy.pass(head, effect, body, client)).await,
         },
         Api::Other if effect == Effect::Purge => {
             let everything = |proxy: Arc<Proxy>| async move {
                 proxy.purge(None);
             };
-            proxy.pass_and_purge(head, body, client, everything).await
+            Box::pin(proxy.pass_and_purge(head, body, client, everything)).await
         }
-        Api::Other => proxy.pass(head, effect, body, client).await,
+        Api::Other => Box::pin(proxy.pass(head, effect, body, client)).await,
     };
     proxy.stats.count(api as usize, &status);
     tracing::debug!(api = api.name(), status = response.status().as_u16(), cache = %status, "answered");

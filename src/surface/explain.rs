@@ -136,7 +136,7 @@ async fn explain_one(
             return out;
         }
     };
-    let plan = match proxy.at_this_time(plan).await {
+    let plan = match proxy.at_this_time(Arc::new(plan)).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);

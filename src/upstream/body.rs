@@ -227,7 +227,8 @@ impl HttpBody for Outgoing {
 /// What came of collecting a body.
 #[derive(Debug)]
 pub enum Collected {
-    /// All of it, in a buffer of exactly its size.
+    /// All of it. It may be a part of the connection's read buffer, and keeps that alive: what is kept for long is
+    /// copied by who keeps it.
     Whole(Bytes),
     /// It is longer than the limit: what was read, and the rest.
     TooLong(Body),
@@ -242,18 +243,21 @@ pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collecte
     if stream.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLong(Body::Stream(stream)));
     }
-    // a frame is a part of the connection's read buffer, which it would keep alive: it is copied at once
-    let expected = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
-    let mut whole = BytesMut::with_capacity(expected);
     let by = stream.pause.as_ref().map(|pause| Instant::now() + pause.limit);
-    while let Some(frame) = next(&mut stream, by).await {
-        // trailers of a body that is taken whole end here: the engines send none, and read none
-        if let Ok(data) = frame?.into_data() {
-            whole.extend_from_slice(&data);
-            if whole.len() > limit {
-                return Ok(Collected::TooLong(Body::Rest(VecDeque::from([whole.freeze()]), stream)));
-            }
+    let Some(first) = data(&mut stream, by).await? else { return Ok(Collected::Whole(Bytes::new())) };
+    if stream.is_end_stream() && first.len() <= limit {
+        return Ok(Collected::Whole(first));
+    }
+    // a part of the connection's read buffer keeps all of that alive: many of them are copied at once
+    let expected = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(first.len() + expected);
+    let mut part = Some(first);
+    while let Some(bytes) = part {
+        whole.extend_from_slice(&bytes);
+        if whole.len() > limit {
+            return Ok(Collected::TooLong(Body::Rest(VecDeque::from([whole.freeze()]), stream)));
         }
+        part = data(&mut stream, by).await?;
     }
     if whole.len() != whole.capacity() {
         return Ok(Collected::Whole(Bytes::copy_from_slice(&whole)));
@@ -268,4 +272,14 @@ async fn next(stream: &mut Stream, by: Option<Instant>) -> Option<Result<Frame<B
         Ok(frame) => frame,
         Err(_) => stream.pause.as_ref().map(|pause| Err(pause.fail())),
     }
+}
+
+/// The next part of a body. Trailers of a body that is taken whole end here: the engines send none, and read none.
+async fn data(stream: &mut Stream, by: Option<Instant>) -> Result<Option<Bytes>, BodyError> {
+    while let Some(frame) = next(stream, by).await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }

@@ -193,4 +193,12 @@ proptest! {
         let quoted = format!("\"{text}\"");
         prop_assert!(matches!(parse(quoted.as_bytes()), Ok(Json::String(Cow::Borrowed(_)))));
     }
+
+    #[test]
+    fn the_plain_part_of_a_string_ends_where_a_slow_look_finds(
+        text in prop::collection::vec(prop_oneof![8 => any::<u8>(), 1 => 0x1eu8..0x24, 1 => 0x5bu8..0x5e], 0..40),
+    ) {
+        let slow = text.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(text.len());
+        prop_assert_eq!(plain_length(&text), slow);
+    }
 }

@@ -1,0 +1,101 @@
+//! The headers of stored answers. Few answers of one engine differ in them, so they are kept once.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use http::header::{CONTENT_TYPE, HeaderName, WARNING};
+use http::{HeaderMap, HeaderValue};
+
+/// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
+static KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
+
+/// Values that the engines send, kept without a count of who uses them: such a count would be shared by all cores.
+const USUAL: [&str; 5] = [
+    "application/json",
+    "application/json; charset=UTF-8",
+    "application/vnd.elasticsearch+json;compatible-with=8",
+    "application/vnd.elasticsearch+json;compatible-with=9",
+    "Elasticsearch",
+];
+
+/// How many different heads are shared; what clients can make the engine say beyond that is kept with each answer.
+const MOST_SHARED: usize = 256;
+
+/// The headers to answer with, but for those that are made for each answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoredHead {
+    lines: Arc<[(HeaderName, HeaderValue)]>,
+    /// Bytes that are held for this answer alone.
+    own: u32,
+}
+
+impl StoredHead {
+    /// What is kept of these headers.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> StoredHead {
+        static SHARED: LazyLock<Mutex<HashSet<StoredHead>>> = LazyLock::new(Mutex::default);
+
+        let kept = KEPT.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let lines = kept.map(|(name, value)| (name.clone(), of_its_own(value))).collect();
+        let head = StoredHead { lines, own: 0 };
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.get(&head) {
+            return known.clone();
+        }
+        if shared.len() < MOST_SHARED {
+            shared.insert(head.clone());
+            return head;
+        }
+        let own = head.lines.iter().map(|(_, value)| size_of::<(HeaderName, HeaderValue)>() + value.len());
+        StoredHead { own: u32::try_from(own.sum::<usize>()).unwrap_or(u32::MAX), ..head }
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.lines.iter()
+    }
+
+    /// All of it, as a map.
+    #[must_use]
+    pub fn to_map(&self) -> HeaderMap {
+        self.iter().cloned().collect()
+    }
+
+    /// Bytes that are held for this answer alone.
+    pub(super) fn heap_size(&self) -> usize {
+        self.own as usize
+    }
+}
+
+/// What a strong entity tag of the identity coding is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntityTag([u8; 16]);
+
+impl EntityTag {
+    /// The tag of a body.
+    #[must_use]
+    pub fn of(body: &[u8]) -> EntityTag {
+        let [tag @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = *blake3::hash(body).as_bytes();
+        EntityTag(tag)
+    }
+
+    /// As the header has it.
+    #[must_use]
+    pub fn value(self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'"'; 34];
+        for (at, byte) in self.0.into_iter().enumerate() {
+            text[1 + 2 * at] = DIGITS[usize::from(byte >> 4)];
+            text[2 + 2 * at] = DIGITS[usize::from(byte & 15)];
+        }
+        HeaderValue::from_bytes(&text).expect("hex in quotes is a header value")
+    }
+}
+
+/// A header's value in memory of its own: what came over the wire is a part of the connection's buffer.
+fn of_its_own(value: &HeaderValue) -> HeaderValue {
+    match USUAL.iter().find(|usual| usual.as_bytes() == value.as_bytes()) {
+        Some(usual) => HeaderValue::from_static(usual),
+        None => HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone()),
+    }
+}

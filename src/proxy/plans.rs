@@ -1,0 +1,264 @@
+//! The second map: from a request as it was sent to what was understood of it. It spares the parsing and nothing else:
+//! what depends on the time or on the target is asked again for each request.
+
+use std::sync::Arc;
+
+use crate::cache::Bounded;
+use crate::key::raw::RawKey;
+use crate::outcome::Refusal;
+use crate::plan::Plan;
+
+/// What was understood of a request: how to answer it, or why not from the cache.
+pub(super) type Understood = Result<Arc<Plan>, Refusal>;
+
+/// What is understood of requests that came before.
+#[derive(Debug)]
+pub(super) struct Plans(Bounded<RawKey, Understood>);
+
+impl Plans {
+    /// A map of at most so many bytes.
+    pub(super) fn new(bytes: u64) -> Plans {
+        Plans(Bounded::weighed(bytes, |_: &RawKey, understood: &Understood| weight(understood)))
+    }
+
+    /// What was understood of a request, by its raw key; `understand` if it has not come lately.
+    pub(super) fn of(&self, key: RawKey, understand: impl FnOnce() -> Result<Plan, Refusal>) -> Understood {
+        if let Some(known) = self.0.get(&key) {
+            return known;
+        }
+        let understood = understand().map(Arc::new);
+        self.0.insert(key, understood.clone());
+        understood
+    }
+
+    /// How many requests are remembered.
+    #[cfg(test)]
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+/// The bytes that it takes to remember it: with the map's own, as measured for entries.
+fn weight(understood: &Understood) -> u32 {
+    const MAP: usize = 450;
+    let held = match understood {
+        Ok(plan) => size_of::<Plan>() + plan.heap_size(),
+        Err(refusal) => refusal.place.len(),
+    };
+    u32::try_from(MAP + held).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::elastic::api::{Distribution, Engine, route};
+    use crate::key::headers::{HeaderRules, NAMED};
+    use crate::key::raw::Sent;
+    use crate::plan::{Asked, Context, plan};
+    use crate::policy::Policy;
+
+    /// A request in words, so that cases are data.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Request {
+        engine: Option<Engine>,
+        cluster: &'static str,
+        method: Method,
+        uri: &'static str,
+        headers: Vec<(&'static str, &'static str)>,
+        body: &'static str,
+        rules: HeaderRules,
+    }
+
+    fn request() -> Request {
+        Request {
+            engine: None,
+            cluster: "a",
+            method: Method::POST,
+            uri: "/logs/_search?size=1",
+            headers: vec![("content-type", "application/json")],
+            body: r#"{"query":{"match_all":{}}}"#,
+            rules: HeaderRules::default(),
+        }
+    }
+
+    impl Request {
+        fn headers(&self) -> HeaderMap {
+            let mut map = HeaderMap::new();
+            for (name, value) in &self.headers {
+                map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            map
+        }
+
+        fn raw(&self) -> RawKey {
+            RawKey::of(&Sent {
+                engine: self.engine,
+                cluster: self.cluster,
+                method: &self.method,
+                uri: &Uri::from_static(self.uri),
+                headers: &self.headers(),
+                rules: &self.rules,
+                body: self.body.as_bytes(),
+            })
+        }
+
+        fn plan(&self) -> Result<Plan, Refusal> {
+            let (uri, headers, policy) = (Uri::from_static(self.uri), self.headers(), Policy::default());
+            let route = route(&self.method, uri.path(), uri.query());
+            let body = Bytes::from_static(self.body.as_bytes());
+            let asked = Asked { route: &route, query: uri.query(), headers: &headers, body: &body };
+            let (engine, cluster) = (self.engine, self.cluster);
+            plan(&asked, &Context { engine, cluster, policy: &policy, headers: &self.rules })
+        }
+    }
+
+    /// The law. Returns whether the two were told apart.
+    fn check(one: &Request, other: &Request) -> bool {
+        let apart = one.raw() != other.raw();
+        assert!(apart || one.plan() == other.plan(), "one raw key for {one:?} and {other:?}");
+        apart
+    }
+
+    const VALUES: [&str; 10] = [
+        "",
+        "a",
+        "b",
+        "application/json",
+        "application/yaml",
+        "gzip",
+        "close",
+        "accept, x-a",
+        "websocket",
+        "bytes=0-1",
+    ];
+
+    const URIS: [&str; 9] = [
+        "/logs/_search?size=1",
+        "/logs/_search?size=2",
+        "/logs/_search?size=1&request_cache=false",
+        "/logs/_search?size=1&ignore_unavailable=true",
+        "/logs/_search?filter_path=hits",
+        "/logs/_search",
+        "/logs/_search?",
+        "/logs/_count",
+        "/log/_search?size=1",
+    ];
+
+    const BODIES: [&str; 6] = [
+        r#"{"query":{"match_all":{}}}"#,
+        r#"{"query":{"match_all":{ }}}"#,
+        r#"{"query":{"range":{"@timestamp":{"gte":"now-1d/d"}}}}"#,
+        r#"{"query":{"range":{"@timestamp":{"gte":"now"}}}}"#,
+        "{",
+        "",
+    ];
+
+    fn names() -> impl Iterator<Item = &'static str> {
+        let families = ["x-b3-traceid", "x-datadog-sampled", "x-amz-date", "x-proxy-user", "x-anything"];
+        NAMED.iter().flat_map(|list| list.iter().copied()).chain(families)
+    }
+
+    fn rules() -> [HeaderRules; 2] {
+        let ignored = ["range", "upgrade", "x-elastic-product-origin", "origin"];
+        [HeaderRules::default(), HeaderRules::new(&ignored, &["via", "connection"]).unwrap()]
+    }
+
+    #[test]
+    fn each_header_that_is_looked_at_is_in_the_raw_key() {
+        for rules in rules() {
+            let plain = Request { rules, ..request() };
+            let mut apart = 0;
+            for name in names() {
+                let with = |value| Request {
+                    headers: [plain.headers.clone(), vec![(name, value)]].concat(),
+                    ..plain.clone()
+                };
+                for (one, other) in VALUES.iter().zip(VALUES.iter().cycle().skip(1)) {
+                    apart += usize::from(check(&plain, &with(one)));
+                    check(&with(one), &with(other));
+                }
+            }
+            assert!(apart > 500, "{apart}");
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_looked_at_is_in_the_raw_key() {
+        let engine = |distribution, version| Some(Engine { distribution, version });
+        let mut all = vec![request(), Request { cluster: "b", ..request() }];
+        all.extend(URIS.map(|uri| Request { uri, ..request() }));
+        all.extend(BODIES.map(|body| Request { body, ..request() }));
+        all.extend([
+            Request { method: Method::GET, ..request() },
+            Request { method: Method::PUT, ..request() },
+            Request { engine: engine(Distribution::Elasticsearch, (7, 17)), ..request() },
+            Request { engine: engine(Distribution::Elasticsearch, (17, 7)), ..request() },
+            Request { engine: engine(Distribution::OpenSearch, (7, 17)), ..request() },
+        ]);
+        for (at, one) in all.iter().enumerate() {
+            for other in all[..at].iter().filter(|other| *other != one) {
+                assert!(check(one, other), "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_overlooked_does_not_split() {
+        let traced = [("traceparent", "a"), ("x-opaque-id", "7"), ("user-agent", "x"), ("host", "h")];
+        let traced = Request { headers: [request().headers, traced.to_vec()].concat(), ..request() };
+        assert!(!check(&request(), &traced));
+    }
+
+    fn requests() -> impl Strategy<Value = Request> {
+        let names: Vec<_> = names().collect();
+        let header = (prop::sample::select(names), prop::sample::select(&VALUES[..]));
+        let kind = prop::sample::select(vec![Some("application/json"), None]);
+        (
+            prop::sample::select(vec![Method::GET, Method::POST]),
+            prop::sample::select(&URIS[..]),
+            (kind, prop::collection::vec(header, 0..3)),
+            prop::sample::select(&BODIES[..]),
+            prop::sample::select(rules().to_vec()),
+        )
+            .prop_map(|(method, uri, (kind, others), body, rules)| {
+                let headers = kind.map(|kind| ("content-type", kind)).into_iter().chain(others).collect();
+                Request { method, uri, headers, body, rules, ..request() }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn requests_that_are_understood_differently_have_two_raw_keys(
+            one in requests(), other in requests(), which in 0..4,
+        ) {
+            // mostly one difference, where a careless key would miss it
+            let other = match which {
+                0 => Request { headers: other.headers, ..one.clone() },
+                1 => Request { uri: other.uri, ..one.clone() },
+                2 => Request { body: other.body, ..one.clone() },
+                _ => Request { rules: one.rules.clone(), ..other },
+            };
+            check(&one, &other);
+        }
+    }
+
+    #[test]
+    fn the_map_is_bounded_by_bytes() {
+        let plans = Plans::new(100_000);
+        let uuids: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+        for cluster in &uuids {
+            let (uri, headers, rules) = (Uri::from_static("/"), HeaderMap::new(), HeaderRules::default());
+            let (engine, method) = (None, &Method::GET);
+            let sent =
+                Sent { engine, cluster, method, uri: &uri, headers: &headers, rules: &rules, body: b"" };
+            let understood = plans.of(RawKey::of(&sent), || request().plan());
+            assert_eq!(*understood.unwrap(), request().plan().unwrap());
+        }
+        let len = plans.len();
+        assert!((50..=200).contains(&len), "{len}");
+    }
+}
