@@ -241,7 +241,7 @@ async fn a_silent_engine_holds_up_one_request_at_a_time() {
     assert_eq!(engine.seen(Api::Doc), 0);
     engine.calm();
     // it was told to hang before that
-    assert_eq!(first.await.unwrap(), 502);
+    assert_eq!(first.await.unwrap(), 504);
     gate.release();
     for _ in 0..3 {
         assert_eq!(get().await.unwrap(), 200, "and by its first answer it is back");
