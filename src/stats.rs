@@ -46,7 +46,7 @@ counters! {
     marks: "Writes, refreshes and metadata calls that readings must be newer than",
     upstream_requests: "Requests sent to the engine on behalf of clients",
     upstream_errors: "Requests to the engine that failed without an answer",
-    upstream_retries: "Reads sent again to another host because a connection failed before an answer began",
+    upstream_retries: "Requests given to another host because a connection failed: reads before an answer began, others before it was made",
     host_ejections: "Times that a host was left for a while because it failed",
     upstream_microseconds: "Time until the engine's answers to searches were complete, in microseconds",
     shadow_equal: "Sampled hits that were what the engine then answered under the same generation",

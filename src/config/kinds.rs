@@ -13,7 +13,7 @@ use crate::cache::Eviction;
 use crate::policy::Share;
 use crate::scope::Way;
 use crate::telemetry::Format;
-use crate::upstream::Host;
+use crate::upstream::{Host, Verification};
 use crate::watcher::TagSource;
 
 /// `host:port`.
@@ -68,7 +68,7 @@ impl fmt::Display for Address {
 }
 
 impl Scalar for Host {
-    const WHAT: &'static str = "a URL such as http://localhost:9200";
+    const WHAT: &'static str = "a URL such as http://localhost:9200 or https://localhost:9200";
 
     fn parse(text: &str) -> Result<Host, Unfit> {
         if text.contains('@') {
@@ -212,6 +212,14 @@ words!(
     "info" => Level::INFO,
     "debug" => Level::DEBUG,
     "trace" => Level::TRACE
+);
+
+words!(
+    Verification,
+    "full, certificate or none",
+    "full" => Verification::Full,
+    "certificate" => Verification::Certificate,
+    "none" => Verification::None
 );
 
 impl Scalar for bool {

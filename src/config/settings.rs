@@ -16,7 +16,7 @@ use crate::proxy::ProxySettings;
 use crate::scope::ScopeSettings;
 use crate::server::Limits;
 use crate::telemetry::Format;
-use crate::upstream::{Credentials, UpstreamSettings};
+use crate::upstream::{Credentials, Host, Tls, TlsSettings, UpstreamSettings, Verification};
 use crate::watcher::WatcherSettings;
 
 /// All that is configured.
@@ -82,9 +82,10 @@ impl Settings {
         let mut take = |result: Result<_, String>| result.map_err(|problem| problems.push(problem)).ok();
         let headers = take(headers(&values));
         let credentials = credentials(&values).map_err(|problem| problems.push(problem)).ok();
-        match (headers, credentials) {
-            (Some(headers), Some(credentials)) if problems.is_empty() => {
-                Ok(together(values, memory, headers, credentials))
+        let tls = tls(&values).map_err(|problem| problems.push(problem)).ok();
+        match (headers, credentials, tls) {
+            (Some(headers), Some(credentials), Some(tls)) if problems.is_empty() => {
+                Ok(together(values, memory, headers, credentials, tls))
             }
             _ => Err(problems),
         }
@@ -96,6 +97,7 @@ fn together(
     memory: Option<u64>,
     headers: HeaderRules,
     credentials: Option<Credentials>,
+    tls: Option<Tls>,
 ) -> Settings {
     let limits = limits(&values);
     let time = |wait: Option<Wait>| wait.map(|wait| wait.0);
@@ -110,6 +112,7 @@ fn together(
             upstream: UpstreamSettings {
                 hosts: values.upstream_hosts,
                 credentials,
+                tls,
                 connect_timeout: values.upstream_connect_timeout.0,
                 response_timeout: values.upstream_response_timeout.0,
                 max_idle_per_host: values.upstream_max_idle_per_host,
@@ -177,6 +180,34 @@ fn size(size: ByteSize) -> usize {
 fn headers(values: &Values) -> Result<HeaderRules, String> {
     let rules = HeaderRules::new(&values.key_ignore_headers, &values.key_identity_headers);
     rules.map_err(|error| format!("key.ignore_headers: {error}"))
+}
+
+/// `None` where no host wants it.
+fn tls(values: &Values) -> Result<Option<Tls>, String> {
+    let identity = match (&values.upstream_ssl_certificate, &values.upstream_ssl_key) {
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => None,
+        (Some(_), None) => return Err("upstream.ssl.certificate: needs upstream.ssl.key".to_owned()),
+        (None, Some(_)) => return Err("upstream.ssl.key: needs upstream.ssl.certificate".to_owned()),
+    };
+    let settings = TlsSettings {
+        verification: values.upstream_ssl_verification_mode,
+        authorities: values.upstream_ssl_certificate_authorities.iter().map(Into::into).collect(),
+        identity,
+        server_name: values.upstream_ssl_server_name.clone(),
+    };
+    if values.upstream_hosts.iter().any(Host::is_https) {
+        return Tls::new(&settings).map(Some);
+    }
+    let unused = settings.verification != Verification::Full
+        || !settings.authorities.is_empty()
+        || settings.identity.is_some()
+        || settings.server_name.is_some();
+    // who writes these means to be protected, and is not
+    if unused {
+        return Err("upstream.ssl: no host in upstream.hosts begins with https://".to_owned());
+    }
+    Ok(None)
 }
 
 fn credentials(values: &Values) -> Result<Option<Credentials>, String> {

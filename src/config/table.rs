@@ -15,7 +15,7 @@ use crate::cache::Eviction;
 use crate::policy::Share;
 use crate::scope::Way;
 use crate::telemetry::Format;
-use crate::upstream::Host;
+use crate::upstream::{Host, Verification};
 use crate::watcher::TagSource;
 
 /// One row of the table.
@@ -97,7 +97,7 @@ settings! {
         http2_max_concurrent_streams: NonZeroUsize = "http.http2.max_concurrent_streams", "128";
     }
     "Engine" {
-        /// The nodes of one Elasticsearch or OpenSearch cluster; requests go to them in turn.
+        /// The nodes of one Elasticsearch or OpenSearch cluster, http:// or https://; requests go to the least busy of them.
         upstream_hosts: Vec<Host> = "upstream.hosts", "http://localhost:9200", "--upstream";
         /// The user as whom escache itself reads statistics and metadata. Requests of clients keep their own credentials.
         upstream_username: Option<String> = "upstream.credentials.username", "";
@@ -109,7 +109,17 @@ settings! {
         upstream_api_key: Option<Secret> = "upstream.credentials.api_key", "";
         /// A file that holds the API key, instead of the key itself.
         upstream_api_key_file: Option<String> = "upstream.credentials.api_key_file", "";
-        /// How long a connection to a node may take to open.
+        /// What of a node's certificate is checked: full (who has signed it, and that it is for the name of the host), certificate (who has signed it), or none (nothing: for tests only, since anybody on the way can then read and change everything).
+        upstream_ssl_verification_mode: Verification = "upstream.ssl.verification_mode", "full";
+        /// PEM files with the certificates of the authorities that are trusted; if there is none, those that the system trusts.
+        upstream_ssl_certificate_authorities: Vec<String> = "upstream.ssl.certificate_authorities", "";
+        /// A PEM file with a certificate that escache shows to nodes that want one, with its chain.
+        upstream_ssl_certificate: Option<String> = "upstream.ssl.certificate", "";
+        /// A PEM file with the key of that certificate, without a passphrase.
+        upstream_ssl_key: Option<String> = "upstream.ssl.key", "";
+        /// The name that the certificates of nodes must be for, where it is not the one in upstream.hosts.
+        upstream_ssl_server_name: Option<String> = "upstream.ssl.server_name", "";
+        /// How long a connection to a node may take to open, TLS included.
         upstream_connect_timeout: Wait = "upstream.connect_timeout", "5s";
         /// How long a node may take to begin its answer.
         upstream_response_timeout: Wait = "upstream.response_timeout", "60s";

@@ -137,6 +137,29 @@ fn unknown_variables_are_refused_but_for_those_of_kubernetes() {
 }
 
 #[test]
+fn tls() {
+    let refused = |file: &str| config(file, &[], &[]).unwrap_err().to_string();
+    let https = "upstream.hosts: https://es:9200\n";
+    let none = format!("{https}upstream.ssl.verification_mode: none\n");
+    assert!(config(&none, &[], &[]).unwrap().settings.proxy.upstream.tls.is_some());
+    assert!(config("", &[], &[]).unwrap().settings.proxy.upstream.tls.is_none());
+    for (file, wanted) in [
+        (
+            "upstream.ssl.verification_mode: none\n".to_owned(),
+            "no host in upstream.hosts begins with https://",
+        ),
+        ("upstream.ssl.server_name: es\n".to_owned(), "no host in upstream.hosts begins with https://"),
+        (format!("{none}upstream.ssl.certificate: /a.pem\n"), "needs upstream.ssl.key"),
+        (format!("{none}upstream.ssl.key: /a.pem\n"), "needs upstream.ssl.certificate"),
+        (format!("{https}upstream.ssl.certificate_authorities: [/no/such.pem]\n"), "[/no/such.pem]"),
+        (format!("{https}upstream.ssl.verification_mode: off\n"), "full, certificate or none"),
+    ] {
+        let error = refused(&file);
+        assert!(error.contains("upstream.ssl") && error.contains(wanted), "{file}{error}");
+    }
+}
+
+#[test]
 fn credentials() {
     let header = |file: &str| config(file, &[], &[]).map(|config| config.settings.proxy.upstream.credentials);
     let expected = |text: &str| Ok(Some(crate::upstream::Credentials::new(text).unwrap()));
@@ -170,10 +193,10 @@ fn the_report_says_where_each_value_comes_from() {
         .unwrap()
         .report();
     for line in [
-        "listen: a:1                              # environment variable ESCACHE_LISTEN",
-        "admin.listen: b:2                        # flag --admin",
-        "log.level: warn                          # escache.yml:3",
-        "indices.requests.cache.size: 2%          # default, 327mb here",
+        "listen: a:1 # environment variable ESCACHE_LISTEN",
+        "admin.listen: b:2 # flag --admin",
+        "log.level: warn # escache.yml:3",
+        "indices.requests.cache.size: 2% # default, 327mb here",
     ] {
         let squeezed = |l: &str| l.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(report.lines().any(|l| squeezed(l) == squeezed(line)), "{line}\n{report}");

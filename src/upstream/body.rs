@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -189,18 +189,44 @@ impl HttpBody for Body {
     }
 }
 
-/// A body on its way to the engine, with a sign for when it has been sent: the client drops it then.
+/// A body on its way to the engine, with a sign for when it has been sent: the client drops it then. Until somebody
+/// wants the first part of it, it stays in a place from which it can be taken back.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    body: Body,
+    body: Option<Body>,
+    slot: Slot,
     _gone: oneshot::Sender<()>,
+}
+
+/// Where a body waits until it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Slot(Arc<Mutex<Option<Body>>>);
+
+impl Slot {
+    /// The body, if nothing of it was sent.
+    pub(super) fn take(&self) -> Option<Body> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Outgoing {
     /// The receiver completes when the body has been sent, or given up.
-    pub(super) fn new(body: Body) -> (Outgoing, oneshot::Receiver<()>) {
+    pub(super) fn new(body: Body) -> (Outgoing, oneshot::Receiver<()>, Slot) {
         let (gone, sent) = oneshot::channel();
-        (Outgoing { body, _gone: gone }, sent)
+        let slot = Slot(Arc::new(Mutex::new(Some(body))));
+        (Outgoing { body: None, slot: slot.clone(), _gone: gone }, sent, slot)
+    }
+
+    /// Looks at the body, wherever it is.
+    fn look<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
+        match &self.body {
+            Some(body) => Some(look(body)),
+            None => self.slot.lock().as_ref().map(look),
+        }
     }
 }
 
@@ -212,15 +238,22 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let Outgoing { body, slot, .. } = self.get_mut();
+        if body.is_none() {
+            *body = slot.take();
+        }
+        match body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.look(HttpBody::is_end_stream).unwrap_or(true)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.look(HttpBody::size_hint).unwrap_or_default()
     }
 }
 

@@ -34,6 +34,9 @@ use crate::generation::StateVersion;
 /// How long a host may take to say who it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a request waits where all hosts are ejected and another request is asking the one whether it is back.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
+
 /// An answer, and what is known of the host that gave it.
 #[derive(Debug)]
 pub struct Delivered {
@@ -64,6 +67,8 @@ pub(super) struct Failed {
     pub(super) error: ProxyError,
     /// Whose fault it is; `None` if not the host's.
     pub(super) how: Option<Failure>,
+    /// The body of the request, if there was no connection to send it on.
+    pub(super) unsent: Option<Body>,
 }
 
 /// Asking a host who it is: one at a time, and who waited for the answer has it.
@@ -108,15 +113,16 @@ impl Upstream {
     }
 
     /// Sends what `make` makes. If it makes another one, the request may be sent twice: then a host whose connection
-    /// failed before an answer began is followed by another one. A host that fails before anything is sent always is.
+    /// failed before an answer began is followed by another one. A host that fails before anything is sent always is:
+    /// `make` is given back the body of which nothing was sent.
     pub(super) async fn deliver(
         &self,
-        mut make: impl FnMut(&Host) -> Option<Result<Request<Body>, ProxyError>>,
+        mut make: impl FnMut(&Host, Option<Body>) -> Option<Result<Request<Body>, ProxyError>>,
         tag: Option<&StateVersion>,
     ) -> Result<Delivered, ProxyError> {
         let mut tried = Vec::new();
         let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
-        let (mut last_resort, mut sent) = (false, false);
+        let (mut last_resort, mut sent, mut unsent) = (false, false, None);
         loop {
             let choice = self.state().choose(&tried, Instant::now());
             // of hosts that are ejected one is tried, not all: a client does not wait for each to fail
@@ -133,7 +139,8 @@ impl Upstream {
                     continue;
                 }
             };
-            let Some(request) = make(&self.settings.hosts[choice.index]) else { return Err(last) };
+            let request = make(&self.settings.hosts[choice.index], unsent.take());
+            let Some(request) = request else { return Err(last) };
             if std::mem::replace(&mut sent, true) {
                 self.stats.plain.upstream_retries.inc();
             }
@@ -150,7 +157,7 @@ impl Upstream {
                     if !matches!(failed.how, Some(Failure::Connect | Failure::Broken)) {
                         return Err(failed.error);
                     }
-                    last = failed.error;
+                    (last, unsent) = (failed.error, failed.unsent);
                 }
             }
         }
@@ -164,8 +171,11 @@ impl Upstream {
         tag: Option<&StateVersion>,
     ) -> Result<Vec<Option<SocketAddr>>, ProxyError> {
         let index = choice.index;
-        if choice.unproven {
-            self.listen(index).await?;
+        if choice.unproven || choice.ejected {
+            match choice.ejected {
+                true => self.knock(index).await?,
+                false => self.listen(index).await?,
+            }
             if !self.state().proven(index) {
                 return Err(ProxyError::Unreachable("the host does not show the cluster".to_owned()));
             }
@@ -177,6 +187,18 @@ impl Upstream {
             return Err(error);
         }
         Ok(self.state().applied_by(index, tag))
+    }
+
+    /// Asks an ejected host whether it is back. One request at a time does, and waits as long as it takes; the others
+    /// have their error at once, however long a host is silent.
+    async fn knock(&self, index: usize) -> Result<(), ProxyError> {
+        if self.questions[index].latest.try_lock().is_ok() {
+            return self.listen(index).await;
+        }
+        let told = tokio::time::timeout(PROBE_PATIENCE, self.listen(index)).await;
+        told.unwrap_or_else(|_| {
+            Err(ProxyError::Unreachable("all hosts are left for their failures".to_owned()))
+        })
     }
 
     /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:

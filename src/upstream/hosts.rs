@@ -5,7 +5,8 @@
 //! until all hosts show another: then the cluster was swapped, and the new uuid rules.
 //!
 //! A host that cannot be connected to is *ejected*: for a second, and twice as long after each further failure. The
-//! health check brings it back. If all are ejected, the one whose time ends first is tried all the same.
+//! health check brings it back. If all are ejected, the one whose time ends first is asked who it is by one request at a
+//! time; as soon as it answers, it is used again.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The way to the engine: a pooled client, its hosts and timeouts, and the headers of a request that is passed on.
+//! The way to the engine: a pooled client over TCP or TLS, its hosts and timeouts, and the headers of a request that is passed on.
 
 mod body;
 
@@ -7,6 +7,10 @@ mod headers;
 mod hosts;
 
 mod deliver;
+
+mod tls;
+
+mod connect;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,16 +24,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
+use self::connect::Connector;
 use self::deliver::{Answer, Failed, Question, address, may_repeat};
 pub use self::deliver::{Delivered, HostReport};
 pub use self::headers::strip_hop_by_hop;
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
+pub use self::tls::{Tls, TlsSettings, Verification};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
 use crate::stats::Stats;
@@ -41,7 +46,9 @@ pub struct UpstreamSettings {
     pub hosts: Vec<Host>,
     /// The credentials of escache itself, for readings and start-up questions. Never used for a client's request.
     pub credentials: Option<Credentials>,
-    /// Time to connect.
+    /// How `https` hosts are spoken to; without it none of them is trusted.
+    pub tls: Option<Tls>,
+    /// Time to connect: looking the name up, TCP and TLS together.
     pub connect_timeout: Duration,
     /// Time from the end of a request to the head of its answer.
     pub response_timeout: Duration,
@@ -54,23 +61,26 @@ pub struct UpstreamSettings {
 /// One address of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
+    scheme: Scheme,
     authority: Authority,
     host_header: HeaderValue,
     prefix: String,
 }
 
 impl Host {
-    /// Reads `http://host:port[/prefix]`.
+    /// Reads `http://host:port[/prefix]`, or the same with `https`.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn parse(text: &str) -> Result<Host, String> {
         let uri: Uri = text.parse().map_err(|e| format!("[{text}] is not a URL: {e}"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some(other) => return Err(format!("[{text}]: the scheme {other} is not supported, only http")),
-            None => return Err(format!("[{text}] must begin with http://")),
-        }
+        let scheme = match uri.scheme() {
+            Some(scheme) if [Scheme::HTTP, Scheme::HTTPS].contains(scheme) => scheme.clone(),
+            Some(other) => {
+                return Err(format!("[{text}]: the scheme {other} is not supported, only http and https"));
+            }
+            None => return Err(format!("[{text}] must begin with http:// or https://")),
+        };
         let authority = uri.authority().cloned().ok_or_else(|| format!("[{text}] names no host"))?;
         if authority.as_str().contains('@') {
             return Err("credentials do not belong into a URL; use upstream.credentials".to_owned());
@@ -79,13 +89,19 @@ impl Host {
             return Err(format!("[{text}] must not have a query string"));
         }
         let host_header = HeaderValue::try_from(authority.as_str()).map_err(|e| e.to_string())?;
-        Ok(Host { authority, host_header, prefix: uri.path().trim_end_matches('/').to_owned() })
+        Ok(Host { scheme, authority, host_header, prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+
+    /// Whether it is spoken to by TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::HTTPS
     }
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
     }
 }
 
@@ -116,7 +132,7 @@ impl fmt::Debug for Credentials {
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: Client<HttpConnector, Outgoing>,
+    client: Client<Connector, Outgoing>,
     state: Mutex<Hosts>,
     questions: Vec<Question>,
     stats: Arc<Stats>,
@@ -129,9 +145,13 @@ impl Upstream {
     /// A client for these hosts; connects when it is first asked.
     #[must_use]
     pub fn new(settings: UpstreamSettings, stats: Arc<Stats>) -> Upstream {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(settings.connect_timeout));
-        connector.set_nodelay(true);
+        if settings.tls.as_ref().is_some_and(|tls| tls.verification == Verification::None) {
+            tracing::error!(
+                "upstream.ssl.verification_mode is none: NO CERTIFICATE OF THE ENGINE IS CHECKED, anybody on the way \
+                 can read and change everything; for tests only"
+            );
+        }
+        let connector = Connector::new(settings.connect_timeout, settings.tls.clone());
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(settings.idle_timeout)
             .pool_max_idle_per_host(settings.max_idle_per_host)
@@ -151,7 +171,7 @@ impl Upstream {
 
     /// Passes a client's request on, its path and query byte for byte, and gives the answer as it comes. Dropping the
     /// future, or the answer's body, aborts the exchange. A read whose body is at hand is sent to another host if the
-    /// connection failed before an answer began; a write never is.
+    /// connection failed before an answer began; a write never is, unless there was no connection at all.
     ///
     /// # Errors
     /// There is no answer.
@@ -192,12 +212,11 @@ impl Upstream {
             } else {
                 None
             };
-        let mut spare = again.map(|body| (head.clone(), body));
-        let mut first = Some((head, body));
+        let mut bodies = [Some(body), again].into_iter().flatten();
         self.stats.plain.upstream_requests.inc();
-        let request = |host: &Host| {
-            let (head, body) = first.take().or_else(|| spare.take())?;
-            Some(outgoing(head, body, host, client))
+        let request = |host: &Host, unsent: Option<Body>| {
+            let body = unsent.or_else(|| bodies.next())?;
+            Some(outgoing(head.clone(), body, host, client))
         };
         let mut delivered = self.deliver(request, tag).await?;
         strip_hop_by_hop(delivered.response.headers_mut());
@@ -210,16 +229,23 @@ impl Upstream {
     /// There is no answer, or it broke off.
     pub async fn ask(&self, path_and_query: &str) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
         let mut sendings = 0..2;
-        let request = |host: &Host| sendings.next().map(|_| self.question(host, path_and_query));
+        let request = |host: &Host, unsent: Option<Body>| {
+            unsent.map(drop).or_else(|| sendings.next().map(drop))?;
+            Some(self.question(host, path_and_query))
+        };
         let (status, headers, body, _) = whole(self.deliver(request, None).await?.response).await?;
         Ok((status, headers, body))
     }
 
     /// Asks this host, whatever is known of it.
     async fn ask_host(&self, host: &Host, path_and_query: &str) -> Result<Answer, Failed> {
-        let no_fault = |error| Failed { error, how: None };
+        let no_fault = |error| Failed { error, how: None, unsent: None };
         let request = self.question(host, path_and_query).map_err(no_fault)?;
-        whole(self.send(request).await?).await.map_err(|error| Failed { error, how: Some(Failure::Broken) })
+        whole(self.send(request).await?).await.map_err(|error| Failed {
+            error,
+            how: Some(Failure::Broken),
+            unsent: None,
+        })
     }
 
     fn question(&self, host: &Host, path_and_query: &str) -> Result<Request<Body>, ProxyError> {
@@ -259,7 +285,7 @@ impl Upstream {
     /// its client does.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         let (head, body) = request.into_parts();
-        let (body, sent) = Outgoing::new(body);
+        let (body, sent, slot) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
         let exchange = self.client.request(Request::from_parts(head, body));
         tokio::pin!(exchange);
@@ -270,8 +296,11 @@ impl Upstream {
         };
         let failed = match answered {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => Failed { error: fault(&error), how: blame(&error) },
-            Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None },
+            Ok(Err(error)) => {
+                let unsent = if error.is_connect() { slot.take() } else { None };
+                Failed { error: fault(&error), how: blame(&error), unsent }
+            }
+            Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None, unsent: None },
         };
         self.stats.plain.upstream_errors.inc();
         Err(failed)
@@ -342,7 +371,7 @@ fn target(host: &Host, path_and_query: &str) -> Result<Uri, ProxyError> {
         PathAndQuery::try_from(format!("{}{path_and_query}", host.prefix))
     };
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(host.scheme.clone());
     parts.authority = Some(host.authority.clone());
     parts.path_and_query = Some(path.map_err(|_| ProxyError::Internal)?);
     Uri::from_parts(parts).map_err(|_| ProxyError::Internal)
@@ -368,7 +397,8 @@ mod tests {
     fn hosts_are_read_strictly() {
         assert_eq!(Host::parse("http://localhost:9200/").unwrap().to_string(), "http://localhost:9200");
         assert_eq!(Host::parse("http://[::1]:9200/es").unwrap().to_string(), "http://[::1]:9200/es");
-        for bad in ["localhost:9200", "https://x", "http://u:p@x", "http://x?y", "ftp://x", ""] {
+        assert_eq!(Host::parse("https://es.example:9243").unwrap().to_string(), "https://es.example:9243");
+        for bad in ["localhost:9200", "wss://x", "http://u:p@x", "http://x?y", "ftp://x", ""] {
             assert!(Host::parse(bad).is_err(), "{bad}");
         }
         assert!(!Host::parse("http://u:secret@x").unwrap_err().contains("secret"));

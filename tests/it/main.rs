@@ -25,6 +25,8 @@ mod msearch_real;
 
 mod limits;
 
+mod network;
+
 mod nodes;
 
 mod packages;
@@ -46,5 +48,7 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod tls;
 
 mod transparency;

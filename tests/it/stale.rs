@@ -495,6 +495,12 @@ async fn an_identity_that_was_turned_away_is_not_served() {
         check_honest(&scene.ask(&scene.alice).await, 401, "the word");
         scene.engine.stop().await;
         check_honest(&scene.ask(&scene.alice).await, 502, "after it");
+        // the question about who asks is refused, and the search itself finds the engine in trouble
+        let scene = Secured::new(flavour).await;
+        scene.warm(&scene.alice).await;
+        scene.engine.on(Api::Authenticate).always(Twist::error(401, "security_exception", "who are you"));
+        search_trouble(&scene.engine, 503);
+        check_honest(&scene.ask(&scene.alice).await, 503, "unknown to the engine");
         // another of its entries neither
         let scene = Secured::new(flavour).await;
         scene.warm(&scene.alice).await;

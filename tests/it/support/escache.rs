@@ -39,6 +39,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         upstream: UpstreamSettings {
             hosts: vec![Host::parse(url).unwrap()],
             credentials: None,
+            tls: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             max_idle_per_host: 1024,

@@ -8,6 +8,8 @@ pub(crate) mod escache;
 
 pub(crate) mod http;
 
+pub(crate) mod middleman;
+
 pub(crate) mod node;
 
 pub(crate) mod wire;

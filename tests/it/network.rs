@@ -1,0 +1,249 @@
+//! What networks do to answers: a broken one is never stored, and never presented as whole.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::engine::{Api, Engine, Twist};
+use crate::support::escache::{Escache, verdict};
+use crate::support::middleman::{Fault, Middleman};
+
+const SEARCH: &str = "/logs/_search";
+
+/// How long an engine may be silent here.
+const SILENCE: Duration = Duration::from_millis(500);
+
+fn engine() -> Engine {
+    let engine = Engine::start();
+    engine.index("logs", "1", json!({"team": "a", "text": "x".repeat(2_000)}));
+    engine.refresh("logs");
+    engine
+}
+
+async fn in_front_of(middleman: &Middleman, max_entry_size: usize) -> Escache {
+    Escache::start_with(&middleman.url(), |settings| {
+        settings.upstream.response_timeout = SILENCE;
+        settings.policy.max_entry_size = max_entry_size;
+    })
+    .await
+}
+
+/// What a client sees of a broken answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Seen {
+    /// The engine's own answer.
+    Whole,
+    /// An error of this status, in the shape of the engines.
+    Error(u16),
+    /// An answer that breaks off: no client takes it for whole.
+    Broken,
+    /// What is not the engine's answer as it was, but was all that HTTP said there was: passed on, never stored.
+    AsItCame,
+}
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+
+/// A search's answer that lacks its end.
+const BEGIN: &str =
+    r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits""#;
+
+fn instead(headers: &str, body: &str) -> Fault {
+    Fault::Instead(format!("{HEAD}{headers}\r\n\r\n{body}").into_bytes())
+}
+
+/// Every fault; what a client sees of an answer that is taken whole before it goes on, and of one that streams.
+fn faults() -> Vec<(&'static str, Fault, Seen, Seen)> {
+    use Seen::{AsItCame, Broken, Error, Whole};
+    let chunked = "transfer-encoding: chunked";
+    let chunk = format!("{:x}\r\n{BEGIN}\r\n", BEGIN.len());
+    vec![
+        ("nothing", Fault::None, Whole, Whole),
+        ("one byte at a time", Fault::Bytewise, Whole, Whole),
+        ("reset before the answer", Fault::Reset(0), Error(502), Error(502)),
+        ("reset in the status line", Fault::Reset(9), Error(502), Error(502)),
+        ("reset in the head", Fault::Reset(40), Error(502), Error(502)),
+        ("reset in the body", Fault::Reset(900), Error(502), Broken),
+        ("closed before the answer", Fault::Close(0), Error(502), Error(502)),
+        ("closed in the head", Fault::Close(40), Error(502), Error(502)),
+        ("closed in the body", Fault::Close(900), Error(502), Broken),
+        ("half-closed in the body", Fault::HalfClose(900), Error(502), Broken),
+        ("black hole", Fault::Silence(0), Error(504), Error(504)),
+        ("black hole in the head", Fault::Silence(40), Error(504), Error(504)),
+        ("the request is cut off", Fault::CutRequest(30), Error(502), Error(502)),
+        ("length too long", instead("content-length: 5000", BEGIN), Error(502), Broken),
+        ("length too short", instead("content-length: 20", BEGIN), AsItCame, AsItCame),
+        ("two lengths", instead("content-length: 20\r\ncontent-length: 30", BEGIN), Error(502), Error(502)),
+        ("no number", instead("content-length: 2O", BEGIN), Error(502), Error(502)),
+        ("negative length", instead("content-length: -1", BEGIN), Error(502), Error(502)),
+        ("chunks without an end", instead(chunked, &chunk), Error(502), Broken),
+        ("a chunk cut off", instead(chunked, &chunk[..60]), Error(502), Broken),
+        ("a chunk of no size", instead(chunked, &format!("{chunk}zz\r\n{BEGIN}")), Error(502), Broken),
+        ("chunks that end too early", instead(chunked, &format!("{chunk}0\r\n\r\n")), AsItCame, AsItCame),
+        ("no length at all", instead("connection: close", BEGIN), AsItCame, AsItCame),
+        ("no HTTP", Fault::Instead(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()), Error(502), Error(502)),
+    ]
+}
+
+/// What a client sees of a search.
+async fn seen(escache: &Escache, path: &str, whole: &Value) -> Seen {
+    let url = format!("{}{path}", escache.url);
+    match escache.client.try_request("POST", &url, &[("content-type", "application/json")], "{}").await {
+        Err(_) => Seen::Broken,
+        Ok(answer) if answer.status != 200 => {
+            assert_eq!(answer.json()["status"], answer.status, "{}", answer.text());
+            assert!(answer.json()["error"]["reason"].as_str().unwrap().starts_with("escache: "));
+            Seen::Error(answer.status)
+        }
+        Ok(answer) => match serde_json::from_slice::<Value>(&answer.body) {
+            Ok(json) if json["hits"] == whole["hits"] => Seen::Whole,
+            _ => Seen::AsItCame,
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_broken_answer_is_never_stored_nor_presented_as_whole() {
+    let engine = engine();
+    let whole = escache_less(&engine).await;
+    for (name, fault, taken, streamed) in faults() {
+        // taken whole; larger than an entry may be, so that it streams; and not cached at all
+        for (path, max, expected) in
+            [(SEARCH, 1 << 20, taken), (SEARCH, 50, streamed), ("/logs/_search?scroll=1m", 1 << 20, streamed)]
+        {
+            let middleman = Middleman::before(engine.addr());
+            let escache = in_front_of(&middleman, max).await;
+            middleman.set(fault.clone());
+            let what = format!("{name}, {path}, {max}");
+            let found = seen(&escache, path, &whole).await;
+            assert_eq!(found, expected, "{what}");
+            let stored = escache.proxy.store.iter().count();
+            assert_eq!(stored, usize::from(expected == Seen::Whole && max > 50 && path == SEARCH), "{what}");
+            middleman.set(Fault::None);
+            assert_eq!(seen(&escache, path, &whole).await, Seen::Whole, "after {what}");
+            for (_, entry) in escache.proxy.store.iter() {
+                assert_eq!(serde_json::from_slice::<Value>(entry.body()).unwrap()["hits"], whole["hits"]);
+            }
+        }
+    }
+}
+
+async fn escache_less(engine: &Engine) -> Value {
+    crate::support::http::Client::new().get(format!("{}{SEARCH}", engine.url())).await.json()
+}
+
+/// A body that stops in the middle: who is told of it waits for a while, and no longer.
+#[tokio::test]
+async fn a_body_that_stops_is_given_up() {
+    let engine = engine();
+    let middleman = Middleman::before(engine.addr());
+    let escache = in_front_of(&middleman, 1 << 20).await;
+    middleman.set(Fault::Silence(900));
+    let answer = escache.search(SEARCH, json!({})).await;
+    assert_eq!((answer.status, verdict(&answer.headers).0), (504, "MISS"));
+    assert_eq!(escache.proxy.store.iter().count(), 0);
+}
+
+/// A network that is slow for one answer holds up nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_late_is_the_engines_all_the_same() {
+    let engine = engine();
+    let middleman = Middleman::before(engine.addr());
+    let escache =
+        Escache::start_with(&middleman.url(), |s| s.upstream.response_timeout = Duration::from_secs(60))
+            .await;
+    middleman.set(Fault::Wait);
+    let (client, url) = (escache.client.clone(), format!("{}{SEARCH}", escache.url));
+    let late = tokio::spawn(async move { client.get(url).await });
+    while middleman.searches() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10 {
+        assert_eq!(escache.send("GET", "/logs/_doc/1", &[], "").await.status, 200);
+    }
+    assert!(!late.is_finished());
+    // meanwhile the target changes: the late answer carries the generation of before, and is not served
+    engine.index("logs", "2", json!({"team": "b"}));
+    engine.refresh("logs");
+    middleman.open();
+    assert_eq!(late.await.unwrap().status, 200);
+    let next = escache.send("GET", SEARCH, &[], "").await;
+    assert_eq!((verdict(&next.headers).0, next.json()["hits"]["total"]["value"].clone()), ("MISS", 2.into()));
+}
+
+/// A read goes to another host if its answer never began; one whose answer has begun does not.
+#[tokio::test]
+async fn a_read_whose_answer_never_began_goes_elsewhere() {
+    for (fault, expected) in [(Fault::Reset(0), 200), (Fault::Close(40), 200), (Fault::Reset(900), 502)] {
+        let one = engine();
+        let two = one.another_host();
+        let middleman = Middleman::before(one.addr());
+        let escache = Escache::start_with(&middleman.url(), |settings| {
+            settings.upstream.hosts.push(escache::upstream::Host::parse(&two.url()).unwrap());
+        })
+        .await;
+        middleman.set(fault.clone());
+        let mut statuses = Vec::new();
+        for number in 0..4 {
+            statuses.push(escache.send("GET", &format!("{SEARCH}?from={number}"), &[], "").await.status);
+        }
+        assert_eq!(statuses.iter().any(|status| *status != 200), expected != 200, "{fault:?}: {statuses:?}");
+        assert!(middleman.searches() > 0);
+    }
+}
+
+/// A write of which nothing was sent goes to another host, with all of its body; one that was sent does not.
+#[tokio::test]
+async fn a_write_goes_to_another_host_only_if_nothing_of_it_was_sent() {
+    for length in [20, 3_000_000] {
+        let one = engine();
+        let two = one.another_host();
+        let escache = Escache::start_with(&one.url(), |settings| {
+            settings.upstream.hosts.push(escache::upstream::Host::parse(&two.url()).unwrap());
+        })
+        .await;
+        // no connection is left that could be reused
+        one.stop().await;
+        let body = format!("{}\n", "x".repeat(length - 1));
+        for _ in 0..4 {
+            let answer = escache.send("POST", "/_bulk", &[], &body).await;
+            assert!(answer.status < 300, "{} {}", answer.status, answer.text());
+        }
+        assert_eq!((two.seen(Api::Bulk), two.body_bytes(Api::Bulk)), (4, 4 * length as u64));
+        assert_eq!(one.seen(Api::Bulk), 0);
+        // one that was sent may have been carried out
+        two.on(Api::Bulk).next(Twist::DropAfter);
+        one.start_again();
+        let sent = escache.send("POST", "/_bulk", &[], &body).await;
+        assert_eq!((sent.status, two.seen(Api::Bulk), one.seen(Api::Bulk)), (502, 5, 0));
+    }
+}
+
+/// All hosts are left for their silence: one request at a time asks whether they are back, the others do not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_engine_holds_up_one_request_at_a_time() {
+    let engine = engine();
+    let escache = std::sync::Arc::new(Escache::start(&engine.url()).await);
+    engine.on(Api::Version).always(Twist::Hang);
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(escache.stats().await["hosts"][0]["ejected"], true);
+    let gate = engine.gate_before(Api::Version);
+    let get = || {
+        let escache = std::sync::Arc::clone(&escache);
+        tokio::spawn(async move { escache.send("GET", "/logs/_doc/1", &[], "").await.status })
+    };
+    let first = get();
+    gate.arrived(1).await;
+    for _ in 0..5 {
+        assert_eq!(get().await.unwrap(), 502);
+        assert!(!first.is_finished(), "who asks waits");
+    }
+    assert_eq!(gate.blocked(), 1, "one asks");
+    assert_eq!(engine.seen(Api::Doc), 0);
+    engine.calm();
+    // it was told to hang before that
+    assert_eq!(first.await.unwrap(), 504);
+    gate.release();
+    for _ in 0..3 {
+        assert_eq!(get().await.unwrap(), 200, "and by its first answer it is back");
+    }
+}
