@@ -138,7 +138,7 @@ fn unknown_variables_are_refused_but_for_those_of_kubernetes() {
 
 #[test]
 fn tls() {
-    let refused = |file: &str| config(file, &[], &[]).unwrap_err().to_string();
+    let refused = |file: &str| config(file, &[], &[]).unwrap_err();
     let https = "upstream.hosts: https://es:9200\n";
     let none = format!("{https}upstream.ssl.verification_mode: none\n");
     assert!(config(&none, &[], &[]).unwrap().settings.proxy.upstream.tls.is_some());
