@@ -138,7 +138,7 @@ fn a_module_uses_only_those_above_it() {
                 Some(place) if place < at => {}
                 Some(_) => wrong.push(format!("{name} uses {other}, which stands below it in lib.rs")),
                 None => {
-                    wrong.push(format!("{name} uses crate::{other}, which is no module: name one at a time"))
+                    wrong.push(format!("{name} uses crate::{other}, which is no module: name one at a time"));
                 }
             }
         }
