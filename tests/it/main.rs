@@ -49,6 +49,6 @@ mod support;
 
 mod surfaces;
 
-mod tls;
-
 mod transparency;
+
+mod upstream_tls;
