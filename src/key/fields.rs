@@ -30,6 +30,10 @@ pub enum Field {
     Key = 11,
     /// Until when a rounded `now` holds.
     Until = 12,
+    /// What the operator decided about headers.
+    Rules = 13,
+    /// The certificate that the client showed.
+    Certificate = 14,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

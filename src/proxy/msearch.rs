@@ -21,7 +21,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::fill::{Arrived, Keep, Landed, bare_head};
-use super::{ClientAddress, Proxy, View};
+use super::{ClientAddress, ClientCertificate, Live, Proxy, View};
 use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
@@ -118,18 +118,19 @@ impl Proxy {
         body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let body = match self.accept(head, body, client).await {
+        let live = self.live.load_full();
+        let body = match self.accept(&live, head, body, client).await {
             Ok(body) => body,
             Err(answered) => return answered,
         };
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let items = match self.items(head, route, &body, &control, arrival).await {
+        let items = match self.items(&live, head, route, &body, &control, arrival).await {
             Ok(items) => items,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
         let mut hits: Vec<Option<Hit>> = items.iter().map(|item| self.item_hit(item)).collect();
-        let door = self.door_key(head);
+        let door = self.door_key(&live, head);
         let knock = self.knock(&items, &hits, door);
         if let Some(opener) = knock {
             hits[opener] = None;
@@ -164,6 +165,7 @@ impl Proxy {
     /// Classify, key, validate: the searches of a request. At least one of them may be cached.
     async fn items<'a>(
         &self,
+        live: &Live,
         head: &Parts,
         route: &Route<'_>,
         body: &'a Bytes,
@@ -180,7 +182,7 @@ impl Proxy {
         let mut planned = Vec::new();
         for lines in msearch::split(body)? {
             let search = body.slice_ref(lines.body);
-            let plan = self.plan_item(&mut item_head, route, lines, &search, &common, control);
+            let plan = self.plan_item(live, &mut item_head, route, lines, &search, &common, control);
             if let Err(refusal) = &plan
                 && spoils_all(refusal.reason)
             {
@@ -191,7 +193,7 @@ impl Proxy {
         let item_head = &item_head;
         let judge = async |plan| {
             let plan = self.at_this_time(plan).await?;
-            let view = self.validate(&plan, control, item_head, arrival).await?;
+            let view = self.validate(live, &plan, control, item_head, arrival).await?;
             Ok(Known { plan, view })
         };
         let items = planned.into_iter().map(async |(lines, planned)| {
@@ -211,6 +213,7 @@ impl Proxy {
     /// The plan of one search, and whether its header line names indices.
     fn plan_item(
         &self,
+        live: &Live,
         head: &mut Parts,
         route: &Route<'_>,
         lines: Lines<'_>,
@@ -232,7 +235,7 @@ impl Proxy {
         let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
         head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
         let route = Route { api: Api::Search, index, effect: Effect::None };
-        Ok((explicit, self.plan(head, &route, body, control)?))
+        Ok((explicit, self.plan(live, head, &route, body, control)?))
     }
 
     /// Look up: the answer to a search, if it may be served as an item.
@@ -245,17 +248,19 @@ impl Proxy {
     }
 
     /// What the doors of a request are known by: who asks, and in which representation.
-    fn door_key(&self, head: &Parts) -> CacheKey {
-        CacheKey::of(&Inputs {
+    fn door_key(&self, live: &Live, head: &Parts) -> CacheKey {
+        let key = CacheKey::of(&Inputs {
             engine: &self.engine.load().cluster_uuid,
             api: Api::Msearch.name(),
             target: None,
             params: &Params::default(),
             headers: &head.headers,
-            rules: &self.headers,
-            identity: &Identity::of(&head.headers, &self.headers),
+            rules: &live.headers,
+            identity: &Identity::of(&head.headers, &live.headers),
             body: None,
-        })
+        });
+        let certificate = head.extensions.get::<ClientCertificate>();
+        certificate.map_or(key, |certificate| key.of_certificate(&certificate.0))
     }
 
     /// Which hit has to be asked all the same, because nothing else shows that the engine would take the request.

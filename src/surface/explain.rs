@@ -51,17 +51,14 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     let (mut head, ()) = request.map_err(|_| "path: not a path that can be requested")?.into_parts();
     head.headers = headers;
 
+    let live = proxy.live.load_full();
     let route = route(&head.method, head.uri.path(), head.uri.query());
-    let keyed: Vec<&str> = head
-        .headers
-        .keys()
-        .filter(|n| proxy.headers.role(n) == Role::Keyed)
-        .map(HeaderName::as_str)
-        .collect();
+    let keyed: Vec<&str> =
+        head.headers.keys().filter(|n| live.headers.role(n) == Role::Keyed).map(HeaderName::as_str).collect();
     let carriers: Vec<&str> = head
         .headers
         .keys()
-        .filter(|n| proxy.headers.role(n) == Role::Identity)
+        .filter(|n| live.headers.role(n) == Role::Identity)
         .map(HeaderName::as_str)
         .collect();
     let mut out = json!({
@@ -74,12 +71,12 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
         refuse(&mut out, &route.effect.reason().into());
         return Ok(out);
     }
-    if body.len() > proxy.policy.max_key_body {
+    if body.len() > live.policy.max_key_body {
         refuse(&mut out, &Reason::BodyTooLarge.into());
         return Ok(out);
     }
     let control = Control::of(&head.headers);
-    let plan = match proxy.plan(&head, &route, &body, &control) {
+    let plan = match proxy.plan(&live, &head, &route, &body, &control) {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
@@ -99,7 +96,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(&plan, &control, &head, arrival).await {
+    let view = match proxy.validate(&live, &plan, &control, &head, arrival).await {
         Ok(view) => view,
         Err(refusal) => {
             refuse(&mut out, &refusal);

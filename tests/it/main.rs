@@ -19,6 +19,8 @@ mod ingest;
 
 mod keys;
 
+mod life;
+
 mod msearch;
 
 mod msearch_real;
@@ -46,5 +48,7 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod tls;
 
 mod transparency;
