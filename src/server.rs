@@ -326,7 +326,9 @@ impl Door {
     }
 }
 
-/// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`].
+/// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`]. Answers are not held
+/// back for pipelined requests (`pipeline_flush`): a client may wait for one before it sends the rest of the next, and
+/// hyper's own answers to what it cannot read would not go out.
 fn protocols(limits: &Limits, tls: Option<Agreed>) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
@@ -334,8 +336,7 @@ fn protocols(limits: &Limits, tls: Option<Agreed>) -> auto::Builder<TokioExecuto
         .auto_date_header(false)
         .header_read_timeout(None)
         .timer(TokioTimer::new())
-        .max_buf_size(limits.most_of_a_head())
-        .pipeline_flush(true);
+        .max_buf_size(limits.most_of_a_head());
     // setting what is the default would cost an allocation for each request
     if limits.max_header_count != Limits::default().max_header_count {
         http1.max_headers(limits.max_header_count);

@@ -61,6 +61,13 @@ impl Program {
         }
     }
 
+    /// What of its memory is resident, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
     fn write(&self, config: &str) {
         std::fs::write(self.dir.path().join("escache.yml"), config).unwrap();
     }

@@ -13,7 +13,11 @@ mod freshness;
 
 mod fuzz;
 
+mod hostile;
+
 mod hosts;
+
+mod hygiene;
 
 mod ingest;
 
