@@ -230,12 +230,16 @@ impl Door {
         watcher: Watcher,
     ) {
         match self.tls.load_full() {
-            None => self.speak(stream, From { peer, certificate: None, tls: None }, &limits, watcher).await,
+            // boxed: who has the one need not have room for the other
+            None => {
+                let from = From { peer, certificate: None, tls: None };
+                Box::pin(self.speak(stream, from, &limits, watcher)).await;
+            }
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
                 if let Some(stream) = self.shake_hands(acceptor, stream, peer, &limits).await {
                     let from = From::of(&stream, peer);
-                    self.speak(stream, from, &limits, watcher).await;
+                    Box::pin(self.speak(stream, from, &limits, watcher)).await;
                 }
             }
         }

@@ -106,6 +106,25 @@ async fn a_connection_without_requests_is_closed_and_a_long_request_is_not() {
 }
 
 #[tokio::test]
+async fn a_head_that_was_answered_at_once_is_not_waited_for() {
+    let (_engine, escache) = within(|limits| limits.header_timeout = SHORT).await;
+    escache.search("/logs/_search", json!({})).await;
+    let hit = "GET /logs/_search HTTP/1.1\r\nHost: a\r\n\r\n";
+    let refused = "GET /logs/_search HTTP/1.1\r\nHost: a\r\nCache-Control: only-if-cached, no-store\r\n\r\n";
+    for request in [hit, refused] {
+        let mut idle = Wire::to(&escache.url).await;
+        idle.send(request).await;
+        idle.answer().await;
+        // others show that the time for a head is over, and over again
+        assert_eq!(Wire::to(&escache.url).await.rest().await, "");
+        assert_eq!(Wire::to(&escache.url).await.rest().await, "");
+        idle.send(request).await;
+        idle.answer().await;
+    }
+    assert_eq!(escache.proxy.stats.plain.limited_slow_heads.get(), 0);
+}
+
+#[tokio::test]
 async fn a_body_has_a_time() {
     let (engine, escache) = within(|limits| limits.body_timeout = SHORT).await;
     let post = |path: &str| {
