@@ -74,7 +74,13 @@ impl Proxy {
     }
 
     /// An entry of the question that may be served though the engine cannot be asked, and its age.
-    async fn stale(&self, live: &Live, head: &Parts, plan: &Plan, bound: Duration) -> Option<(Arc<Entry>, Duration)> {
+    async fn stale(
+        &self,
+        live: &Live,
+        head: &Parts,
+        plan: &Plan,
+        bound: Duration,
+    ) -> Option<(Arc<Entry>, Duration)> {
         let now_holds = match plan.until {
             None => true,
             Some(until) => {
