@@ -211,6 +211,7 @@ impl Proxy {
     }
 
     /// The plan of one search, and whether its header line names indices.
+    #[expect(clippy::too_many_arguments, reason = "what is the same for all, and what is this one's")]
     fn plan_item(
         &self,
         live: &Live,

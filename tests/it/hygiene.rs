@@ -85,7 +85,7 @@ fn rows() -> Vec<Row> {
         row("a name with a space", "X Y: a\r\n", "", &[400], 0),
         row("no name", ": a\r\n", "", &[400], 0),
         row("no colon", "X\r\n", "", &[400], 0),
-        row("bare LF ends lines", &format!("X: a\n{}", close), "", &[200], 1),
+        row("bare LF ends lines", &format!("X: a\n{close}"), "", &[200], 1),
         row("two hosts", "Host: b\r\n", "", &[400], 0),
         whole("no host", "GET /_echo/a HTTP/1.1\r\n\r\n", &[400], 0),
         // -- request lines
