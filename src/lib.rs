@@ -49,3 +49,5 @@ pub mod server;
 pub mod telemetry;
 
 pub mod config;
+
+pub mod reload;

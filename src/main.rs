@@ -6,18 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use escache::config::cli::{Cli, Command};
+use escache::config::cli::{Cli, Command, Options};
 use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
+use escache::reload::{self, Reloader};
 use escache::server::{self, Door, Role};
 use escache::{probe, telemetry};
 use http::StatusCode;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// An address cannot be bound (`EX_OSERR` of sysexits).
 const EX_OSERR: u8 = 71;
+
+/// How long connections of the admin listener may take to end, when those of clients have.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How often the engine is asked who it is.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -34,16 +39,17 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Health) => run(health(config.settings)),
-        None => start(config),
+        None => start(cli.options, config),
     }
 }
 
-fn start(config: Config) -> ExitCode {
-    let settings = config.settings;
+fn start(options: Options, config: Config) -> ExitCode {
+    let settings = &config.settings;
     if let Err(error) = telemetry::init(settings.log_level.as_str(), settings.log_format) {
         return complain(&error, EX_CONFIG);
     }
-    run(serve(settings))
+    allow_descriptors();
+    run(serve(options, config))
 }
 
 fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
@@ -53,7 +59,9 @@ fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-async fn serve(settings: Settings) -> ExitCode {
+async fn serve(options: Options, config: Config) -> ExitCode {
+    let written = config.snapshot();
+    let settings = config.settings;
     let (data, admin) = match (bind(&settings, Role::Data).await, bind(&settings, Role::Admin).await) {
         (Ok(data), Ok(admin)) => (data, admin),
         (Err(error), _) | (_, Err(error)) => return complain(&error, EX_OSERR),
@@ -61,27 +69,53 @@ async fn serve(settings: Settings) -> ExitCode {
     let drain = settings.drain_timeout;
     announce(&settings, &data, &admin);
     let proxy = Proxy::new(settings.proxy);
-    introduce(&proxy).await;
+    let admin_door = Door::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
+    let data_door = Door::new(Arc::clone(&proxy), Role::Data, settings.limits);
+    if let Err(error) = data_door.secure(settings.tls) {
+        return complain(&error, EX_CONFIG);
+    }
+    let Ok(mut signals) = Signals::new() else { return complain("signals cannot be received", EX_OSERR) };
+    tokio::select! {
+        () = introduce(&proxy) => {}
+        () = signals.stop() => return ExitCode::SUCCESS,
+    }
 
-    let listen = |listener, role, limits| {
+    let listen = |door: &Arc<Door>, listener, drain| {
         let (stop, stopped) = watch::channel(false);
-        let door = Door::new(Arc::clone(&proxy), role, limits);
-        (stop, tokio::spawn(server::serve(door, listener, stopped, drain)))
+        (stop, tokio::spawn(server::serve(Arc::clone(door), listener, stopped, drain)))
     };
-    let limits = settings.limits;
-    let admin = listen(admin, Role::Admin, limits.of_admin());
-    let data = listen(data, Role::Data, limits);
+    let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
-    asked_to_stop().await;
+    tokio::spawn(reload::renew_certificates(Arc::clone(&data_door)));
+    let token = settings.admin_token;
+    let reloader = Reloader::new(options, written, token, Arc::clone(&proxy), data_door, admin_door);
+    while signals.next().await == Asked::Reload {
+        // what is wrong with it is in the log
+        let _ = reloader.reload();
+    }
     tracing::info!(deadline = ?drain, "draining: running requests may end, new connections are refused");
     server::announce_drain(&proxy);
-    // the admin listener is the last to go: it tells that escache drains
-    for (stop, task) in [data, admin] {
-        let _ = stop.send(true);
-        let _ = task.await;
+    let drained = async {
+        // the admin listener is the last to go: it tells that escache drains
+        for (stop, task) in [data, admin] {
+            let _ = stop.send(true);
+            let _ = task.await;
+        }
+    };
+    tokio::select! {
+        () = drained => tracing::info!("stopped"),
+        () = signals.stop() => tracing::warn!("stopped at once: asked twice"),
     }
-    tracing::info!("stopped");
     ExitCode::SUCCESS
+}
+
+/// Each connection is a descriptor: as many as the system lets us have.
+fn allow_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn bind(settings: &Settings, role: Role) -> Result<TcpListener, String> {
@@ -135,14 +169,35 @@ async fn introduce(proxy: &Arc<Proxy>) {
     probe::learn(proxy, answer);
 }
 
-async fn asked_to_stop() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hup: Signal,
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let (hup, term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+        Ok(Signals { hup, term, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hup.recv() => Asked::Reload,
+            _ = self.term.recv() => Asked::Stop,
+            _ = self.int.recv() => Asked::Stop,
+        }
+    }
+
+    async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
     }
 }
 

@@ -171,7 +171,13 @@ fn is_json(kind: &str) -> bool {
 
 /// The text of the question: the body, or the parameter `source`.
 fn source<'a>(asked: &Asked<'a>, params: &Params<'_>) -> Result<Cow<'a, [u8]>, Refusal> {
-    let Some(source) = params.get("source") else { return Ok(Cow::Borrowed(asked.body)) };
+    let Some(source) = params.get("source") else {
+        // the engines refuse it where nothing consumes it
+        return match params.get("source_content_type") {
+            None => Ok(Cow::Borrowed(asked.body)),
+            Some(_) => Err(Refusal::at(Reason::UnknownParameter, "source_content_type")),
+        };
+    };
     if !asked.body.is_empty() {
         return Err(Reason::SourceAndBody.into());
     }

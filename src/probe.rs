@@ -77,7 +77,7 @@ async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
     };
     // what the hosts have shown; one answer that could not be read takes nothing back
     let cluster_uuid = proxy.upstream.cluster_uuid().unwrap_or_default();
-    if missing.is_none() && proxy.policy.ttl_only.is_none() {
+    if missing.is_none() && !proxy.unwatched() {
         missing = missing_readings(proxy).await;
         let unproven = proxy.scope.survey().await;
         missing = missing.or(unproven);

@@ -5,6 +5,8 @@
 
 mod fill;
 
+mod live;
+
 mod msearch;
 
 mod pass;
@@ -48,9 +50,9 @@ use crate::watcher::{Watcher, WatcherSettings};
 
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
+pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{head_of_items, searches};
-use self::plans::Plans;
 use self::shadow::Shadows;
 
 /// What is known of the engine behind.
@@ -65,10 +67,10 @@ pub struct EngineInfo {
 /// Everything that a request meets on its way.
 #[derive(Debug)]
 pub struct Proxy {
-    /// What the operator decided.
-    pub policy: Policy,
-    /// What headers mean.
-    pub headers: HeaderRules,
+    /// What the operator decided, and may decide anew.
+    pub live: ArcSwap<Live>,
+    /// `freshness.ttl_only`, which stays: nothing is watched for changes.
+    unwatched: bool,
     /// What is known of the engine.
     pub engine: ArcSwap<EngineInfo>,
     /// The way to the engine.
@@ -91,8 +93,6 @@ pub struct Proxy {
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
-    /// What is understood of requests that came before.
-    plans: Plans,
     /// Upstream searches that fill the cache.
     fills: Fills,
     /// Hits that are being compared with the engine.
@@ -172,12 +172,11 @@ impl Proxy {
         Arc::new(Proxy {
             scope: Scope::new(
                 settings.scope,
-                settings.headers.clone(),
                 Arc::clone(&upstream),
                 Arc::clone(&watcher),
                 Arc::clone(&stats),
             ),
-            headers: settings.headers,
+            unwatched: policy.ttl_only.is_some(),
             engine: ArcSwap::default(),
             clocks: Clocks::new(Arc::clone(&upstream), wall),
             watcher,
@@ -188,12 +187,11 @@ impl Proxy {
             doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
-            plans: Plans::new(settings.capacity / PLANS_SHARE),
             fills: Fills::new(settings.max_concurrent_misses),
             shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            policy,
+            live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
         })
     }
 
@@ -205,14 +203,15 @@ impl Proxy {
         body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let body = match self.accept(head, body, client).await {
+        let live = self.live.load_full();
+        let body = match self.accept(&live, head, body, client).await {
             Ok(body) => body,
             Err(answered) => return answered,
         };
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let plan = match self.understand(head, route, &body, &control) {
+        let plan = match self.understand(&live, head, route, &body, &control) {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
@@ -220,11 +219,11 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
-        let view = match self.validate(&plan, &control, head, arrival).await {
+        let view = match self.validate(&live, &plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => {
                 let answered = Box::pin(self.refuse(head, body, client, &control, refusal)).await;
-                return Box::pin(self.or_stale(head, &plan, &control, answered)).await;
+                return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
             }
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
@@ -245,17 +244,18 @@ impl Proxy {
             // the flight was lost
             None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
-        Box::pin(self.or_stale(head, &plan, &control, answered)).await
+        Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await
     }
 
     /// Accept: the body of a request that may be cached; or the answer, if it is too long for that or broke off.
     async fn accept(
         &self,
+        live: &Live,
         head: &Parts,
         body: Stream,
         client: ClientAddress,
     ) -> Result<Bytes, (Response<Body>, CacheStatus)> {
-        match collect(body, self.policy.max_key_body).await {
+        match collect(body, live.policy.max_key_body).await {
             Ok(Collected::Whole(body)) => Ok(body),
             Ok(Collected::TooLong(body)) => {
                 Err(Box::pin(self.bypass(head, body, client, Reason::BodyTooLarge.into())).await)
@@ -267,6 +267,7 @@ impl Proxy {
     /// Classify and key: the request alone, without what is stored or known of the target.
     pub(crate) fn plan(
         &self,
+        live: &Live,
         head: &Parts,
         route: &Route<'_>,
         body: &Bytes,
@@ -275,29 +276,13 @@ impl Proxy {
         if control.no_store {
             return Err(Reason::NoStore.into());
         }
-        self.plan_for(&self.engine.load(), head, route, body)
-    }
-
-    fn plan_for(
-        &self,
-        engine: &EngineInfo,
-        head: &Parts,
-        route: &Route<'_>,
-        body: &Bytes,
-    ) -> Result<Plan, Refusal> {
-        let asked = Asked { route, query: head.uri.query(), headers: &head.headers, body };
-        let context = Context {
-            engine: engine.engine,
-            cluster: &engine.cluster_uuid,
-            policy: &self.policy,
-            headers: &self.headers,
-        };
-        plan(&asked, &context)
+        plan_for(live, &self.engine.load(), head, route, body)
     }
 
     /// The same, from the second map if the request repeats one byte for byte.
     fn understand(
         &self,
+        live: &Live,
         head: &Parts,
         route: &Route<'_>,
         body: &Bytes,
@@ -310,13 +295,14 @@ impl Proxy {
         let key = RawKey::of(&Sent {
             engine: engine.engine,
             cluster: &engine.cluster_uuid,
+            certificate: head.extensions.get().map(|ClientCertificate(certificate)| certificate),
             method: &head.method,
             uri: &head.uri,
             headers: &head.headers,
-            rules: &self.headers,
+            rules: &live.headers,
             body,
         });
-        self.plans.of(key, || self.plan_for(&engine, head, route, body))
+        live.plans.of(key, || plan_for(live, &engine, head, route, body))
     }
 
     /// With a rounded `now`, a question is another one after the next boundary, and has another key.
@@ -336,19 +322,21 @@ impl Proxy {
     /// Validate: what is the target's generation, and may it be cached at all?
     pub(crate) async fn validate(
         &self,
+        live: &Live,
         plan: &Plan,
         control: &Control,
         head: &Parts,
         arrival: Instant,
     ) -> Result<View, Refusal> {
-        let lifetime = Lifetime(self.policy.expire).and(plan.ruling.ttl);
+        let policy = &live.policy;
+        let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
         let epoch = self.store.epoch();
-        if let Some(ttl) = self.policy.ttl_only {
+        if let Some(ttl) = policy.ttl_only {
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
             let (lifetime, audience) = match plan.anonymous {
                 true => (lifetime, Audience::Everybody),
-                false => (self.unproven(lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
+                false => (unproven(policy, lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
             };
             let generation = Generation::unwatched();
             return Ok(View {
@@ -362,17 +350,17 @@ impl Proxy {
             });
         }
         let needed = |ruling: &Ruling| {
-            let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
+            let bound = control.bound(ruling.max_staleness, policy.max_stale);
             arrival.checked_sub(bound).unwrap_or(arrival)
         };
         let since = needed(&plan.ruling);
         let (mut reading, scope) = match self.at_hand(plan, since, arrival) {
             Some(found) => found,
-            None => Box::pin(self.read(plan, head, since)).await,
+            None => Box::pin(self.read(live, plan, head, since)).await,
         };
         // a rule for one of the indices that an expression resolves to may be stricter than those for its text
         let ruling = match &reading.found {
-            Ok(found) => self.policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
+            Ok(found) => policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
             Err(_) => plan.ruling,
         };
         if reading.started < needed(&ruling) {
@@ -390,7 +378,7 @@ impl Proxy {
         if metadata.property().cache_disabled && plan.request_cache != Some(true) {
             return Err(Reason::IndexSetting.into());
         }
-        if self.policy.forbids(metadata.names().iter(), plan.api) {
+        if policy.forbids(metadata.names().iter(), plan.api) {
             return Err(Reason::Rule.into());
         }
         let (started, audience) = (Some(reading.started), Audience::Unproven);
@@ -398,7 +386,7 @@ impl Proxy {
         Ok(match scope? {
             Scoped::Free => View { audience: Audience::Everybody, ..view },
             Scoped::Unproven(refusal) => {
-                View { lifetime: self.unproven(lifetime, refusal)?, by_time: true, ..view }
+                View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
             }
             Scoped::Proven(proven) => View {
                 generation: view.generation.within(&proven.digest),
@@ -425,23 +413,21 @@ impl Proxy {
     }
 
     /// What a request needs to know, asked of the engine.
-    async fn read(&self, plan: &Plan, head: &Parts, since: Instant) -> (Reading, Result<Scoped, Refusal>) {
+    async fn read(
+        &self,
+        live: &Live,
+        plan: &Plan,
+        head: &Parts,
+        since: Instant,
+    ) -> (Reading, Result<Scoped, Refusal>) {
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
             tokio::time::timeout(
                 self.watcher.patience(),
-                self.scope.of(plan.anonymous, &head.headers, since)
+                self.scope.of(&live.headers, plan.anonymous, &head.headers, since)
             )
         );
         (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
-    }
-
-    /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
-    fn unproven(&self, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
-        match self.policy.entry_ttl {
-            Some(ttl) => Ok(lifetime.and(Some(ttl))),
-            None => Err(refusal),
-        }
     }
 
     /// Look up: an entry that may be served, its age, and how long its lifetime still is.
@@ -636,13 +622,48 @@ impl Proxy {
         (self.forward(head.clone(), body, client).await, CacheStatus::bypass(refusal))
     }
 
-    fn unwatched(&self) -> bool {
-        self.policy.ttl_only.is_some()
+    /// Whether nothing is watched for changes (`freshness.ttl_only`).
+    pub(crate) fn unwatched(&self) -> bool {
+        self.unwatched
     }
 }
+
+/// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
+fn unproven(policy: &Policy, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
+    match policy.entry_ttl {
+        Some(ttl) => Ok(lifetime.and(Some(ttl))),
+        None => Err(refusal),
+    }
+}
+
+/// The certificate that a client showed, hashed: an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientCertificate(pub [u8; 32]);
 
 /// What came of a flight, and whether this request led it.
 struct Flown {
     landed: Landed,
     led: bool,
+}
+
+/// What is understood of a request by a configuration.
+fn plan_for(
+    live: &Live,
+    engine: &EngineInfo,
+    head: &Parts,
+    route: &Route<'_>,
+    body: &Bytes,
+) -> Result<Plan, Refusal> {
+    let asked = Asked { route, query: head.uri.query(), headers: &head.headers, body };
+    let context = Context {
+        engine: engine.engine,
+        cluster: &engine.cluster_uuid,
+        policy: &live.policy,
+        headers: &live.headers,
+    };
+    let mut plan = plan(&asked, &context)?;
+    if let Some(ClientCertificate(certificate)) = head.extensions.get() {
+        plan.key = plan.key.of_certificate(certificate);
+    }
+    Ok(plan)
 }

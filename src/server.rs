@@ -6,6 +6,8 @@ mod limits;
 
 mod patience;
 
+mod tls;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::FutureExt;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
@@ -25,17 +27,22 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use self::limits::{Connections, Full, Seat};
 use self::patience::{Activity, Answering, Patient};
 use crate::elastic;
 use crate::error::ProxyError;
-use crate::proxy::Proxy;
+use crate::proxy::{ClientCertificate, Proxy};
 use crate::respond;
-use crate::surface::{admin, data};
+use crate::surface::admin::{self, Controls};
+use crate::surface::data;
 use crate::upstream::{Body, Stream};
 
 pub use self::limits::Limits;
+use self::tls::Tls;
+pub use self::tls::{ClientAuthentication, TlsSettings};
 
 /// Which of the two listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +59,38 @@ pub struct Door {
     proxy: Arc<Proxy>,
     role: Role,
     limits: ArcSwap<Limits>,
+    tls: ArcSwapOption<Tls>,
+    controls: ArcSwap<Controls>,
     connections: Arc<Connections>,
     /// For those who are told that there is no room.
     refusals: Arc<Semaphore>,
+}
+
+/// Where requests come from.
+#[derive(Clone, Copy, Debug)]
+struct From {
+    peer: SocketAddr,
+    certificate: Option<ClientCertificate>,
+    tls: Option<Agreed>,
+}
+
+/// What was agreed upon under TLS (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreed {
+    Http1,
+    Http2,
+}
+
+impl From {
+    fn of(stream: &TlsStream<TcpStream>, peer: SocketAddr) -> From {
+        let (_, tls) = stream.get_ref();
+        let shown = tls.peer_certificates().and_then(|chain| chain.first());
+        From {
+            peer,
+            certificate: shown.map(|shown| ClientCertificate(*blake3::hash(shown).as_bytes())),
+            tls: Some(if tls.alpn_protocol() == Some(b"h2") { Agreed::Http2 } else { Agreed::Http1 }),
+        }
+    }
 }
 
 /// How many clients at once are told why they are refused; the others are only hung up on.
@@ -72,7 +108,15 @@ impl Door {
     pub fn new(proxy: Arc<Proxy>, role: Role, limits: Limits) -> Arc<Door> {
         let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
         let limits = ArcSwap::from_pointee(limits);
-        Arc::new(Door { proxy, role, limits, connections: Arc::default(), refusals })
+        Arc::new(Door {
+            proxy,
+            role,
+            limits,
+            tls: ArcSwapOption::empty(),
+            controls: ArcSwap::default(),
+            connections: Arc::default(),
+            refusals,
+        })
     }
 
     /// How many connections there are.
@@ -84,6 +128,38 @@ impl Door {
     /// Replaces the limits. Connections keep those that they began with.
     pub fn limit(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// Who may do what at the admin listener from now on.
+    pub fn control(&self, controls: Controls) {
+        self.controls.store(Arc::new(controls));
+    }
+
+    /// Connections that begin from now on speak TLS, or do not.
+    ///
+    /// # Errors
+    /// What is wrong with the files; then it stays as it was.
+    pub fn secure(&self, tls: Option<TlsSettings>) -> Result<(), String> {
+        let tls = tls.map(Tls::new).transpose()?;
+        self.tls.store(tls.map(Arc::new));
+        Ok(())
+    }
+
+    /// Takes over what is new in the files of TLS. If it cannot be used, what was there before stays in use.
+    pub fn renew(&self) {
+        let Some(tls) = self.tls.load_full() else { return };
+        match tls.renewed() {
+            Ok(None) => {}
+            Ok(Some(renewed)) => {
+                self.proxy.stats.plain.certificate_renewals.inc();
+                tracing::info!("the certificate of the listener was renewed");
+                self.tls.store(Some(Arc::new(renewed)));
+            }
+            Err(error) => {
+                self.proxy.stats.plain.certificate_errors.inc();
+                tracing::error!(%error, "the certificate cannot be renewed; the one before stays in use");
+            }
+        }
     }
 }
 
@@ -135,7 +211,10 @@ impl Door {
                     Full::Connections => counters.limited_connections.inc(),
                     Full::Address => counters.limited_connections_per_address.inc(),
                 }
-                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                // words would mean nothing to who wants to begin with TLS
+                if self.tls.load().is_none()
+                    && let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned()
+                {
                     tokio::spawn(turn_away(stream, full, permit));
                 }
             }
@@ -150,27 +229,63 @@ impl Door {
         seat: Seat,
         watcher: Watcher,
     ) {
-        self.speak(stream, peer, &limits, watcher).await;
+        match self.tls.load_full() {
+            // boxed: who has the one need not have room for the other
+            None => {
+                let from = From { peer, certificate: None, tls: None };
+                Box::pin(self.speak(stream, from, &limits, watcher)).await;
+            }
+            Some(tls) => {
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+                if let Some(stream) = self.shake_hands(acceptor, stream, peer, &limits).await {
+                    let from = From::of(&stream, peer);
+                    Box::pin(self.speak(stream, from, &limits, watcher)).await;
+                }
+            }
+        }
         drop(seat);
     }
 
+    async fn shake_hands(
+        &self,
+        acceptor: TlsAcceptor,
+        stream: TcpStream,
+        peer: SocketAddr,
+        limits: &Limits,
+    ) -> Option<TlsStream<TcpStream>> {
+        let counters = &self.proxy.stats.plain;
+        match tokio::time::timeout(limits.header_timeout, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                counters.tls_handshakes.inc();
+                return Some(stream);
+            }
+            Ok(Err(error)) => {
+                counters.tls_handshakes_failed.inc();
+                tracing::debug!(%error, %peer, "a TLS handshake failed");
+            }
+            Err(_) => counters.limited_slow_heads.inc(),
+        }
+        None
+    }
+
     /// Speaks HTTP until the connection ends.
-    async fn speak<S>(self: &Arc<Self>, stream: S, peer: SocketAddr, limits: &Arc<Limits>, watcher: Watcher)
+    async fn speak<S>(self: &Arc<Self>, stream: S, from: From, limits: &Arc<Limits>, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let activity = Arc::new(Activity::default());
+        let peer = from.peer;
         let stats = Arc::clone(&self.proxy.stats);
         let stream = Patient::new(stream, Arc::clone(&activity), limits, stats);
         let service = service_fn(|request: Request<Incoming>| {
             let (door, limits, activity) = (Arc::clone(self), Arc::clone(limits), Arc::clone(&activity));
             async move {
                 let busy = activity.request(request.version() == Version::HTTP_2);
-                let response = door.guarded(request, peer, &limits).await;
+                let response = door.guarded(request, from, &limits).await;
                 Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
             }
         });
-        let builder = protocols(limits);
+        let builder = protocols(limits, from.tls);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = pin!(watcher.watch(connection)).await {
             self.ended_badly(&*error, peer);
@@ -187,18 +302,21 @@ impl Door {
     }
 
     /// A panic costs one request, not the connection or the process.
-    async fn guarded(&self, request: Request<Incoming>, peer: SocketAddr, limits: &Limits) -> Response<Body> {
+    async fn guarded(&self, request: Request<Incoming>, from: From, limits: &Limits) -> Response<Body> {
         let proxy = &self.proxy;
         let answer = async {
             let (mut parts, body) = request.into_parts();
-            if let Err(refusal) = head::take(&mut parts, limits, false, &proxy.stats) {
+            if let Err(refusal) = head::take(&mut parts, limits, from.tls.is_some(), &proxy.stats) {
                 return *refusal;
+            }
+            if let Some(certificate) = from.certificate {
+                parts.extensions.insert(certificate);
             }
             let body = Stream::of_client(body, limits.body_timeout, Arc::clone(&proxy.stats));
             let request = Request::from_parts(parts, body);
             match self.role {
-                Role::Data => data::answer(proxy, request, Some(peer.ip())).await,
-                Role::Admin => admin::answer(proxy, request).await,
+                Role::Data => data::answer(proxy, request, Some(from.peer.ip())).await,
+                Role::Admin => admin::answer(proxy, &self.controls.load_full(), request).await,
             }
         };
         match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
@@ -212,16 +330,17 @@ impl Door {
     }
 }
 
-/// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`].
-fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
+/// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`]. Answers are not held
+/// back for pipelined requests (`pipeline_flush`): a client may wait for one before it sends the rest of the next, and
+/// hyper's own answers to what it cannot read would not go out.
+fn protocols(limits: &Limits, tls: Option<Agreed>) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let mut http1 = builder.http1();
     http1
         .auto_date_header(false)
         .header_read_timeout(None)
         .timer(TokioTimer::new())
-        .max_buf_size(limits.most_of_a_head())
-        .pipeline_flush(true);
+        .max_buf_size(limits.most_of_a_head());
     // setting what is the default would cost an allocation for each request
     if limits.max_header_count != Limits::default().max_header_count {
         http1.max_headers(limits.max_header_count);
@@ -234,7 +353,11 @@ fn protocols(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(limits.most_of_a_head()).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
         .max_local_error_reset_streams(MOST_LOCAL_RESETS);
-    if limits.unencrypted_http2 { builder } else { builder.http1_only() }
+    match tls {
+        Some(Agreed::Http2) => builder.http2_only(),
+        None if limits.unencrypted_http2 => builder,
+        Some(Agreed::Http1) | None => builder.http1_only(),
+    }
 }
 
 /// Says that there is no room, and reads a little, so that the answer is not lost with what the client has sent.

@@ -65,6 +65,13 @@ counters! {
     limited_slow_bodies: "Requests ended because their body came more slowly than http.body_timeout allows",
     limited_slow_readers: "Connections closed because the client took nothing of an answer for http.write_timeout",
     limited_idle: "Connections closed after http.idle_timeout without a request",
+    admin_unauthorized: "Requests to the admin listener without its token",
+    reloads: "Times that the configuration was read again",
+    reloads_refused: "Times that the configuration was read again, and could not be used",
+    certificate_renewals: "Times that the certificate of the listener was renewed",
+    certificate_errors: "Times that the certificate of the listener had changed, and could not be used",
+    tls_handshakes: "TLS handshakes with clients that were completed",
+    tls_handshakes_failed: "TLS handshakes with clients that failed",
     malformed_requests: "Connections closed because what came was not HTTP, or was ambiguous",
 }
 

@@ -12,6 +12,7 @@ use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
 use crate::policy::Share;
 use crate::scope::Way;
+use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
 use crate::upstream::{Host, Verification};
 use crate::watcher::TagSource;
@@ -202,6 +203,13 @@ words!(
     "security_index" => Way::SecurityIndex,
     "privileges" => Way::Privileges,
     "none" => Way::None
+);
+words!(
+    ClientAuthentication,
+    "none, optional or required",
+    "none" => ClientAuthentication::None,
+    "optional" => ClientAuthentication::Optional,
+    "required" => ClientAuthentication::Required
 );
 words!(Eviction, "lru or tiny_lfu", "lru" => Eviction::Lru, "tiny_lfu" => Eviction::TinyLfu);
 words!(

@@ -57,7 +57,7 @@ struct Sources {
 }
 
 /// A setting with its value and where it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
     setting: &'static Setting,
     written: Written,
@@ -110,6 +110,44 @@ impl Config {
             ConfigError(problems.into_iter().map(|problem| placed(problem, &rows)).collect())
         })?;
         Ok(Config { settings, rows })
+    }
+}
+
+/// The names of all settings.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|setting| setting.name)
+}
+
+/// What was written, to be compared with what is written later.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Vec<Row>);
+
+impl Config {
+    /// What was written.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.rows.clone())
+    }
+}
+
+impl Snapshot {
+    /// Which settings another configuration has otherwise.
+    #[must_use]
+    pub fn changes(&self, other: &Snapshot) -> Vec<&'static str> {
+        let rows = self.0.iter().zip(&other.0);
+        // a secret is not shown, so what was written is looked at
+        let secret = |row: &Row| row.shown.contains("****");
+        let differ = rows.filter(|(a, b)| a.shown != b.shown || secret(a) && a.written != b.written);
+        differ.map(|(row, _)| row.setting.name).collect()
+    }
+
+    /// Takes these settings of another configuration for its own.
+    pub fn adopt(&mut self, other: Snapshot, names: &[&str]) {
+        for (row, new) in self.0.iter_mut().zip(other.0) {
+            if names.contains(&new.setting.name) {
+                *row = new;
+            }
+        }
     }
 }
 

@@ -14,9 +14,12 @@ use crate::key::headers::HeaderRules;
 use crate::policy::{Policy, Share};
 use crate::proxy::ProxySettings;
 use crate::scope::ScopeSettings;
-use crate::server::Limits;
+use crate::server::{ClientAuthentication, Limits, TlsSettings};
+use crate::surface::admin::Token;
 use crate::telemetry::Format;
-use crate::upstream::{Credentials, Host, Tls, TlsSettings, UpstreamSettings, Verification};
+use crate::upstream::{
+    Credentials, Host, Tls, TlsSettings as UpstreamTlsSettings, UpstreamSettings, Verification,
+};
 use crate::watcher::WatcherSettings;
 
 /// All that is configured.
@@ -28,6 +31,10 @@ pub struct Settings {
     pub admin_listen: Address,
     /// `drain.timeout`
     pub drain_timeout: Duration,
+    /// `http.ssl.*`; `None` speaks no TLS.
+    pub tls: Option<TlsSettings>,
+    /// `admin.token`
+    pub admin_token: Option<Token>,
     /// What clients may take of the data listener.
     pub limits: Limits,
     /// What the way of a request needs.
@@ -83,9 +90,14 @@ impl Settings {
         let headers = take(headers(&values));
         let credentials = credentials(&values).map_err(|problem| problems.push(problem)).ok();
         let tls = tls(&values).map_err(|problem| problems.push(problem)).ok();
-        match (headers, credentials, tls) {
-            (Some(headers), Some(credentials), Some(tls)) if problems.is_empty() => {
-                Ok(together(values, memory, headers, credentials, tls))
+        let token = token(&values).map_err(|problem| problems.push(problem)).ok();
+        let upstream_tls = upstream_tls(&values).map_err(|problem| problems.push(problem)).ok();
+        match (headers, credentials, tls, token, upstream_tls) {
+            (Some(headers), Some(credentials), Some(tls), Some(admin_token), Some(upstream_tls))
+                if problems.is_empty() =>
+            {
+                let settings = together(values, memory, headers, credentials, upstream_tls);
+                Ok(Settings { tls, admin_token, ..settings })
             }
             _ => Err(problems),
         }
@@ -97,7 +109,7 @@ fn together(
     memory: Option<u64>,
     headers: HeaderRules,
     credentials: Option<Credentials>,
-    tls: Option<Tls>,
+    upstream_tls: Option<Tls>,
 ) -> Settings {
     let limits = limits(&values);
     let time = |wait: Option<Wait>| wait.map(|wait| wait.0);
@@ -105,6 +117,8 @@ fn together(
         listen: values.listen,
         admin_listen: values.admin_listen,
         drain_timeout: values.drain_timeout,
+        tls: None,
+        admin_token: None,
         limits,
         proxy: ProxySettings {
             max_stale_memory: values.limits_max_stale_memory.0,
@@ -112,7 +126,7 @@ fn together(
             upstream: UpstreamSettings {
                 hosts: values.upstream_hosts,
                 credentials,
-                tls,
+                tls: upstream_tls,
                 connect_timeout: values.upstream_connect_timeout.0,
                 response_timeout: values.upstream_response_timeout.0,
                 max_idle_per_host: values.upstream_max_idle_per_host,
@@ -157,6 +171,43 @@ fn together(
     }
 }
 
+/// TLS is on where there is a certificate.
+fn tls(values: &Values) -> Result<Option<TlsSettings>, String> {
+    const AT: &str = "http.ssl";
+    let authorities = &values.ssl_certificate_authorities;
+    let (certificate, key) = match (&values.ssl_certificate, &values.ssl_key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (Some(_), None) => return Err(format!("{AT}.certificate: needs {AT}.key")),
+        (None, Some(_)) => return Err(format!("{AT}.key: needs {AT}.certificate")),
+        (None, None) if values.ssl_client_authentication != ClientAuthentication::None => {
+            return Err(format!("{AT}.client_authentication: needs {AT}.certificate"));
+        }
+        (None, None) if !authorities.is_empty() => {
+            return Err(format!("{AT}.certificate_authorities: needs {AT}.certificate"));
+        }
+        (None, None) => return Ok(None),
+    };
+    match (values.ssl_client_authentication, authorities.is_empty()) {
+        (ClientAuthentication::None, false) => {
+            Err(format!("{AT}.certificate_authorities: needs {AT}.client_authentication"))
+        }
+        (ClientAuthentication::Optional | ClientAuthentication::Required, true) => {
+            Err(format!("{AT}.client_authentication: needs {AT}.certificate_authorities"))
+        }
+        (client_authentication, _) => Ok(Some(TlsSettings {
+            certificate: certificate.into(),
+            key: key.into(),
+            certificate_authorities: authorities.iter().map(Into::into).collect(),
+            client_authentication,
+        })),
+    }
+}
+
+fn token(values: &Values) -> Result<Option<Token>, String> {
+    let token = secret("admin.token", values.admin_token.as_ref(), values.admin_token_file.as_deref())?;
+    Ok(token.map(|token| Token::new(&token)))
+}
+
 fn limits(values: &Values) -> Limits {
     Limits {
         max_connections: values.limits_max_connections.get(),
@@ -183,14 +234,14 @@ fn headers(values: &Values) -> Result<HeaderRules, String> {
 }
 
 /// `None` where no host wants it.
-fn tls(values: &Values) -> Result<Option<Tls>, String> {
+fn upstream_tls(values: &Values) -> Result<Option<Tls>, String> {
     let identity = match (&values.upstream_ssl_certificate, &values.upstream_ssl_key) {
         (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
         (None, None) => None,
         (Some(_), None) => return Err("upstream.ssl.certificate: needs upstream.ssl.key".to_owned()),
         (None, Some(_)) => return Err("upstream.ssl.key: needs upstream.ssl.certificate".to_owned()),
     };
-    let settings = TlsSettings {
+    let settings = UpstreamTlsSettings {
         verification: values.upstream_ssl_verification_mode,
         authorities: values.upstream_ssl_certificate_authorities.iter().map(Into::into).collect(),
         identity,
@@ -212,10 +263,16 @@ fn tls(values: &Values) -> Result<Option<Tls>, String> {
 
 fn credentials(values: &Values) -> Result<Option<Credentials>, String> {
     const AT: &str = "upstream.credentials";
-    let password =
-        secret("password", values.upstream_password.as_ref(), values.upstream_password_file.as_deref())?;
-    let api_key =
-        secret("api_key", values.upstream_api_key.as_ref(), values.upstream_api_key_file.as_deref())?;
+    let password = secret(
+        "upstream.credentials.password",
+        values.upstream_password.as_ref(),
+        values.upstream_password_file.as_deref(),
+    )?;
+    let api_key = secret(
+        "upstream.credentials.api_key",
+        values.upstream_api_key.as_ref(),
+        values.upstream_api_key_file.as_deref(),
+    )?;
     let header = match (&values.upstream_username, password, api_key) {
         (None, None, None) => return Ok(None),
         (None, Some(_), _) => return Err(format!("{AT}.password: needs {AT}.username")),
@@ -237,7 +294,6 @@ fn credentials(values: &Values) -> Result<Option<Credentials>, String> {
 
 /// A secret as it stands there, or in a file of which the last line ending does not count.
 fn secret(name: &str, plain: Option<&Secret>, file: Option<&str>) -> Result<Option<String>, String> {
-    let name = format!("upstream.credentials.{name}");
     match (plain, file) {
         (Some(_), Some(_)) => Err(format!("{name}: must not stand beside {name}_file")),
         (Some(Secret(text)), None) => Ok(Some(text.clone())),

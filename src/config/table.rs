@@ -14,6 +14,7 @@ use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
 use crate::policy::Share;
 use crate::scope::Way;
+use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
 use crate::upstream::{Host, Verification};
 use crate::watcher::TagSource;
@@ -73,6 +74,10 @@ settings! {
         listen: Address = "listen", "127.0.0.1:9280", "--listen";
         /// Where the live page, metrics and health checks are; keep it away from clients.
         admin_listen: Address = "admin.listen", "127.0.0.1:9281", "--admin";
+        /// A secret that the admin listener then wants for everything but /live and /ready.
+        admin_token: Option<Secret> = "admin.token", "";
+        /// A file that holds that secret, instead of the secret itself.
+        admin_token_file: Option<String> = "admin.token_file", "";
         /// How long requests under way may take to end when escache is told to stop.
         drain_timeout: Duration = "drain.timeout", "10s";
     }
@@ -91,6 +96,14 @@ settings! {
         http_write_timeout: Wait = "http.write_timeout", "60s";
         /// How long a connection is kept without a request. Make it longer than the pools and balancers of your clients do.
         http_idle_timeout: Wait = "http.idle_timeout", "15m";
+        /// A file in PEM with the certificate of the data listener and those between it and a root; it turns TLS on. It is read again when it changes.
+        ssl_certificate: Option<String> = "http.ssl.certificate", "";
+        /// A file in PEM with the key of that certificate, not encrypted.
+        ssl_key: Option<String> = "http.ssl.key", "";
+        /// Files in PEM with the authorities whose certificates of clients are good.
+        ssl_certificate_authorities: Vec<String> = "http.ssl.certificate_authorities", "";
+        /// Whether clients are asked for a certificate: none, optional or required. Who shows different ones never shares answers.
+        ssl_client_authentication: ClientAuthentication = "http.ssl.client_authentication", "none";
         /// Whether HTTP/2 is spoken without TLS, to clients that begin with it (prior knowledge).
         http2_unencrypted: bool = "http.http2.unencrypted", "false";
         /// How many requests a client may have under way on one connection of HTTP/2.
@@ -262,7 +275,7 @@ mod tests {
     fn secrets_have_no_flag() {
         let secret =
             |row: &&Setting| (row.understand)(&Written::One("hush".to_owned())) == Ok("********".to_owned());
-        assert_eq!(TABLE.iter().filter(secret).count(), 2);
+        assert_eq!(TABLE.iter().filter(secret).count(), 3);
         assert!(TABLE.iter().filter(secret).all(|row| row.flag.is_none()));
     }
 }

@@ -56,6 +56,34 @@ fn the_default_policy_is_that_of_the_table() {
 }
 
 #[test]
+fn the_default_limits_are_those_of_the_table() {
+    assert_eq!(settings("").limits, crate::server::Limits::default());
+}
+
+#[test]
+fn tls_and_token_have_to_make_sense() {
+    let (pair, ca) = ("http.ssl: {certificate: c, key: k}\n", "http.ssl.certificate_authorities: [a]\n");
+    for (file, expected) in [
+        ("http.ssl.certificate: c\n", "needs http.ssl.key"),
+        ("http.ssl.key: k\n", "needs http.ssl.certificate"),
+        (ca, "needs http.ssl.certificate"),
+        (&[pair, ca].concat(), "needs http.ssl.client_authentication"),
+        (
+            &[pair, "http.ssl.client_authentication: required\n"].concat(),
+            "needs http.ssl.certificate_authorities",
+        ),
+        ("http.ssl.client_authentication: optional\n", "needs http.ssl.certificate"),
+        ("http.max_initial_line_length: 65kb\n", "at most 64kb"),
+        ("admin: {token: hush, token_file: /x}\n", "must not stand beside admin.token_file"),
+    ] {
+        let error = error(file);
+        assert!(error.contains(expected) && !error.contains("hush"), "{file}: {error}");
+    }
+    assert!(settings(pair).tls.is_some() && settings("").tls.is_none());
+    assert!(settings("admin.token: hush\n").admin_token == Some(crate::surface::admin::Token::new("hush")));
+}
+
+#[test]
 fn dotted_and_nested_names_are_one() {
     let files = [
         "indices.requests.cache.size: 512mb\nindices.requests.cache.expire: 1h\ncache.hits: false\n",

@@ -38,6 +38,10 @@ pub enum Field {
     Query = 15,
     /// The family and version of the engine.
     Version = 16,
+    /// What the operator decided about headers.
+    Rules = 17,
+    /// The certificate that the client showed.
+    Certificate = 18,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

@@ -2,6 +2,8 @@
 
 use http::HeaderName;
 
+use super::fields::{Field, Fields};
+
 /// What a header does to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -18,6 +20,8 @@ pub enum Role {
 pub struct HeaderRules {
     ignored: Vec<HeaderName>,
     identity: Vec<HeaderName>,
+    /// Of both, sorted; `None` if the operator added nothing.
+    digest: Option<[u8; 32]>,
 }
 
 /// Why a list of header names in the configuration cannot be taken.
@@ -42,7 +46,7 @@ impl HeaderRules {
     /// If a name is no header name, or a header that must not be ignored is to be.
     pub fn new<S: AsRef<str>>(ignored: &[S], identity: &[S]) -> Result<HeaderRules, HeaderRulesError> {
         let identity = names(identity)?;
-        let rules = HeaderRules { ignored: Vec::new(), identity };
+        let rules = HeaderRules { ignored: Vec::new(), identity, digest: None };
         let ignored = names(ignored)?;
         for name in &ignored {
             if rules.role(name) == Role::Identity {
@@ -52,7 +56,14 @@ impl HeaderRules {
                 return Err(HeaderRulesError::Representation(name.clone()));
             }
         }
-        Ok(HeaderRules { ignored, ..rules })
+        let digest = digest(&ignored, &rules.identity);
+        Ok(HeaderRules { ignored, digest, ..rules })
+    }
+
+    /// Equal for rules that say the same.
+    #[must_use]
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
     }
 
     /// Whether understanding a request never looks at this header: not for the key, and not to refuse it either.
@@ -247,6 +258,21 @@ const IDENTITY_WORDS: &[&str] = &[
     "userid",
     "username",
 ];
+
+fn digest(ignored: &[HeaderName], identity: &[HeaderName]) -> Option<[u8; 32]> {
+    if ignored.is_empty() && identity.is_empty() {
+        return None;
+    }
+    let mut fields = Fields::new("escache 1 header rules");
+    for names in [ignored, identity] {
+        let mut names: Vec<&str> = names.iter().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        fields.put(Field::Rules, &(names.len() as u64).to_le_bytes());
+        names.iter().for_each(|name| fields.put(Field::HeaderName, name.as_bytes()));
+    }
+    Some(fields.finish())
+}
 
 fn starts_with_any(text: &str, prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| text.starts_with(prefix))

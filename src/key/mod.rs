@@ -58,6 +58,10 @@ impl CacheKey {
             fields.put(Field::Target, target.as_bytes());
         }
         put_params(inputs.params, &mut fields);
+        // an epoch of the configuration: what one set of rules ignored, another may not
+        if let Some(digest) = inputs.rules.digest() {
+            fields.put(Field::Rules, &digest);
+        }
         put_headers(inputs.headers, inputs.rules, &mut fields);
         if let Identity::Bearer { digest, .. } = inputs.identity {
             fields.put(Field::Identity, digest);
@@ -88,6 +92,15 @@ impl CacheKey {
             fields.put(Field::Key, &key.0);
             fields.put(Field::Key, &tag);
         }
+        CacheKey(fields.finish())
+    }
+
+    /// The key of the same question, asked by who showed a certificate with this hash.
+    #[must_use]
+    pub fn of_certificate(self, certificate: &[u8; 32]) -> CacheKey {
+        let mut fields = Fields::new("escache 1 key of certificate");
+        fields.put(Field::Key, &self.0);
+        fields.put(Field::Certificate, certificate);
         CacheKey(fields.finish())
     }
 

@@ -10,8 +10,7 @@ use super::fields::Field;
 use super::headers::HeaderRules;
 use crate::elastic::api::Engine;
 
-/// What identifies a request as it was sent. For this process alone: it says nothing about the configuration, which
-/// does not change while a process runs.
+/// What identifies a request as it was sent. It says nothing about the configuration: each has a second map of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RawKey([u8; 32]);
 
@@ -22,6 +21,8 @@ pub struct Sent<'s> {
     pub engine: Option<Engine>,
     /// Its cluster uuid, if it is known.
     pub cluster: &'s str,
+    /// The certificate that the client showed, hashed.
+    pub certificate: Option<&'s [u8; 32]>,
     /// The method.
     pub method: &'s http::Method,
     /// The path and the query string, undecoded.
@@ -46,6 +47,9 @@ impl RawKey {
             version[1..5].copy_from_slice(&major.to_le_bytes());
             version[5..].copy_from_slice(&minor.to_le_bytes());
             fields.put(Field::Version, &version);
+        }
+        if let Some(certificate) = sent.certificate {
+            fields.put(Field::Certificate, certificate);
         }
         fields.put(Field::Method, sent.method.as_str().as_bytes());
         fields.put(Field::Path, sent.uri.path().as_bytes());

@@ -133,7 +133,8 @@ impl Proxy {
         let (head, stream) = delivered.response.into_parts();
         // a body that never ends would hold everybody who waits for it
         let limit = self.upstream.settings().response_timeout;
-        let collected = tokio::time::timeout(limit, collect(stream, self.policy.max_entry_size)).await;
+        let collected =
+            tokio::time::timeout(limit, collect(stream, self.live.load().policy.max_entry_size)).await;
         match collected.map_err(|_| ProxyError::TimedOut(limit))? {
             Ok(body) => Ok(Arrived { applied: delivered.applied, head, body }),
             Err(error) => Err(ProxyError::BrokenAnswer(error.to_string())),

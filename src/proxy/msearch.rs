@@ -21,7 +21,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
 use super::fill::{Arrived, Keep, Landed, bare_head};
-use super::{ClientAddress, Proxy, View};
+use super::{ClientAddress, ClientCertificate, Live, Proxy, View};
 use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
@@ -118,18 +118,19 @@ impl Proxy {
         body: Stream,
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
-        let body = match self.accept(head, body, client).await {
+        let live = self.live.load_full();
+        let body = match self.accept(&live, head, body, client).await {
             Ok(body) => body,
             Err(answered) => return answered,
         };
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let items = match self.items(head, route, &body, &control, arrival).await {
+        let items = match self.items(&live, head, route, &body, &control, arrival).await {
             Ok(items) => items,
             Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
         };
         let mut hits: Vec<Option<Hit>> = items.iter().map(|item| self.item_hit(item)).collect();
-        let door = self.door_key(head);
+        let door = self.door_key(&live, head);
         let doors: Vec<Arc<Door>> =
             [true, false].into_iter().filter_map(|explicit| self.doors.get(&(door, explicit))).collect();
         let knock = self.knock(&items, &hits, &doors);
@@ -166,6 +167,7 @@ impl Proxy {
     /// Classify, key, validate: the searches of a request. At least one of them may be cached.
     async fn items<'a>(
         &self,
+        live: &Live,
         head: &Parts,
         route: &Route<'a>,
         body: &'a Bytes,
@@ -177,7 +179,7 @@ impl Proxy {
         for (lines, search) in searches(route, head.uri.query(), body)? {
             let plan = search.and_then(|search| {
                 item_head.uri = search.uri;
-                let plan = self.plan(&item_head, &search.route, &search.body, control)?;
+                let plan = self.understand(live, &item_head, &search.route, &search.body, control)?;
                 Ok((search.explicit, plan))
             });
             if let Err(refusal) = &plan
@@ -189,8 +191,8 @@ impl Proxy {
         }
         let item_head = &item_head;
         let judge = async |plan| {
-            let plan = self.at_this_time(Arc::new(plan)).await?;
-            let view = self.validate(&plan, control, item_head, arrival).await?;
+            let plan = self.at_this_time(plan).await?;
+            let view = self.validate(live, &plan, control, item_head, arrival).await?;
             Ok(Known { plan, view })
         };
         let items = planned.into_iter().map(async |(lines, planned)| {
@@ -217,17 +219,19 @@ impl Proxy {
     }
 
     /// What the doors of a request are known by: who asks, and in which representation.
-    fn door_key(&self, head: &Parts) -> CacheKey {
-        CacheKey::of(&Inputs {
+    fn door_key(&self, live: &Live, head: &Parts) -> CacheKey {
+        let key = CacheKey::of(&Inputs {
             engine: &self.engine.load().cluster_uuid,
             api: Api::Msearch.name(),
             target: None,
             params: &Params::default(),
             headers: &head.headers,
-            rules: &self.headers,
-            identity: &Identity::of(&head.headers, &self.headers),
+            rules: &live.headers,
+            identity: &Identity::of(&head.headers, &live.headers),
             body: None,
-        })
+        });
+        let certificate = head.extensions.get::<ClientCertificate>();
+        certificate.map_or(key, |certificate| key.of_certificate(&certificate.0))
     }
 
     /// Which hit has to be asked all the same, because nothing else shows that the engine would take the request.

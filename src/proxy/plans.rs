@@ -13,28 +13,37 @@ pub(super) type Understood = Result<Arc<Plan>, Refusal>;
 
 /// What is understood of requests that came before.
 #[derive(Debug)]
-pub(super) struct Plans(Bounded<RawKey, Understood>);
+pub(super) struct Plans {
+    known: Bounded<RawKey, Understood>,
+    bytes: u64,
+}
 
 impl Plans {
     /// A map of at most so many bytes.
     pub(super) fn new(bytes: u64) -> Plans {
-        Plans(Bounded::weighed(bytes, |_: &RawKey, understood: &Understood| weight(understood)))
+        let known = Bounded::weighed(bytes, |_: &RawKey, understood: &Understood| weight(understood));
+        Plans { known, bytes }
+    }
+
+    /// An empty map of the same size.
+    pub(super) fn another(&self) -> Plans {
+        Plans::new(self.bytes)
     }
 
     /// What was understood of a request, by its raw key; `understand` if it has not come lately.
     pub(super) fn of(&self, key: RawKey, understand: impl FnOnce() -> Result<Plan, Refusal>) -> Understood {
-        if let Some(known) = self.0.get(&key) {
+        if let Some(known) = self.known.get(&key) {
             return known;
         }
         let understood = understand().map(Arc::new);
-        self.0.insert(key, understood.clone());
+        self.known.insert(key, understood.clone());
         understood
     }
 
     /// How many requests are remembered.
     #[cfg(test)]
     fn len(&self) -> u64 {
-        self.0.len()
+        self.known.len()
     }
 }
 
@@ -66,6 +75,7 @@ mod tests {
     struct Request {
         engine: Option<Engine>,
         cluster: &'static str,
+        certificate: Option<[u8; 32]>,
         method: Method,
         uri: &'static str,
         headers: Vec<(&'static str, &'static str)>,
@@ -77,6 +87,7 @@ mod tests {
         Request {
             engine: None,
             cluster: "a",
+            certificate: None,
             method: Method::POST,
             uri: "/logs/_search?size=1",
             headers: vec![("content-type", "application/json")],
@@ -98,6 +109,7 @@ mod tests {
             RawKey::of(&Sent {
                 engine: self.engine,
                 cluster: self.cluster,
+                certificate: self.certificate.as_ref(),
                 method: &self.method,
                 uri: &Uri::from_static(self.uri),
                 headers: &self.headers(),
@@ -252,9 +264,17 @@ mod tests {
         let uuids: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
         for cluster in &uuids {
             let (uri, headers, rules) = (Uri::from_static("/"), HeaderMap::new(), HeaderRules::default());
-            let (engine, method) = (None, &Method::GET);
-            let sent =
-                Sent { engine, cluster, method, uri: &uri, headers: &headers, rules: &rules, body: b"" };
+            let (engine, method, certificate) = (None, &Method::GET, None);
+            let sent = Sent {
+                engine,
+                cluster,
+                certificate,
+                method,
+                uri: &uri,
+                headers: &headers,
+                rules: &rules,
+                body: b"",
+            };
             let understood = plans.of(RawKey::of(&sent), || request().plan());
             assert_eq!(*understood.unwrap(), request().plan().unwrap());
         }

@@ -96,7 +96,7 @@ impl Proxy {
         view: View,
         entry: &Arc<Entry>,
     ) {
-        let sample = self.policy.shadow_sample;
+        let sample = self.live.load().policy.shadow_sample;
         // what time alone ends may be older than the engine's answer
         if sample.get() == 0.0 || view.by_time || !sample.takes(self.shadows.draw()) {
             return;
@@ -155,7 +155,10 @@ impl Proxy {
     async fn unchanged(&self, shadow: &Shadow) -> Result<(), Reason> {
         let Shadow { head, plan, view, entry, .. } = shadow;
         let control = Control { no_cache: true, ..Control::default() };
-        let now = self.validate(plan, &control, head, Instant::now()).await.map_err(|no| no.reason)?;
+        let now = self
+            .validate(&self.live.load(), plan, &control, head, Instant::now())
+            .await
+            .map_err(|no| no.reason)?;
         if now.by_time || now.generation.tag() != entry.tag() {
             return Err(Reason::GenerationMoving);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use super::{Proxy, View};
+use super::{Live, Proxy, View};
 use crate::cache::{Audience, Entry, Lifetime, StaleIfError, Store, decide_stale};
 use crate::control::Control;
 use crate::error::ProxyError;
@@ -44,25 +44,26 @@ impl Proxy {
     /// The answer as it is; or an entry in its place, if the engine is in trouble and the operator wants that.
     pub(super) async fn or_stale(
         &self,
+        live: &Live,
         head: &Parts,
         plan: &Plan,
         control: &Control,
         answered: (Response<Body>, CacheStatus),
     ) -> (Response<Body>, CacheStatus) {
-        let Some(configured) = self.policy.stale_if_error else { return answered };
+        let Some(configured) = live.policy.stale_if_error else { return answered };
         let forward_status = match of_engine(&answered.0, &answered.1) {
             Engine::Works => return answered,
             Engine::SaysNo(status) => {
                 self.store.remove(&plan.key);
                 if status != StatusCode::NOT_FOUND {
-                    self.scope.turned_away(&head.headers);
+                    self.scope.turned_away(&live.headers, &head.headers);
                 }
                 return answered;
             }
             Engine::InTrouble(status) => status,
         };
         let Some(bound) = control.stale_if_error(configured) else { return answered };
-        let Some((entry, age)) = self.stale(head, plan, bound).await else { return answered };
+        let Some((entry, age)) = self.stale(live, head, plan, bound).await else { return answered };
         let (response, _) = respond::entry(&entry, &head.headers, Some(age));
         let status = CacheStatus {
             unwatched: self.unwatched(),
@@ -73,7 +74,13 @@ impl Proxy {
     }
 
     /// An entry of the question that may be served though the engine cannot be asked, and its age.
-    async fn stale(&self, head: &Parts, plan: &Plan, bound: Duration) -> Option<(Arc<Entry>, Duration)> {
+    async fn stale(
+        &self,
+        live: &Live,
+        head: &Parts,
+        plan: &Plan,
+        bound: Duration,
+    ) -> Option<(Arc<Entry>, Duration)> {
         let now_holds = match plan.until {
             None => true,
             Some(until) => {
@@ -81,13 +88,13 @@ impl Proxy {
             }
         };
         let audience = match (self.unwatched(), plan.anonymous) {
-            (false, anonymous) => self.scope.last(anonymous, &head.headers),
+            (false, anonymous) => self.scope.last(&live.headers, anonymous, &head.headers),
             (true, true) => Audience::Everybody,
             (true, false) => Audience::Unproven,
         };
         let now = self.watcher.now();
         self.store.any(&plan.key).find_map(|entry| {
-            let lifetime = self.lifetime_of(plan, &entry)?;
+            let lifetime = self.lifetime_of(&live.policy, plan, &entry)?;
             let age = decide_stale(&entry, StaleIfError { bound, lifetime, audience, now_holds }, now)?;
             Some((entry, age))
         })
@@ -95,28 +102,28 @@ impl Proxy {
 
     /// How long the operator lets an entry live, by the rules for the indices that it was made from. `None` if it is
     /// not to be served at all.
-    fn lifetime_of(&self, plan: &Plan, entry: &Entry) -> Option<Lifetime> {
+    fn lifetime_of(&self, policy: &Policy, plan: &Plan, entry: &Entry) -> Option<Lifetime> {
         let names = entry.indices().names();
         // with too many sets of indices, nobody knows any more which they were
-        if names.is_empty() && !self.policy.rules.is_empty() && !self.unwatched() {
+        if names.is_empty() && !policy.rules.is_empty() && !self.unwatched() {
             return None;
         }
-        let ruling = self.policy.tightened(plan.ruling, names, plan.api);
+        let ruling = policy.tightened(plan.ruling, names, plan.api);
         let shows_hits = plan.terms.hits && !ruling.hits && plan.request_cache != Some(true);
-        let forbidden = shows_hits || self.policy.forbids(names, plan.api);
-        (!forbidden).then(|| Lifetime(self.policy.expire).and(ruling.ttl))
+        let forbidden = shows_hits || policy.forbids(names, plan.api);
+        (!forbidden).then(|| Lifetime(policy.expire).and(ruling.ttl))
     }
 
     /// An entry was shown to be current.
     pub(super) fn note_proof(&self, view: &View, entry: &Entry) {
-        if let Some(started) = view.started.filter(|_| self.policy.stale_if_error.is_some()) {
+        if let Some(started) = view.started.filter(|_| self.live.load().policy.stale_if_error.is_some()) {
             entry.prove(started);
         }
     }
 
     /// An entry was shown to be superseded; or the reading is the older of the two.
     pub(super) fn keep_superseded(&self, plan: &Plan, view: &View, entry: &Arc<Entry>) {
-        if self.policy.stale_if_error.is_some()
+        if self.live.load().policy.stale_if_error.is_some()
             && view.started.is_none_or(|started| started > entry.asked().at)
         {
             self.store.supersede(plan.key, entry);

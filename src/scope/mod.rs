@@ -146,7 +146,6 @@ const NEVER_TOLD: [StatusCode; 6] = [
 #[derive(Debug)]
 pub struct Scope {
     settings: ScopeSettings,
-    rules: HeaderRules,
     upstream: Arc<Upstream>,
     watcher: Arc<Watcher>,
     stats: Arc<Stats>,
@@ -192,13 +191,11 @@ impl Scope {
     #[must_use]
     pub fn new(
         settings: ScopeSettings,
-        rules: HeaderRules,
         upstream: Arc<Upstream>,
         watcher: Arc<Watcher>,
         stats: Arc<Stats>,
     ) -> Scope {
         Scope {
-            rules,
             upstream,
             watcher,
             stats,
@@ -230,12 +227,18 @@ impl Scope {
         (anonymous && matches!(**self.facts.load(), Facts::Open)).then_some(Found::Free)
     }
 
-    /// What proves that the sender of these headers may see now what it may see, by readings that started at `needed`
-    /// or later.
+    /// What proves that the sender of these headers, which mean what `rules` say, may see now what it may see, by readings
+    /// that started at `needed` or later.
     ///
     /// # Errors
     /// Why the request has to be forwarded although there is a way to prove it: the proof failed, or says no.
-    pub async fn of(&self, anonymous: bool, head: &HeaderMap, needed: Instant) -> Result<Found, Refusal> {
+    pub async fn of(
+        &self,
+        rules: &HeaderRules,
+        anonymous: bool,
+        head: &HeaderMap,
+        needed: Instant,
+    ) -> Result<Found, Refusal> {
         let facts = self.facts.load_full();
         let (kind, index) = match &*facts {
             Facts::Open if anonymous => return Ok(Found::Free),
@@ -253,7 +256,7 @@ impl Scope {
             (Way::Auto, _) => index,
         };
         let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
-        let credentials = Arc::new(Credentials::of(head, &self.rules));
+        let credentials = Arc::new(Credentials::of(head, rules));
         let (security, (answer, known_long)) =
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
         let bearer = match answer.found {
@@ -302,18 +305,18 @@ impl Scope {
 
     /// What the last successful readings have shown of the sender of these headers, for `stale_if_error`. Asks nobody.
     #[must_use]
-    pub fn last(&self, anonymous: bool, head: &HeaderMap) -> Audience {
+    pub fn last(&self, rules: &HeaderRules, anonymous: bool, head: &HeaderMap) -> Audience {
         if self.open.load(Ordering::Acquire) {
             return if anonymous { Audience::Everybody } else { Audience::Unproven };
         }
         let security = self.index.lock().unwrap_or_else(PoisonError::into_inner).newest();
-        let known = self.known.get(&Credentials::of(head, &self.rules).digest);
+        let known = self.known.get(&Credentials::of(head, rules).digest);
         known.and_then(|known| known.proven(security)).map_or(Audience::Unproven, Audience::Proven)
     }
 
     /// The engine has turned the sender of these headers away: what was proven before holds no more.
-    pub fn turned_away(&self, head: &HeaderMap) {
-        if let Some(known) = self.known.get(&Credentials::of(head, &self.rules).digest) {
+    pub fn turned_away(&self, rules: &HeaderRules, head: &HeaderMap) {
+        if let Some(known) = self.known.get(&Credentials::of(head, rules).digest) {
             known.forget();
         }
     }

@@ -23,7 +23,10 @@ use crate::upstream::{Body, BodyError};
 /// What goes on above a connection.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
+    /// Under way.
     requests: AtomicUsize,
+    /// Begun since the beginning.
+    begun: AtomicUsize,
     http2: AtomicBool,
 }
 
@@ -33,6 +36,7 @@ impl Activity {
         if http2 {
             self.http2.store(true, Ordering::Relaxed);
         }
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
@@ -89,6 +93,8 @@ pub(super) struct Patient<S> {
     idle_timeout: Duration,
     write_timeout: Duration,
     waiting: Waiting,
+    /// How many requests had begun when that was looked at.
+    begun: usize,
     reading: Alarm,
     writing: Alarm,
     /// Since when nothing of an answer could be written.
@@ -118,6 +124,7 @@ impl<S> Patient<S> {
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
             waiting: Waiting::First(Instant::now() + limits.header_timeout),
+            begun: 0,
             reading: Alarm::default(),
             writing: Alarm::default(),
             stalled: None,
@@ -176,6 +183,12 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Patient<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // a request may have come and been answered since bytes were last looked for: its head is not waited for
+        let begun = this.activity.begun.load(Ordering::Relaxed);
+        if begun != this.begun {
+            this.begun = begun;
+            this.waiting = Waiting::Nothing;
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Pending => this.poll_patience(cx),

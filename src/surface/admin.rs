@@ -1,13 +1,16 @@
 //! The admin listener: health, statistics, `explain`, clearing. Never reachable through the data listener.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{explain, metrics};
 use crate::proxy::Proxy;
@@ -17,17 +20,78 @@ use crate::upstream::{Body, Collected, Stream, collect};
 /// The largest body that the admin listener takes.
 const MAX_BODY: usize = 4 << 20;
 
+/// What an operator can do here besides looking, and who is one.
+#[derive(Default)]
+pub struct Controls {
+    /// `admin.token`
+    pub token: Option<Token>,
+    /// Reads the configuration again, and tells what came of it.
+    pub reload: Option<Box<Reload>>,
+}
+
+/// Reads the configuration again.
+pub type Reload = dyn Fn() -> Result<Value, String> + Send + Sync;
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controls").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// A secret that operators show. Only its hash is kept, whose comparison takes the same time whatever differs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Token(blake3::Hash);
+
+impl Token {
+    /// From the secret.
+    #[must_use]
+    pub fn new(secret: &str) -> Token {
+        Token(blake3::hash(secret.as_bytes()))
+    }
+
+    /// Whether the request shows it: as a bearer's token, or as the password of any user, so that a browser can ask
+    /// for it.
+    fn is_shown_by(self, headers: &HeaderMap) -> bool {
+        let mut shown = headers.get_all(AUTHORIZATION).iter();
+        let (Some(shown), None) = (shown.next().and_then(|v| v.to_str().ok()), shown.next()) else {
+            return false;
+        };
+        let Some((scheme, credentials)) = shown.split_once(' ') else { return false };
+        let secret = if scheme.eq_ignore_ascii_case("bearer") {
+            credentials.trim().as_bytes().to_vec()
+        } else if scheme.eq_ignore_ascii_case("basic") {
+            let pair = BASE64_STANDARD.decode(credentials.trim()).unwrap_or_default();
+            pair.iter().position(|byte| *byte == b':').map(|at| pair[at + 1..].to_vec()).unwrap_or_default()
+        } else {
+            return false;
+        };
+        blake3::hash(&secret) == self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 /// Answers a request of the admin listener.
-pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>) -> Response<Body> {
+pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<Stream>) -> Response<Body> {
     let (head, body) = request.into_parts();
     if let Err(reason) = check_origin(&head.headers) {
         return respond::failure(StatusCode::FORBIDDEN, "forbidden_exception", reason);
+    }
+    // whoever starts containers has no token, and learns nothing but yes or no
+    let open = matches!(head.uri.path(), "/live" | "/ready");
+    if !open && controls.token.is_some_and(|token| !token.is_shown_by(&head.headers)) {
+        proxy.stats.plain.admin_unauthorized.inc();
+        return unauthorized();
     }
     match (head.uri.path(), &head.method) {
         ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", &Method::GET | &Method::HEAD) => {
             get(proxy, head.uri.path())
         }
-        ("/explain" | "/clear", &Method::POST) => {
+        ("/explain" | "/clear" | "/reload", &Method::POST) => {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // a form or a text could be sent by any web page; JSON cannot, without our consent
             if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
@@ -39,15 +103,15 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>) -> Response<Bo
                 );
             }
             match collect(body, MAX_BODY).await {
-                Ok(Collected::Whole(body)) => post(proxy, head.uri.path(), body).await,
+                Ok(Collected::Whole(body)) => post(proxy, controls, head.uri.path(), body).await,
                 _ => bad_request("the body is too large or broke off"),
             }
         }
         ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", _) => wrong_method("GET, HEAD"),
-        ("/explain" | "/clear", _) => wrong_method("POST"),
+        ("/explain" | "/clear" | "/reload", _) => wrong_method("POST"),
         (path, _) => {
             let reason = format!(
-                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear"
+                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear /reload"
             );
             respond::failure(StatusCode::NOT_FOUND, "not_found_exception", &reason)
         }
@@ -105,7 +169,7 @@ fn entries(proxy: &Proxy) -> Response<Body> {
     respond::json(StatusCode::OK, json!({"total": total, "entries": shown}).to_string())
 }
 
-async fn post(proxy: &Arc<Proxy>, path: &str, body: Bytes) -> Response<Body> {
+async fn post(proxy: &Arc<Proxy>, controls: &Controls, path: &str, body: Bytes) -> Response<Body> {
     match path {
         "/explain" => {
             let question: explain::Explained = match serde_json::from_slice(&body) {
@@ -121,6 +185,11 @@ async fn post(proxy: &Arc<Proxy>, path: &str, body: Bytes) -> Response<Body> {
                 Err(reason) => bad_request(&reason),
             }
         }
+        "/reload" => match controls.reload.as_ref().map(|reload| reload()) {
+            Some(Ok(told)) => respond::json(StatusCode::OK, format!("{told:#}\n")),
+            Some(Err(reason)) => bad_request(&format!("nothing was changed: {reason}")),
+            None => bad_request("this escache was started without a configuration to read again"),
+        },
         _ => {
             let removed = proxy.purge(None);
             respond::json(StatusCode::OK, json!({"removed": removed}).to_string())
@@ -142,6 +211,14 @@ fn check_origin(headers: &HeaderMap) -> Result<(), &'static str> {
         Some(Ok(origin)) if origin.strip_prefix("http://") == Some(host) => Ok(()),
         Some(_) => Err("requests from other origins are refused"),
     }
+}
+
+fn unauthorized() -> Response<Body> {
+    let reason = "admin.token is wanted: as a bearer's token, or as the password of any user";
+    let mut response = respond::failure(StatusCode::UNAUTHORIZED, "security_exception", reason);
+    let ways = HeaderValue::from_static("Basic realm=\"escache\", charset=\"UTF-8\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, ways);
+    response
 }
 
 fn text(kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {

@@ -63,7 +63,7 @@ fn purges(route: &Route<'_>, query: Option<&str>) -> Option<Target> {
 async fn clear(proxy: &Arc<Proxy>, target: &Target) {
     // what is being fetched now was asked for before the clear was done
     proxy.store.raise_epoch();
-    let everything = target.expression.is_empty() || proxy.policy.ttl_only.is_some();
+    let everything = target.expression.is_empty() || proxy.unwatched();
     let names = if everything {
         None
     } else {

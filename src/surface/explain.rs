@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::elastic::api::{Api, Route, route};
 use crate::key::headers::Role;
 use crate::outcome::{Reason, Refusal};
-use crate::proxy::{Proxy, head_of_items, searches};
+use crate::proxy::{Live, Proxy, head_of_items, searches};
 
 /// A request to be explained, as `POST /explain` takes it.
 #[derive(Debug, Deserialize)]
@@ -52,16 +52,18 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
     let (mut head, ()) = request.map_err(|_| "path: not a path that can be requested")?.into_parts();
     head.headers = headers;
 
+    let live = proxy.live.load_full();
     let route = route(&head.method, head.uri.path(), head.uri.query());
-    if route.api == Api::Msearch && body.len() <= proxy.policy.max_key_body {
-        return Ok(explain_items(proxy, &head, &route, &body, arrival).await);
+    if route.api == Api::Msearch && body.len() <= live.policy.max_key_body {
+        return Ok(explain_items(proxy, &live, &head, &route, &body, arrival).await);
     }
-    Ok(explain_one(proxy, &head, &route, &body, arrival).await)
+    Ok(explain_one(proxy, &live, &head, &route, &body, arrival).await)
 }
 
 /// Explains each search of a multi search.
 async fn explain_items(
     proxy: &Arc<Proxy>,
+    live: &Live,
     head: &Parts,
     route: &Route<'_>,
     body: &Bytes,
@@ -81,7 +83,7 @@ async fn explain_items(
         items.push(match search {
             Ok(search) => {
                 item_head.uri = search.uri;
-                explain_one(proxy, &item_head, &search.route, &search.body, arrival).await
+                explain_one(proxy, live, &item_head, &search.route, &search.body, arrival).await
             }
             Err(refusal) => {
                 let mut item = json!({});
@@ -97,21 +99,18 @@ async fn explain_items(
 /// Explains a request that is no multi search.
 async fn explain_one(
     proxy: &Arc<Proxy>,
+    live: &Live,
     head: &Parts,
     route: &Route<'_>,
     body: &Bytes,
     arrival: Instant,
 ) -> Value {
-    let keyed: Vec<&str> = head
-        .headers
-        .keys()
-        .filter(|n| proxy.headers.role(n) == Role::Keyed)
-        .map(HeaderName::as_str)
-        .collect();
+    let keyed: Vec<&str> =
+        head.headers.keys().filter(|n| live.headers.role(n) == Role::Keyed).map(HeaderName::as_str).collect();
     let carriers: Vec<&str> = head
         .headers
         .keys()
-        .filter(|n| proxy.headers.role(n) == Role::Identity)
+        .filter(|n| live.headers.role(n) == Role::Identity)
         .map(HeaderName::as_str)
         .collect();
     let mut out = json!({
@@ -124,12 +123,12 @@ async fn explain_one(
         refuse(&mut out, &route.effect.reason().into());
         return out;
     }
-    if body.len() > proxy.policy.max_key_body {
+    if body.len() > live.policy.max_key_body {
         refuse(&mut out, &Reason::BodyTooLarge.into());
         return out;
     }
     let control = Control::of(&head.headers);
-    let plan = match proxy.plan(head, route, body, &control) {
+    let plan = match proxy.plan(live, head, route, body, &control) {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
@@ -149,7 +148,7 @@ async fn explain_one(
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(&plan, &control, head, arrival).await {
+    let view = match proxy.validate(live, &plan, &control, head, arrival).await {
         Ok(view) => view,
         Err(refusal) => {
             refuse(&mut out, &refusal);

@@ -219,7 +219,16 @@ impl Upstream {
             Some(outgoing(head.clone(), body, host, client))
         };
         let mut delivered = self.deliver(request, tag).await?;
-        strip_hop_by_hop(delivered.response.headers_mut());
+        // nobody asked to switch: `Upgrade` is not passed on
+        if delivered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ProxyError::BrokenAnswer("it switched protocols unasked".to_owned()));
+        }
+        let headers = delivered.response.headers_mut();
+        // the body was read by its chunks; a length beside them would desynchronise our client (RFC 9112 6.3)
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
+        strip_hop_by_hop(headers);
         Ok(delivered)
     }
 

@@ -13,11 +13,17 @@ mod freshness;
 
 mod fuzz;
 
+mod hostile;
+
 mod hosts;
+
+mod hygiene;
 
 mod ingest;
 
 mod keys;
+
+mod life;
 
 mod msearch;
 
@@ -48,6 +54,8 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod tls;
 
 mod transparency;
 

@@ -1,5 +1,6 @@
 //! What people and tools see.
 
+use escache::surface::admin::{Controls, Token};
 use serde_json::{Value, json};
 
 use crate::support::engine::{Engine, Flavour};
@@ -109,6 +110,45 @@ async fn explain_tells_what_would_happen() {
     assert_eq!((&told["api"], &told["reason"]), (&json!("other"), &json!("write")));
     let told = escache.explain("GET", "/logs/_doc/1", Value::Null).await;
     assert_eq!((&told["api"], &told["reason"]), (&json!("other"), &json!("api")));
+}
+
+#[tokio::test]
+async fn a_token_guards_the_admin_listener() {
+    let (_engine, escache) = warm(Flavour::Es8).await;
+    escache.doors[1].control(Controls { token: Some(Token::new("hush")), reload: None });
+    let send = async |method: &str, path: &str, authorization: &[&str]| {
+        let mut headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        headers.push(("content-type", "application/json"));
+        escache.client.request(method, format!("{}{path}", escache.admin), &headers, "{}").await
+    };
+    for (authorization, expected) in [
+        (&[][..], 401),
+        (&["Bearer hush"], 200),
+        // what a browser sends when its user has been asked
+        (&["Basic YWRtaW46aHVzaA=="], 200),
+        (&["Bearer hush "], 200),
+        (&["Bearer husk"], 401),
+        (&["Bearer "], 401),
+        (&["Basic aHVzaA=="], 401),
+        (&["Basic !"], 401),
+        (&["hush"], 401),
+        (&["Bearer husk", "Bearer hush"], 401),
+    ] {
+        for path in ["/", "/stats", "/metrics", "/entries"] {
+            assert_eq!(send("GET", path, authorization).await.status, expected, "{path} {authorization:?}");
+        }
+    }
+    let refused = send("POST", "/clear", &["Bearer x"]).await;
+    assert_eq!((refused.status, refused.json()["status"].as_u64()), (401, Some(401)));
+    assert!(refused.header("www-authenticate").unwrap().starts_with("Basic "), "a browser asks for it");
+    assert_eq!(escache.proxy.store.size().0, 2, "nothing was cleared");
+    assert_eq!(send("GET", "/live", &[]).await.status, 200);
+    assert_eq!(send("GET", "/ready", &[]).await.status, 200);
+    assert_eq!(send("POST", "/clear", &["Bearer hush"]).await.status, 200);
+    // no reload was given to this one
+    assert_eq!(send("POST", "/reload", &["Bearer hush"]).await.status, 400);
+    assert_eq!(send("GET", "/reload", &["Bearer hush"]).await.status, 405);
+    assert!(!format!("{:?}", Token::new("hush")).contains("hush"));
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct Escache {
     pub(crate) admin: String,
     /// A client of one's own.
     pub(crate) client: Client,
+    /// The doors of the data and the admin listener.
+    pub(crate) doors: [Arc<Door>; 2],
     stop: watch::Sender<bool>,
 }
 
@@ -91,15 +93,16 @@ impl Escache {
         probe::learn(&proxy, probe::ask(&proxy).await);
         let (stop, stopped) = watch::channel(false);
         let mut urls = Vec::new();
-        for (role, limits) in [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())] {
-            let door = Door::new(Arc::clone(&proxy), role, limits);
+        let doors = [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())]
+            .map(|(role, limits)| Door::new(Arc::clone(&proxy), role, limits));
+        for door in &doors {
             let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
             urls.push(format!("http://{}", listener.local_addr().unwrap()));
             let drain = Duration::from_secs(1);
-            tokio::spawn(server::serve(door, listener, stopped.clone(), drain));
+            tokio::spawn(server::serve(Arc::clone(door), listener, stopped.clone(), drain));
         }
         let admin = urls.pop().unwrap();
-        Escache { proxy, url: urls.pop().unwrap(), admin, client: Client::new(), stop }
+        Escache { proxy, url: urls.pop().unwrap(), admin, client: Client::new(), doors, stop }
     }
 
     /// POSTs a search.
