@@ -206,7 +206,9 @@ async fn churn(
     };
     // a task that ends before has panicked
     let mut said = Instant::now();
-    while !done() && !tasks.iter().any(JoinHandle::is_finished) {
+    let killed_enough = || of(&counts.kills) >= scenario.most_kills;
+    while !done() && !tasks.iter().any(JoinHandle::is_finished) && (!killing.is_finished() || killed_enough())
+    {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if said.elapsed() > SAY_EVERY {
             said = Instant::now();
