@@ -187,6 +187,7 @@ pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
         };
         if verdict(&answer.headers).0 == "HIT" {
             counts.hits.fetch_add(1, Ordering::SeqCst);
+            counts.illegal_hits.fetch_add(u64::from(judged.is_err()), Ordering::SeqCst);
         }
         if answer.status == 200 {
             answers.fetch_add(1, Ordering::SeqCst);
