@@ -45,13 +45,16 @@ pub(super) async fn change(world: Arc<World>, mut chance: Chance) {
         let _one = world.changes.lock().await;
         let lives = world.ledger.current();
         let life = Arc::clone(&lives[chance.below(lives.len() as u64) as usize]);
+        // one whose mapping and settings somebody asks about
+        let asked: Vec<_> = lives.iter().filter(|life| [AGAIN, SHUT].contains(&life.group)).collect();
+        let asked = asked[chance.below(asked.len() as u64) as usize];
         match chance.below(14) {
             0 | 1 => world.swap(&mut chance).await,
             2 | 3 => world.roll_over().await,
             4 => world.recreate().await,
             5 => world.shut().await,
-            6 | 7 => world.turn_mapping(&life).await,
-            8 | 9 => world.turn_setting(&life).await,
+            6 | 7 => world.turn_mapping(asked).await,
+            8 | 9 => world.turn_setting(asked).await,
             10 => world.turn_replicas(&life).await,
             11 => {
                 let path = format!("/{}/_forcemerge?max_num_segments=1", life.index);

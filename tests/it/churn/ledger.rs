@@ -364,7 +364,7 @@ impl Ledger {
         }
         for id in &view.lives {
             let life = self.life(*id).ok_or("an unknown life")?;
-            let docs = wanted.iter().filter(|doc| !view.even || *doc % 2 == 0);
+            let docs = wanted.iter().filter(|doc| !view.even || doc.is_multiple_of(2));
             let shown: Vec<_> = docs
                 .map(|doc| {
                     let found = seen.iter().find(|(life, d, _)| life == id && d == doc);

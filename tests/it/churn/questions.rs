@@ -45,12 +45,11 @@ impl Question {
     fn of(ledger: &Ledger, groups: &[usize], chance: &mut Chance) -> Question {
         let doc = chance.below(3) as usize;
         match chance.below(8) {
-            0..=2 => Question::All,
+            5.. if groups == [AGAIN] || groups == [SHUT] => Question::Facets,
             3 => Question::One(doc),
             4 | 5 => Question::Buckets,
             // in steps, so that the question repeats
             6 => Question::Count(doc, (ledger.latest().saturating_sub(100)) / 64 * 64),
-            _ if groups == [AGAIN] || groups == [SHUT] => Question::Facets,
             _ => Question::All,
         }
     }
