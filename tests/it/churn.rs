@@ -9,7 +9,7 @@
 //! one search saw it, but only
 //! - when a refresh was acknowledged that had reached every copy that runs, or a write with `refresh=true` or `wait_for` was;
 //! - with segment replication, where no acknowledgement says anything of replicas: when each node, asked for its own
-//!   copies alone, has shown it (a copy never goes back, and a new one begins with what the primary shows);
+//!   copies alone, has shown it (a copy never goes back; before a new one comes, what was sure is sure no more);
 //! - for metadata, when all nodes have acknowledged the change.
 //!
 //! For each shard there must be one instant within the window at which all its documents were as the answer says (a
@@ -206,7 +206,9 @@ async fn churn(
     };
     // a task that ends before has panicked
     let mut said = Instant::now();
-    while !done() && !tasks.iter().any(JoinHandle::is_finished) {
+    let killed_enough = || of(&counts.kills) >= scenario.most_kills;
+    while !done() && !tasks.iter().any(JoinHandle::is_finished) && (!killing.is_finished() || killed_enough())
+    {
         tokio::time::sleep(Duration::from_millis(50)).await;
         if said.elapsed() > SAY_EVERY {
             said = Instant::now();
@@ -225,12 +227,13 @@ async fn churn(
     asking.abort();
     let plain = &escache.proxy.stats.plain;
     println!(
-        "{name}: seed {seed}, {} answers, {} hits, {} illegal; {} kills, {} rollovers, {} swaps, {} recreations, \
+        "{name}: seed {seed}, {} answers, {} hits, {} illegal ({} of them hits); {} kills, {} rollovers, {} swaps, {} recreations, \
          {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained; \
          {} direct answers, {} of them illegal; {} readings of {} us; {:.0?}",
         of(&counts.answers),
         of(&counts.hits),
         of(&counts.illegal),
+        of(&counts.illegal_hits),
         of(&counts.kills),
         of(&counts.rollovers),
         of(&counts.swaps),

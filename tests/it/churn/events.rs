@@ -45,13 +45,16 @@ pub(super) async fn change(world: Arc<World>, mut chance: Chance) {
         let _one = world.changes.lock().await;
         let lives = world.ledger.current();
         let life = Arc::clone(&lives[chance.below(lives.len() as u64) as usize]);
+        // one whose mapping and settings somebody asks about
+        let asked: Vec<_> = lives.iter().filter(|life| [AGAIN, SHUT].contains(&life.group)).collect();
+        let asked = asked[chance.below(asked.len() as u64) as usize];
         match chance.below(14) {
             0 | 1 => world.swap(&mut chance).await,
             2 | 3 => world.roll_over().await,
             4 => world.recreate().await,
             5 => world.shut().await,
-            6 | 7 => world.turn_mapping(&life).await,
-            8 | 9 => world.turn_setting(&life).await,
+            6 | 7 => world.turn_mapping(asked).await,
+            8 | 9 => world.turn_setting(asked).await,
             10 => world.turn_replicas(&life).await,
             11 => {
                 let path = format!("/{}/_forcemerge?max_num_segments=1", life.index);
@@ -132,7 +135,9 @@ impl World {
         let Ok(_all) = self.copies.try_lock() else { return };
         let disturbance = self.ledger.disturb();
         let view = lock(&self.ledger.groups[SHUT]).last().clone();
+        let shut: Vec<_> = self.ledger.current().into_iter().filter(|life| life.group == SHUT).collect();
         for (what, view) in [("_close", None), ("_open", view)] {
+            self.expect_copies(&shut);
             let step = lock(&self.ledger.groups[SHUT]).begin(view);
             self.change("POST", &format!("/{}/{what}", NAMES[SHUT]), None).await;
             lock(&self.ledger.groups[SHUT]).settle(step);
@@ -164,13 +169,14 @@ impl World {
     }
 
     /// Takes the replicas away, and brings new ones.
-    async fn turn_replicas(&self, life: &Life) {
+    async fn turn_replicas(&self, life: &Arc<Life>) {
         let Ok(_all) = self.copies.try_lock() else { return };
         if self.scenario.replicas() == 0 {
             return;
         }
         let disturbance = self.ledger.disturb();
         for replicas in [0, 1] {
+            self.expect_copies(std::slice::from_ref(life));
             let body = json!({"index.number_of_replicas": replicas});
             self.change("PUT", &format!("/{}/_settings", life.index), Some(body)).await;
         }
@@ -200,6 +206,7 @@ pub(super) async fn kill(world: Arc<World>, mut chance: Chance) {
         ledger.set_down(Some(victim));
         world.nodes[victim].kill9().await;
         tokio::time::sleep(Duration::from_millis(200 + chance.below(2000))).await;
+        world.expect_copies(&ledger.current());
         world.nodes[victim].restart().await;
         world.green().await;
         ledger.set_down(None);
@@ -217,10 +224,13 @@ pub(super) async fn witness(world: Arc<World>, mut chance: Chance) {
         let lives = world.ledger.current();
         let life = &lives[chance.below(lives.len() as u64) as usize];
         let up = world.ledger.up();
+        if up.down.is_some() {
+            continue;
+        }
         // the step of each document that every copy shows, or a later one
         let mut least = vec![usize::MAX; DOCS];
         let mut whole = true;
-        for (number, id) in ids.iter().enumerate().filter(|(number, _)| up.down != Some(*number)) {
+        for (number, id) in ids.iter().enumerate() {
             let path = format!("/{}/_search?size=100&preference=_only_nodes:{id}", life.index);
             let asked = Instant::now();
             let answer = world.call(&world.clients[number], "GET", &path, None).await;

@@ -39,6 +39,11 @@ impl<T> History<T> {
         self.0[step].sure.get_or_insert_with(Instant::now);
     }
 
+    /// From now on, any of its values may be seen, until a change is sure again.
+    fn forget(&mut self) {
+        self.0.iter_mut().for_each(|step| step.sure = None);
+    }
+
     /// What it was made to be last.
     pub(super) fn last(&self) -> &T {
         &self.0[self.0.len() - 1].value
@@ -129,6 +134,11 @@ impl Life {
         }
     }
 
+    /// A copy is about to come that may show what others no longer do.
+    pub(super) fn forget(&self) {
+        (0..DOCS).for_each(|doc| self.doc(doc).history.forget());
+    }
+
     /// Whether there is an instant for each shard, within the window, at which its documents were as `seen` says. A
     /// search reads a shard at one instant, but two shards at two.
     fn may_show(&self, seen: &[(usize, Option<u64>)], window: Window) -> Result<(), String> {
@@ -184,6 +194,8 @@ pub(super) struct Counts {
     pub(super) answers: AtomicU64,
     pub(super) hits: AtomicU64,
     pub(super) illegal: AtomicU64,
+    /// Those of them that came from the cache.
+    pub(super) illegal_hits: AtomicU64,
     /// Answers that the engine gave directly, and those of them that were illegal: then the oracle is wrong.
     pub(super) direct: AtomicU64,
     pub(super) direct_illegal: AtomicU64,
@@ -352,7 +364,7 @@ impl Ledger {
         }
         for id in &view.lives {
             let life = self.life(*id).ok_or("an unknown life")?;
-            let docs = wanted.iter().filter(|doc| !view.even || *doc % 2 == 0);
+            let docs = wanted.iter().filter(|doc| !view.even || doc.is_multiple_of(2));
             let shown: Vec<_> = docs
                 .map(|doc| {
                     let found = seen.iter().find(|(life, d, _)| life == id && d == doc);

@@ -45,12 +45,11 @@ impl Question {
     fn of(ledger: &Ledger, groups: &[usize], chance: &mut Chance) -> Question {
         let doc = chance.below(3) as usize;
         match chance.below(8) {
-            0..=2 => Question::All,
+            5.. if groups == [AGAIN] || groups == [SHUT] => Question::Facets,
             3 => Question::One(doc),
             4 | 5 => Question::Buckets,
             // in steps, so that the question repeats
             6 => Question::Count(doc, (ledger.latest().saturating_sub(100)) / 64 * 64),
-            _ if groups == [AGAIN] || groups == [SHUT] => Question::Facets,
             _ => Question::All,
         }
     }
@@ -187,6 +186,7 @@ pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
         };
         if verdict(&answer.headers).0 == "HIT" {
             counts.hits.fetch_add(1, Ordering::SeqCst);
+            counts.illegal_hits.fetch_add(u64::from(judged.is_err()), Ordering::SeqCst);
         }
         if answer.status == 200 {
             answers.fetch_add(1, Ordering::SeqCst);

@@ -28,7 +28,7 @@ use tokio::sync::OnceCell;
 use super::http::Client;
 
 /// How long a node may take to boot; many times what it takes on a busy machine.
-const BOOT: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_secs(600);
 
 /// How long a node may take to end when it is asked to.
 const END: Duration = Duration::from_secs(30);
