@@ -1,32 +1,22 @@
 """Runs the official clients through escache against real engines. scripts/clients starts it and says how."""
 
 import argparse
-import collections
 import contextlib
 import dataclasses
 import os
 import pathlib
-import queue
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import urllib.request
 
+import launch
 import tap
+from launch import Missing, environment
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 CHECKS = "product bulk cache compat gzip scroll pit msearch errors retries opaque-id".split()
-#: An exit status of tests/nodes/run and ours: something is missing on this machine.
-UNAVAILABLE = 69
-
-
-class Missing(Exception):
-    """What a client needs cannot be had here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +38,7 @@ CLIENTS = [
     Client("js-elasticsearch-8", "node", "@elastic/elasticsearch@8.19.2", "elasticsearch-8"),
     Client("js-elasticsearch-9", "node", "@elastic/elasticsearch@9.4.3", "elasticsearch-9"),
     Client("js-opensearch", "node", "@opensearch-project/opensearch@3.9.0", "opensearch-2"),
+    Client("go-elasticsearch-7", "go", "go-elasticsearch/v7@v7.17.10", "elasticsearch-7"),
 ]
 #: What CI runs: two engines that its tests have downloaded, two small packages.
 BOUNDED = ["py-elasticsearch-7", "py-opensearch"]
@@ -104,99 +95,27 @@ def node(client, cache):
     return [need("node"), str(HERE / "node" / "checks.js")], {"NODE_PATH": str(folder / "node_modules")}
 
 
-KINDS = {"python": python, "node": node}
+def go(_client, cache):
+    words = [need("go"), "build", "-o", str(cache / "go-checks"), "."]
+    # the version is in go.mod; a Go that is too old is a reason, not something to download
+    call(words, cwd=HERE / "go", env={**os.environ, "GOTOOLCHAIN": "local"})
+    return [str(cache / "go-checks")], {}
+
+
+KINDS = {"python": python, "node": node, "go": go}
 
 
 # --- an engine with a tap and escache before it ---
 
 
-class Process:
-    """A program that is ended with us."""
-
-    def __init__(self, words, ready, limit, **options):
-        self.said = collections.deque(maxlen=5)
-        self.run = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
-        )
-        lines = queue.Queue()
-        threading.Thread(target=self._read, args=(lines,), daemon=True).start()
-        self.ready = None
-        until = time.monotonic() + limit
-        while self.ready is None:
-            try:
-                line = lines.get(timeout=max(0.1, until - time.monotonic()))
-            except queue.Empty:
-                line = None
-            if line is None:
-                self.close()
-                said = self.said[-1].strip()[:200] if self.said else "it said nothing"
-                raise Missing("%s: %s" % (pathlib.Path(words[0]).name, said))
-            self.ready = re.search(ready, line)
-
-    def _read(self, lines):
-        for line in self.run.stdout:
-            line = re.sub(r"\x1b\[[0-9;]*m", "", line)
-            self.said.append(line)
-            lines.put(line)
-        lines.put(None)
-
-    def close(self):
-        """Ends it."""
-        if self.run.poll() is None:
-            self.run.terminate()
-            try:
-                self.run.wait(15)
-            except subprocess.TimeoutExpired:
-                self.run.kill()
-                self.run.wait()
-
-
-def environment():
-    """Ours, without what escache would take for settings of its own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("ESCACHE_")}
-
-
-def wait_ready(admin):
-    """Waits until escache says that it is."""
-    until = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(admin + "/ready") as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            pass
-        if time.monotonic() > until:
-            raise Missing("escache is not ready after 60 s")
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def engine_behind_escache(engine, escache):
     """Gives what the checks are told of where to go."""
-    run = str(ROOT / "tests" / "nodes" / "run")
-    built = subprocess.run([run, "--build", engine], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if built.returncode != 0:
-        raise Missing((built.stderr.strip().splitlines() or ["it cannot be built"])[-1])
     with contextlib.ExitStack() as stack:
-        # in memory where that is possible, since engines write much and nothing is kept
-        shm = "/dev/shm" if os.path.isdir("/dev/shm") else None
-        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="escache-clients-", dir=shm))
-        small = {"HEAP": "384m", "TIER": "1", **os.environ}
-        node_ = Process([run, engine, "0", data, "--die-with-stdin"], r"READY (\S+)", 180, env=small)
-        stack.callback(node_.close)
-        relay = tap.Tap(node_.ready[1])
+        relay = tap.Tap(stack.enter_context(launch.engine_running(engine)))
         stack.callback(relay.close)
-        words = [escache, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", relay.url]
-        proxy = Process(words, r'listens .*listen="([^"]+)" admin="([^"]+)"', 60, env=environment())
-        stack.callback(proxy.close)
-        wait_ready("http://" + proxy.ready[2])
-        yield {
-            "CLIENT_URL": "http://" + proxy.ready[1],
-            "CLIENT_DIRECT": relay.url,
-            "CLIENT_TAP": relay.control_url,
-            "CLIENT_ENGINE": engine,
-        }
+        url, _ = stack.enter_context(launch.escache_running(escache, relay.url))
+        yield {"CLIENT_URL": url, "CLIENT_DIRECT": relay.url, "CLIENT_TAP": relay.control_url, "CLIENT_ENGINE": engine}
 
 
 # --- running them ---
