@@ -3,6 +3,8 @@
 
 mod churn;
 
+mod config_files;
+
 mod engine_self;
 
 mod engine_shapes;

@@ -1,0 +1,187 @@
+//! What operators copy from `config/`: the alerts and the dashboard name metrics that exist, compose and Kubernetes
+//! settings that exist.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::engine::{Engine, Flavour};
+use crate::support::escache::Escache;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
+}
+
+fn read(name: &str) -> String {
+    let path = folder().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn yaml(name: &str) -> Vec<Value> {
+    let documents = serde_saphyr::from_multiple(&read(name));
+    documents.unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// All values of members called `name`, at any depth.
+fn members<'a>(value: &'a Value, name: &str, out: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(object) => {
+            out.extend(object.get(name));
+            object.values().for_each(|v| members(v, name, out));
+        }
+        Value::Array(elements) => elements.iter().for_each(|v| members(v, name, out)),
+        _ => {}
+    }
+}
+
+/// All texts of members called `name`, at any depth.
+fn texts(value: &Value, name: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    members(value, name, &mut out);
+    out.into_iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The words of a text that begin with `prefix`.
+fn words<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let word = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':';
+    text.split(word).filter(|word| word.starts_with(prefix)).collect()
+}
+
+/// What `label="..."` or `label=~"a|b"` asks for in a query.
+fn label_values<'a>(query: &'a str, label: &str) -> Vec<&'a str> {
+    let mut out = Vec::new();
+    for part in query.split(['{', ',']) {
+        let Some((name, value)) = part.split_once('=') else { continue };
+        if name.trim().trim_end_matches('!') == label {
+            let value = value.trim_start_matches('~').trim_start_matches('"');
+            out.extend(value.split('"').next().unwrap_or_default().split('|'));
+        }
+    }
+    out
+}
+
+/// The text of `/metrics` after a search, and the names of its samples.
+async fn metrics() -> (String, BTreeSet<String>) {
+    let engine = Engine::start_as(Flavour::Es8);
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    let escache = Escache::start(&engine.url()).await;
+    escache.search("/logs/_search", json!({})).await;
+    let answer = escache.client.get(format!("{}/metrics", escache.admin)).await;
+    let text = answer.text();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let names = samples.filter_map(|line| line.split(['{', ' ']).next()).map(str::to_owned).collect();
+    (text, names)
+}
+
+/// The queries of the alerts and of the dashboard, each with where it stands.
+fn queries() -> Vec<(&'static str, String)> {
+    let rules = yaml("prometheus/rules.yml").remove(0);
+    let dashboard: Value = serde_json::from_str(&read("grafana/escache.json")).expect("JSON");
+    let mut out: Vec<_> = texts(&rules, "expr").into_iter().map(|q| ("prometheus/rules.yml", q)).collect();
+    assert!(out.len() >= 10, "{} rules", out.len());
+    let of_rules = out.len();
+    out.extend(texts(&dashboard, "expr").into_iter().map(|q| ("grafana/escache.json", q)));
+    out.extend(texts(&dashboard, "definition").into_iter().map(|q| ("grafana/escache.json", q)));
+    assert!(out.len() >= of_rules + 30, "{} queries", out.len());
+    out
+}
+
+#[tokio::test]
+async fn alerts_and_dashboard_name_metrics_and_labels_that_exist() {
+    let (text, exported) = metrics().await;
+    let recorded: BTreeSet<String> = texts(&yaml("prometheus/rules.yml")[0], "record").into_iter().collect();
+    let mut wrong = Vec::new();
+    for (file, query) in queries() {
+        let mut named = 0;
+        for word in words(&query, "escache") {
+            // job="escache" is what the scrape configuration calls it
+            if word == "escache" || recorded.contains(word) {
+                continue;
+            }
+            named += 1;
+            if !exported.contains(word) {
+                wrong.push(format!("{file}: there is no metric {word} for: {query}"));
+            }
+        }
+        if named == 0 && !query.starts_with("up{") {
+            wrong.push(format!("{file}: no metric of escache in: {query}"));
+        }
+        for label in ["outcome", "api", "reason"] {
+            for value in label_values(&query, label) {
+                if !text.contains(&format!("{label}=\"{value}\"")) {
+                    wrong.push(format!("{file}: no {label} is called {value}: {query}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_dashboard_is_whole() {
+    let dashboard: Value = serde_json::from_str(&read("grafana/escache.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<_> = panels.iter().map(|p| p["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+    let place = |p: &Value| ["x", "y", "w", "h"].map(|k| p["gridPos"][k].as_u64().unwrap());
+    for (i, panel) in panels.iter().enumerate() {
+        let [x, y, w, h] = place(panel);
+        assert!(x + w <= 24, "{} is too wide", panel["title"]);
+        for other in &panels[..i] {
+            let [x2, y2, w2, h2] = place(other);
+            let apart = x + w <= x2 || x2 + w2 <= x || y + h <= y2 || y2 + h2 <= y;
+            assert!(apart, "{} lies over {}", panel["title"], other["title"]);
+        }
+    }
+}
+
+#[test]
+fn compose_and_kubernetes_name_settings_and_files_that_exist() {
+    let documented = read("escache.yml");
+    let settings: BTreeSet<String> = documented
+        .lines()
+        .filter_map(|line| line.strip_prefix('#')?.split_once(':'))
+        .filter(|(name, _)| !name.is_empty() && !name.contains(' '))
+        .map(|(name, _)| format!("ESCACHE_{}", name.to_uppercase().replace('.', "_")))
+        .collect();
+    let mut found = 0;
+    for name in ["compose.yml", "kubernetes/deployment.yaml", "kubernetes/sidecar.yaml"] {
+        let text = read(name);
+        assert!(!yaml(name).is_empty(), "{name}");
+        for word in words(&text, "ESCACHE_") {
+            found += 1;
+            assert!(settings.contains(word), "{name}: {word} is no setting");
+        }
+    }
+    assert!(found >= 9, "{found} settings");
+    let compose = yaml("compose.yml").remove(0);
+    let mut volumes = Vec::new();
+    members(&compose["services"], "volumes", &mut volumes);
+    let mut files = 0;
+    for volume in volumes.into_iter().flat_map(|list| list.as_array().unwrap()) {
+        if let Some(path) = volume.as_str().unwrap().split(':').next().and_then(|p| p.strip_prefix("./")) {
+            files += 1;
+            assert!(folder().join(path).exists(), "compose.yml: there is no config/{path}");
+        }
+    }
+    assert_eq!(files, 4);
+}
+
+#[test]
+fn probes_ask_what_the_admin_listener_has_on_a_port_that_is_named() {
+    let mut probes = 0;
+    for name in ["kubernetes/deployment.yaml", "kubernetes/sidecar.yaml"] {
+        let documents = Value::from(yaml(name));
+        let ports = texts(&documents, "name");
+        let mut gets = Vec::new();
+        members(&documents, "httpGet", &mut gets);
+        for get in gets {
+            probes += 1;
+            assert!(["/live", "/ready"].contains(&get["path"].as_str().unwrap()), "{name}: {get}");
+            assert!(ports.iter().any(|port| get["port"] == port.as_str()), "{name}: {get}");
+        }
+    }
+    assert_eq!(probes, 6);
+}
