@@ -38,6 +38,7 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 use crate::policy::{Policy, Ruling};
 use crate::respond;
+use crate::rounds::Needed;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
@@ -314,9 +315,11 @@ impl Proxy {
                 audience,
             });
         }
+        // marks that are set from here on are later than the request
+        let mark = self.watcher.last_mark();
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, self.policy.max_stale);
-            arrival.checked_sub(bound).unwrap_or(arrival)
+            Needed::within(bound, arrival).marked(mark)
         };
         let since = needed(&plan.ruling);
         let (mut reading, scope) = tokio::join!(
@@ -332,7 +335,7 @@ impl Proxy {
             Ok(found) => self.policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
             Err(_) => plan.ruling,
         };
-        if reading.started < needed(&ruling) {
+        if reading.found.is_ok() && !needed(&ruling).serves(reading.started) {
             reading = self.watcher.reading_in_time(&plan.target, needed(&ruling)).await;
         }
         if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
