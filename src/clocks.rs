@@ -100,7 +100,7 @@ impl Clocks {
     /// [`Reason::ClockSkew`] if that cannot be known, or if they are too far apart.
     pub async fn span(&self) -> Result<Span, Reason> {
         let measured = self.0.get(Needed::within(LASTS, Instant::now())).await.ok_or(Reason::ClockSkew)?;
-        let span = measured.found.clone()?.after(measured.started.at.elapsed());
+        let span = measured.found?.after(measured.started.at.elapsed());
         if span.latest - span.earliest > MOST_APART { Err(Reason::ClockSkew) } else { Ok(span) }
     }
 }

@@ -3,6 +3,8 @@
 //! `fill`, the way of a multi search in `msearch`, what is not cached in `pass`, what is served when the engine is in
 //! trouble in `stale`, how hits are compared with the engine in `shadow`.
 
+mod dearer;
+
 mod fill;
 
 mod msearch;
@@ -36,7 +38,7 @@ use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
-use crate::policy::{Policy, Ruling};
+use crate::policy::{Policy, ReadingDearer, Ruling};
 use crate::respond;
 use crate::rounds::Needed;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
@@ -44,6 +46,7 @@ use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
+use self::dearer::DearReadings;
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
 pub use self::msearch::{Door, Several, SeveralKey};
@@ -87,6 +90,8 @@ pub struct Proxy {
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// Keys whose searches are cheaper than a reading.
+    dear: DearReadings,
     /// Upstream searches that fill the cache.
     fills: Fills,
     /// Hits that are being compared with the engine.
@@ -145,6 +150,8 @@ pub(crate) struct View {
     pub(crate) epoch: Epoch,
     /// Who may have the answer when nothing can be asked.
     pub(crate) audience: Audience,
+    /// What the reading usually costs a request, where it was made for this one.
+    pub(crate) reading_cost: Option<Duration>,
 }
 
 /// Who sent a request.
@@ -179,6 +186,7 @@ impl Proxy {
             doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
+            dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
             shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
@@ -218,6 +226,7 @@ impl Proxy {
             }
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
+            self.dear.weigh(&plan.key, view.reading_cost, entry.cost(), arrival);
             self.shadow(head, body, plan, view, &entry);
             return self.hit(head, &entry, age, ttl);
         }
@@ -228,10 +237,13 @@ impl Proxy {
             return self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge)).await;
         }
         let answered = match self.join_or_lead(head, body.clone(), &plan, &view, arrival).await {
-            Some(Flown { landed, led }) => match self.land(head, &landed, led) {
-                Ok(answer) => answer,
-                Err(reason) => self.miss_alone(head, body, client, &view, Some(reason)).await,
-            },
+            Some(Flown { landed, led }) => {
+                self.dear.weigh_landed(&plan.key, view.reading_cost, &landed, arrival);
+                match self.land(head, &landed, led) {
+                    Ok(answer) => answer,
+                    Err(reason) => self.miss_alone(head, body, client, &view, Some(reason)).await,
+                }
+            }
             // the flight was lost
             None => self.miss_alone(head, body, client, &view, None).await,
         };
@@ -313,6 +325,7 @@ impl Proxy {
                 by_time: true,
                 epoch,
                 audience,
+                reading_cost: None,
             });
         }
         // marks that are set from here on are later than the request
@@ -322,6 +335,11 @@ impl Proxy {
             Needed::within(bound, arrival).marked(mark)
         };
         let since = needed(&plan.ruling);
+        // with a bound one reading serves many, whatever it costs
+        let weighed = self.policy.reading_dearer == ReadingDearer::Forward && since.is_strict();
+        if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
+            return Err(Reason::ReadingDearer.into());
+        }
         let (mut reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
             tokio::time::timeout(
@@ -354,7 +372,17 @@ impl Proxy {
             return Err(Reason::Rule.into());
         }
         let (started, audience) = (Some(reading.started), Audience::Unproven);
-        let view = View { started, lifetime, generation, bearer: None, by_time: false, epoch, audience };
+        let reading_cost = reading.usual_cost.filter(|_| weighed);
+        let view = View {
+            started,
+            lifetime,
+            generation,
+            bearer: None,
+            by_time: false,
+            epoch,
+            audience,
+            reading_cost,
+        };
         Ok(match scope? {
             Scoped::Free => View { audience: Audience::Everybody, ..view },
             Scoped::Unproven(refusal) => {

@@ -27,6 +27,9 @@ pub trait Subject: Send + Sync + 'static {
 
     /// Asks. Its start is taken before this is called.
     fn measure(&self) -> impl Future<Output = Result<Self::Found, Self::Failure>> + Send;
+
+    /// Told when one that found something has ended: how long it took, and how many waited for it.
+    fn ended(&self, _took: Duration, _shared: usize) {}
 }
 
 /// Why a measurement found nothing.
@@ -83,6 +86,12 @@ impl Needed {
     #[must_use]
     pub fn marked(self, mark: Option<Instant>) -> Needed {
         Needed { mark: self.mark.max(mark), ..self }
+    }
+
+    /// Whether nothing will do that had started before.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.bound.is_zero()
     }
 
     /// Whether a measurement that started then will do. What counts is the start, never the end (R2, R8).
@@ -316,6 +325,7 @@ impl<S: Subject> Driver<S> {
             let mut state = rounds.lock();
             match &measured.found {
                 Ok(_) => {
+                    rounds.subject.ended(measured.took, measured.shared);
                     rounds.latest.store(Some(Arc::clone(&measured)));
                     rounds.failed.store(None);
                 }

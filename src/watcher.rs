@@ -148,7 +148,7 @@ impl Watcher {
     pub async fn reading_in_time(&self, target: &Target, needed: Needed) -> Reading {
         let watch = self.watch(target);
         if let Some(ready) = watch.rounds.serving(needed) {
-            return reading(&ready);
+            return watch.reading(&ready);
         }
         let reading = tokio::time::timeout(self.settings.timeout, self.next_of(target, &watch, needed)).await;
         reading.unwrap_or_else(|_| lost())
@@ -185,7 +185,7 @@ impl Watcher {
         if watch.has_grown() {
             self.targets.insert(target.clone(), Arc::clone(watch));
         }
-        reading(&measured)
+        watch.reading(&measured)
     }
 }
 
@@ -196,16 +196,17 @@ impl Watch {
         weight
     }
 
+    fn reading(&self, measured: &Measured<Generation, Reason>) -> Reading {
+        let usual_cost = self.rounds.subject.usual_cost();
+        Reading { started: measured.started.at, found: measured.found.clone(), usual_cost }
+    }
+
     fn has_grown(&self) -> bool {
         self.rounds.subject.weight() != self.weighed.load(Ordering::Relaxed)
     }
 }
 
-fn reading(measured: &Measured<Generation, Reason>) -> Reading {
-    Reading { started: measured.started.at, took: measured.took, found: measured.found.clone() }
-}
-
 /// Nobody reads any more.
 fn lost() -> Reading {
-    Reading { started: Instant::now(), took: Duration::ZERO, found: Err(Reason::GenerationUnknown) }
+    Reading { started: Instant::now(), found: Err(Reason::GenerationUnknown), usual_cost: None }
 }

@@ -126,10 +126,10 @@ impl Eq for Generation {}
 pub struct Reading {
     /// When its first request to the engine was about to be sent. What counts (R2, R8) is the start, never the end.
     pub started: Instant,
-    /// How long it took.
-    pub took: Duration,
     /// What it found, or why it is invalid.
     pub found: Result<Generation, Reason>,
+    /// What a reading of the target usually costs each of those who share it; `None` while that is not known well.
+    pub usual_cost: Option<Duration>,
 }
 
 /// Hashes a JSON value so that neither the order of members nor that of array elements matters. Used for metadata,

@@ -58,8 +58,7 @@ impl Rounds<Probe> {
         needed: Needed,
     ) -> tokio::task::JoinHandle<Option<Result<usize, Reason>>> {
         let rounds = Arc::clone(self);
-        let task =
-            tokio::spawn(async move { rounds.get(needed).await.map(|measured| measured.found.clone()) });
+        let task = tokio::spawn(async move { rounds.get(needed).await.map(|measured| measured.found) });
         settle().await;
         task
     }
@@ -145,7 +144,7 @@ async fn a_failure_is_the_answer_for_a_while() {
     rounds.lets(1).await;
     // who came meanwhile does not try again, nor who comes within the pause, which begins with the end
     let failed = Some(Err(Reason::GenerationUnknown));
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (failed.clone(), failed.clone()));
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (failed, failed));
     pass(PAUSE - MOMENT).await;
     assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), failed);
     assert_eq!(rounds.begun(), 2);

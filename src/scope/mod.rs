@@ -301,7 +301,9 @@ impl Scope {
         }
         let security = self.index.lock().unwrap_or_else(PoisonError::into_inner).newest();
         let known = self.known.get(&Credentials::of(head, &self.rules).digest);
-        known.and_then(|known| known.rounds.subject.proven(security)).map_or(Audience::Unproven, Audience::Proven)
+        known
+            .and_then(|known| known.rounds.subject.proven(security))
+            .map_or(Audience::Unproven, Audience::Proven)
     }
 
     /// The engine has turned the sender of these headers away: what was proven before holds no more.

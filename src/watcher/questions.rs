@@ -1,5 +1,6 @@
 //! What a reading asks the engine, and how the answers are put together.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +43,32 @@ pub(super) struct Watched {
     version: Arc<Rounds<Version>>,
     target: Target,
     known: Mutex<Option<Known>>,
+    /// How many bytes it takes, about.
+    weight: AtomicU32,
+    usual: Mutex<Usual>,
+    /// Of `usual`, in nanoseconds, for who has no time to wait; 0 while it is not known well.
+    usual_cost: AtomicU64,
+}
+
+/// What is kept of a target beside its metadata.
+const OVERHEAD: usize = 900;
+
+/// What readings of a target usually cost each of those who share them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usual {
+    cost: Duration,
+    readings: u32,
+}
+
+impl Usual {
+    /// The latest ones count most, each by one part in this many.
+    const MEMORY: u32 = 8;
+
+    fn add(&mut self, took: Duration, shared: usize) {
+        self.readings = (self.readings + 1).min(Self::MEMORY);
+        let cost = took / u32::try_from(shared.max(1)).unwrap_or(u32::MAX);
+        self.cost = (self.cost * (self.readings - 1) + cost) / self.readings;
+    }
 }
 
 impl Subject for Version {
@@ -71,23 +98,42 @@ impl Subject for Watched {
         plain.reading_microseconds.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         found
     }
+
+    fn ended(&self, took: Duration, shared: usize) {
+        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        usual.add(took, shared);
+        if usual.readings == Usual::MEMORY {
+            let nanos = u64::try_from(usual.cost.as_nanos()).unwrap_or(u64::MAX);
+            self.usual_cost.store(nanos.max(1), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Watched {
     pub(super) fn new(watcher: &Watcher, target: Target) -> Watched {
+        let weight = u32::try_from(target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
         Watched {
             questions: Arc::clone(&watcher.questions),
             version: Arc::clone(&watcher.version),
             target,
             known: Mutex::default(),
+            weight: AtomicU32::new(weight),
+            usual: Mutex::default(),
+            usual_cost: AtomicU64::new(0),
+        }
+    }
+
+    /// What a reading usually costs each of those who share it; `None` while there were few.
+    pub(super) fn usual_cost(&self) -> Option<Duration> {
+        match self.usual_cost.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
         }
     }
 
     /// Its size in bytes, about.
     pub(super) fn weight(&self) -> u32 {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let metadata = known.as_ref().map_or(0, |known| known.generation.metadata().heap_size());
-        u32::try_from(metadata + self.target.heap_size() + 700).unwrap_or(u32::MAX)
+        self.weight.load(Ordering::Relaxed)
     }
 
     async fn read(&self) -> Result<Generation, Reason> {
@@ -97,6 +143,9 @@ impl Watched {
         let known = known.filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let found = sandwich.await.unwrap_or(Err(Reason::GenerationUnknown));
+        let metadata = found.as_ref().map_or(0, |known| known.generation.metadata().heap_size());
+        let weight = u32::try_from(metadata + self.target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
+        self.weight.store(weight, Ordering::Relaxed);
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = found.as_ref().ok().cloned();
         found.map(|known| known.generation)
     }

@@ -33,6 +33,8 @@ mod parity;
 
 mod real;
 
+mod readings;
+
 mod review;
 
 mod scope;
