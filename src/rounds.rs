@@ -36,6 +36,9 @@ pub trait Subject: Send + Sync + 'static {
 pub trait Failure: Clone + Send + Sync + 'static {
     /// Whether it would probably fail alike if it were tried again at once (no permission, no such endpoint, no answer).
     fn lasts(&self) -> bool;
+
+    /// Whether a write or metadata call that passes through may end it: then it is no answer after the next mark.
+    fn mends(&self) -> bool;
 }
 
 impl Failure for Reason {
@@ -43,11 +46,19 @@ impl Failure for Reason {
         use Reason::{ClockSkew, GenerationIncomplete, GenerationUnknown, ScopeUnknown};
         matches!(self, ClockSkew | GenerationIncomplete | GenerationUnknown | ScopeUnknown)
     }
+
+    fn mends(&self) -> bool {
+        *self == Reason::GenerationIncomplete
+    }
 }
 
 impl Failure for Refusal {
     fn lasts(&self) -> bool {
         self.reason.lasts()
+    }
+
+    fn mends(&self) -> bool {
+        self.reason.mends()
     }
 }
 
@@ -217,7 +228,7 @@ impl<S: Subject> Rounds<S> {
     }
 
     /// A measurement that serves: the latest one, the one under way, or the next. A failure that lasts is the answer for
-    /// a while too, whatever is needed, since it only leads to forwarding. `None` if the driver was lost.
+    /// a while too, since it only leads to forwarding. `None` if the driver was lost.
     pub async fn get(self: &Arc<Self>, needed: Needed) -> Landing<S> {
         if let Some(ready) = self.ready(needed) {
             return Some(ready);
@@ -246,7 +257,10 @@ impl<S: Subject> Rounds<S> {
         self.serving(needed).or_else(|| {
             let failed = self.failed.load_full()?;
             let ended = failed.started.at + failed.took;
-            (ended.elapsed() < self.pace.pause && !self.pace.slept_since(failed.started)).then_some(failed)
+            let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
+            let mended = marked && failed.found.as_ref().is_err_and(Failure::mends);
+            let fresh = ended.elapsed() < self.pace.pause && !self.pace.slept_since(failed.started);
+            (fresh && !mended).then_some(failed)
         })
     }
 
@@ -335,7 +349,8 @@ impl<S: Subject> Driver<S> {
             }
             state.current = None;
             // those who came meanwhile do not each try again
-            if lasting { state.next.take() } else { None }
+            let final_word = lasting && !measured.found.as_ref().is_err_and(Failure::mends);
+            if final_word { state.next.take() } else { None }
         };
         if let Some(also) = also {
             also.send_replace(Some(Arc::clone(&measured)));

@@ -9,7 +9,7 @@ use super::*;
 struct Probe {
     begun: AtomicUsize,
     permits: Semaphore,
-    fails: AtomicBool,
+    fails: AtomicUsize,
     panics: AtomicBool,
 }
 
@@ -21,7 +21,11 @@ impl Subject for Probe {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.permits.acquire().await.unwrap().forget();
         assert!(!self.panics.load(Ordering::SeqCst), "on purpose");
-        if self.fails.load(Ordering::SeqCst) { Err(Reason::GenerationUnknown) } else { Ok(number) }
+        match self.fails.load(Ordering::SeqCst) {
+            0 => Ok(number),
+            1 => Err(Reason::GenerationUnknown),
+            _ => Err(Reason::GenerationIncomplete),
+        }
     }
 }
 
@@ -41,7 +45,7 @@ fn rounds(permits: usize) -> Arc<Rounds<Probe>> {
     let probe = Probe {
         begun: AtomicUsize::new(0),
         permits: Semaphore::new(permits),
-        fails: AtomicBool::default(),
+        fails: AtomicUsize::default(),
         panics: AtomicBool::default(),
     };
     Arc::new(Rounds::new(probe, Arc::new(pace)))
@@ -136,7 +140,7 @@ async fn a_failure_is_the_answer_for_a_while() {
     let rounds = rounds(1);
     pass(MOMENT).await;
     assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), Some(Ok(1)));
-    rounds.subject.fails.store(true, Ordering::SeqCst);
+    rounds.subject.fails.store(1, Ordering::SeqCst);
     pass(MOMENT).await;
     let first = rounds.asks(Needed::since(Instant::now())).await;
     pass(Duration::from_secs(5)).await;
@@ -150,10 +154,25 @@ async fn a_failure_is_the_answer_for_a_while() {
     assert_eq!(rounds.begun(), 2);
     // what was found earlier is as good as its age
     assert!(rounds.serving(Needed::within(Duration::from_secs(60), Instant::now())).is_some());
-    rounds.subject.fails.store(false, Ordering::SeqCst);
+    rounds.subject.fails.store(0, Ordering::SeqCst);
     pass(MOMENT).await;
     rounds.lets(1).await;
     assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), Some(Ok(3)));
+}
+
+/// A mark does not end a want of permission, but a target may be whole again after a call that passed through.
+#[tokio::test(start_paused = true)]
+async fn a_mark_ends_what_it_may_mend() {
+    for (fails, asked) in [(1, 1), (2, 2)] {
+        let rounds = rounds(2);
+        rounds.subject.fails.store(fails, Ordering::SeqCst);
+        pass(MOMENT).await;
+        assert!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap().unwrap().is_err());
+        let marked = Needed::since(Instant::now()).marked(Some(Instant::now()));
+        pass(MOMENT).await;
+        assert!(rounds.asks(marked).await.await.unwrap().unwrap().is_err());
+        assert_eq!(rounds.begun(), asked);
+    }
 }
 
 #[tokio::test(start_paused = true)]
