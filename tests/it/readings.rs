@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use escache::policy::ReadingDearer;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::engine::{Api, Engine, Twist};
 use crate::support::escache::{Escache, verdict};
@@ -133,7 +133,7 @@ async fn with_a_bound_a_used_target_is_read_in_the_background() {
     engine.until_answered(Api::Stats, read + 1).await;
     let told =
         async || escache.send("GET", "/logs/_search", &[], "").await.json()["hits"]["total"]["value"].clone();
-    while told().await != Value::from(2) {
+    while told().await != 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // what nobody uses costs nothing
