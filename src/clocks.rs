@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cache::shows_a_cache;
 use crate::cacheability::{Terms, valid_until};
 use crate::outcome::Reason;
+use crate::rounds::{Needed, Pace, Rounds, Subject};
 use crate::upstream::Upstream;
 
 /// A measurement serves for this long.
@@ -78,33 +79,19 @@ struct Node {
     timestamp: i64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    at: Instant,
-    wall: SystemTime,
-    span: Span,
-}
-
 /// Measures the nodes' clocks when they are needed, and not more often than that.
 #[derive(Debug)]
-pub struct Clocks {
-    upstream: Arc<Upstream>,
-    wall: fn() -> SystemTime,
-    measured: Mutex<Known>,
-}
+pub struct Clocks(Arc<Rounds<Nodes>>);
 
-/// What was measured last, and when it was last tried in vain.
-#[derive(Debug, Default)]
-struct Known {
-    measured: Option<Measured>,
-    failed: Option<Instant>,
-}
+#[derive(Debug)]
+struct Nodes(Arc<Upstream>);
 
 impl Clocks {
     /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>, wall: fn() -> SystemTime) -> Clocks {
-        Clocks { upstream, wall, measured: Mutex::default() }
+        let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+        Clocks(Arc::new(Rounds::new(Nodes(upstream), Arc::new(pace))))
     }
 
     /// Where the clocks of all nodes are now.
@@ -112,44 +99,35 @@ impl Clocks {
     /// # Errors
     /// [`Reason::ClockSkew`] if that cannot be known, or if they are too far apart.
     pub async fn span(&self) -> Result<Span, Reason> {
-        // one measures, the others wait for it
-        let mut known = self.measured.lock().await;
-        let serving = known.measured.filter(|m| m.at.elapsed() < LASTS && !self.slept_since(m));
-        let current = match serving {
-            Some(serving) => serving,
-            // those who waited for a measurement that failed do not each try again
-            None if known.failed.is_some_and(|failed| failed.elapsed() < PAUSE) => {
-                return Err(Reason::ClockSkew);
-            }
-            None => {
-                known.measured = tokio::time::timeout(TIMEOUT, self.measure()).await.ok().flatten();
-                known.failed = known.measured.is_none().then(Instant::now);
-                known.measured.ok_or(Reason::ClockSkew)?
-            }
-        };
-        let span = current.span.after(current.at.elapsed());
+        let measured = self.0.get(Needed::within(LASTS, Instant::now())).await.ok_or(Reason::ClockSkew)?;
+        let span = measured.found?.after(measured.started.at.elapsed());
         if span.latest - span.earliest > MOST_APART { Err(Reason::ClockSkew) } else { Ok(span) }
     }
+}
 
-    /// A node stamps its answer at some moment between the question and the answer.
-    async fn measure(&self) -> Option<Measured> {
-        let (at, wall) = (Instant::now(), (self.wall)());
-        let answer =
-            self.upstream.ask("/_nodes/stats/process?filter_path=_nodes.failed,nodes.*.timestamp").await;
-        let round_trip = i64::try_from(at.elapsed().as_millis()).ok()? + 1;
+impl Subject for Nodes {
+    type Found = Span;
+    type Failure = Reason;
+
+    async fn measure(&self) -> Result<Span, Reason> {
+        tokio::time::timeout(TIMEOUT, self.stamps()).await.ok().flatten().ok_or(Reason::ClockSkew)
+    }
+}
+
+impl Nodes {
+    /// Where the clocks were when this was called: a node stamps its answer at some moment between the question and the
+    /// answer.
+    async fn stamps(&self) -> Option<Span> {
+        let began = Instant::now();
+        let answer = self.0.ask("/_nodes/stats/process?filter_path=_nodes.failed,nodes.*.timestamp").await;
+        let round_trip = i64::try_from(began.elapsed().as_millis()).ok()? + 1;
         let (StatusCode::OK, headers, body) = answer.ok()? else { return None };
         let stats: Stats = serde_json::from_slice(&body).ok()?;
         if stats.asked.failed > 0 || shows_a_cache(&headers) {
             return None;
         }
         let stamps = || stats.nodes.values().map(|node| node.timestamp);
-        let span = Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? };
-        Some(Measured { at, wall, span })
-    }
-
-    fn slept_since(&self, measured: &Measured) -> bool {
-        let by_wall = (self.wall)().duration_since(measured.wall).unwrap_or(Duration::MAX);
-        by_wall.abs_diff(measured.at.elapsed()) > Duration::from_secs(1)
+        Some(Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? })
     }
 }
 

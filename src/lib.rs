@@ -32,6 +32,8 @@ pub mod upstream;
 pub mod respond;
 
 // -- house
+pub mod rounds;
+
 pub mod watcher;
 
 pub mod clocks;

@@ -124,6 +124,8 @@ reasons! {
     GenerationMoving => "generation-moving",
     /// Too many readings are under way (`freshness.max_concurrent_readings`).
     ReadingsLimit => "readings-limit",
+    /// To ask whether anything changed costs the engine more than the search itself (`freshness.reading_dearer`).
+    ReadingDearer => "reading-dearer",
 
     // -- the answer
     /// The status of the answer is not 200.

@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use crate::elastic::api::Api;
 
+/// What becomes of a search that costs the engine less than the question whether anything changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadingDearer {
+    /// It is forwarded.
+    #[default]
+    Forward,
+    /// It waits for the reading all the same.
+    Wait,
+}
+
 /// The settings that decide about requests.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -21,6 +31,8 @@ pub struct Policy {
     pub max_stale: Duration,
     /// `freshness.ttl_only`: no watching for changes at all.
     pub ttl_only: Option<Duration>,
+    /// `freshness.reading_dearer`
+    pub reading_dearer: ReadingDearer,
     /// `indices.requests.cache.expire`
     pub expire: Option<Duration>,
     /// `auth.entry_ttl`: how long an entry of an identity lives from when it was asked for.
@@ -72,6 +84,7 @@ impl Default for Policy {
             max_staleness: Duration::ZERO,
             max_stale: Duration::ZERO,
             ttl_only: None,
+            reading_dearer: ReadingDearer::default(),
             expire: None,
             entry_ttl: None,
             stale_if_error: None,

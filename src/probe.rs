@@ -15,6 +15,7 @@ use crate::elastic::target::Target;
 use crate::generation::StateVersion;
 use crate::outcome::Reason;
 use crate::proxy::{EngineInfo, Proxy};
+use crate::rounds::Needed;
 
 /// What the engine said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
 /// Whether a reading of all indices works; with the reason in words if not.
 async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
     let everything = Target::new(None, &Params::default());
-    let reading = proxy.watcher.reading(&everything, Instant::now()).await;
+    let reading = proxy.watcher.reading(&everything, Needed::since(Instant::now())).await;
     match reading.found {
         Err(Reason::GenerationUnknown) => Some(
             "generations cannot be read (_stats, _cluster/state or _alias refused); searches will be forwarded".to_owned(),

@@ -3,6 +3,8 @@
 //! `fill`, the way of a multi search in `msearch`, what is not cached in `pass`, what is served when the engine is in
 //! trouble in `stale`, how hits are compared with the engine in `shadow`.
 
+mod dearer;
+
 mod fill;
 
 mod live;
@@ -41,13 +43,15 @@ use crate::key::headers::HeaderRules;
 use crate::key::raw::{RawKey, Sent};
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
-use crate::policy::{Policy, Ruling};
+use crate::policy::{Policy, ReadingDearer, Ruling};
 use crate::respond;
+use crate::rounds::Needed;
 use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
+use self::dearer::DearReadings;
 pub use self::fill::Landed;
 use self::fill::{Fill, Fills, Keep, fill_head};
 pub use self::live::Live;
@@ -93,6 +97,8 @@ pub struct Proxy {
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// Keys whose searches are cheaper than a reading.
+    dear: DearReadings,
     /// Upstream searches that fill the cache.
     fills: Fills,
     /// Hits that are being compared with the engine.
@@ -129,6 +135,9 @@ pub struct ProxySettings {
     pub max_stale_memory: u64,
 }
 
+/// How often a request reads at most, to have what the rules want.
+const MOST_READINGS: usize = 4;
+
 /// How many keys are remembered whose answers were too large to share.
 const MOST_UNSHAREABLE: u64 = 10_000;
 
@@ -154,6 +163,8 @@ pub(crate) struct View {
     pub(crate) epoch: Epoch,
     /// Who may have the answer when nothing can be asked.
     pub(crate) audience: Audience,
+    /// What the reading usually costs a request, where it was made for this one.
+    pub(crate) reading_cost: Option<Duration>,
 }
 
 /// Who sent a request.
@@ -187,6 +198,7 @@ impl Proxy {
             doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
+            dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
             shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
@@ -227,6 +239,7 @@ impl Proxy {
             }
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
+            self.dear.weigh(&plan.key, view.reading_cost, entry.cost(), arrival);
             self.shadow(head, body, plan, view, &entry);
             return self.hit(head, &entry, age, ttl);
         }
@@ -237,10 +250,13 @@ impl Proxy {
             return Box::pin(self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge))).await;
         }
         let answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await {
-            Some(Flown { landed, led }) => match self.land(head, &landed, led) {
-                Ok(answer) => answer,
-                Err(reason) => Box::pin(self.miss_alone(head, body, client, &view, Some(reason))).await,
-            },
+            Some(Flown { landed, led }) => {
+                self.dear.weigh_landed(&plan.key, view.reading_cost, &landed, arrival);
+                match self.land(head, &landed, led) {
+                    Ok(answer) => answer,
+                    Err(reason) => Box::pin(self.miss_alone(head, body, client, &view, Some(reason))).await,
+                }
+            }
             // the flight was lost
             None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
@@ -347,25 +363,21 @@ impl Proxy {
                 by_time: true,
                 epoch,
                 audience,
+                reading_cost: None,
             });
         }
+        // marks that are set from here on are later than the request
+        let mark = self.watcher.last_mark();
         let needed = |ruling: &Ruling| {
             let bound = control.bound(ruling.max_staleness, policy.max_stale);
-            arrival.checked_sub(bound).unwrap_or(arrival)
+            Needed::within(bound, arrival).marked(mark)
         };
-        let since = needed(&plan.ruling);
-        let (mut reading, scope) = match self.at_hand(plan, since, arrival) {
-            Some(found) => found,
-            None => Box::pin(self.read(live, plan, head, since)).await,
-        };
-        // a rule for one of the indices that an expression resolves to may be stricter than those for its text
-        let ruling = match &reading.found {
-            Ok(found) => policy.tightened(plan.ruling, found.metadata().names().iter(), plan.api),
-            Err(_) => plan.ruling,
-        };
-        if reading.started < needed(&ruling) {
-            reading = Box::pin(self.watcher.reading_in_time(&plan.target, needed(&ruling))).await;
+        // with a bound one reading serves many, whatever it costs
+        let weighed = policy.reading_dearer == ReadingDearer::Forward && needed(&plan.ruling).is_strict();
+        if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
+            return Err(Reason::ReadingDearer.into());
         }
+        let (ruling, reading, scope) = self.read_by_rules(live, plan, head, needed).await?;
         if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
             return Err(Reason::Hits.into());
         }
@@ -382,7 +394,17 @@ impl Proxy {
             return Err(Reason::Rule.into());
         }
         let (started, audience) = (Some(reading.started), Audience::Unproven);
-        let view = View { started, lifetime, generation, bearer: None, by_time: false, epoch, audience };
+        let reading_cost = reading.usual_cost.filter(|_| weighed);
+        let view = View {
+            started,
+            lifetime,
+            generation,
+            bearer: None,
+            by_time: false,
+            epoch,
+            audience,
+            reading_cost,
+        };
         Ok(match scope? {
             Scoped::Free => View { audience: Audience::Everybody, ..view },
             Scoped::Unproven(refusal) => {
@@ -398,14 +420,39 @@ impl Proxy {
         })
     }
 
-    /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
-    fn at_hand(
+    /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
+    /// indices that an expression resolves to may be stricter than those for its text, and is known only then.
+    async fn read_by_rules(
         &self,
+        live: &Live,
         plan: &Plan,
-        since: Instant,
-        arrival: Instant,
-    ) -> Option<(Reading, Result<Scoped, Refusal>)> {
-        if since >= arrival {
+        head: &Parts,
+        needed: impl Fn(&Ruling) -> Needed,
+    ) -> Result<(Ruling, Reading, Result<Scoped, Refusal>), Refusal> {
+        let mut ruling = plan.ruling;
+        // once more for each rule that is stricter than those before; who still has nothing that serves is forwarded
+        for _ in 0..MOST_READINGS {
+            let since = needed(&ruling);
+            let (reading, scope) = match self.at_hand(plan, since) {
+                Some(found) => found,
+                None => Box::pin(self.read(live, plan, head, since)).await,
+            };
+            let Ok(found) = &reading.found else { return Ok((ruling, reading, scope)) };
+            ruling = live.policy.tightened(ruling, found.metadata().names().iter(), plan.api);
+            let started = match &scope {
+                Ok(Scoped::Proven(proven)) => reading.started.min(proven.started),
+                _ => reading.started,
+            };
+            if needed(&ruling).serves(started) {
+                return Ok((ruling, reading, scope));
+            }
+        }
+        Err(Reason::GenerationUnknown.into())
+    }
+
+    /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
+    fn at_hand(&self, plan: &Plan, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
+        if since.is_strict() {
             return None;
         }
         let scope = self.scope.at_hand(plan.anonymous)?;
@@ -418,7 +465,7 @@ impl Proxy {
         live: &Live,
         plan: &Plan,
         head: &Parts,
-        since: Instant,
+        since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),

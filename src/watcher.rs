@@ -1,22 +1,22 @@
-//! Reads generations and shares the reads: one at a time per target, and who arrives while one runs waits for the
-//! next (group commit). So the engine sees at most 1/latency readings per target, whatever the load of clients.
+//! Reads generations. Readings are shared ([`Rounds`]): of a target one is under way at a time, and the question that
+//! closes a reading, which version the cluster state has, is one for all targets.
+
+mod questions;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::StatusCode;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::cache::{Asked, Bounded, shows_a_cache};
+use self::questions::{Questions, Version, Watched};
+use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
-use crate::generation::{
-    COUNTERS_FILTER, Counters, Generation, METADATA_FILTER, Metadata, Question, Reading, SEGMENTS_FILTER,
-    Sandwich, StateVersion, Whole, segments,
-};
+use crate::generation::{Generation, Reading};
 use crate::outcome::Reason;
+use crate::rounds::{Measured, Needed, Pace, Rounds};
 use crate::stats::Stats;
 use crate::upstream::Upstream;
 
@@ -53,9 +53,6 @@ pub enum TagSource {
     Segments,
 }
 
-/// If the two clocks drift apart by more than this between a reading and its use, the machine was suspended.
-const MOST_DRIFT: Duration = Duration::from_secs(1);
-
 /// After a reading that failed for good (no permission, no such endpoint), requests are forwarded for this long
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -63,52 +60,49 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Reads generations of targets.
 #[derive(Debug)]
 pub struct Watcher {
-    upstream: Arc<Upstream>,
+    questions: Arc<Questions>,
     stats: Arc<Stats>,
     settings: WatcherSettings,
+    pace: Arc<Pace>,
+    version: Arc<Rounds<Version>>,
     targets: Bounded<Target, Arc<Watch>>,
-    permits: Semaphore,
     born: Instant,
     /// Nanoseconds from `born` to the latest mark, plus one; 0 if there was none.
     mark: AtomicU64,
 }
 
 /// What is known of one target.
-#[derive(Debug, Default)]
-struct Watch(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    last: Option<(Reading, SystemTime)>,
-    metadata: Option<Arc<Metadata>>,
-    current: Option<(Instant, watch::Receiver<Option<Reading>>)>,
-    next: Option<watch::Sender<Option<Reading>>>,
-    driven: bool,
-}
-
-impl Watch {
-    /// Its size in bytes, about.
-    fn weight(&self, target: &Target) -> u32 {
-        let metadata = self.lock().metadata.as_ref().map_or(0, |metadata| metadata.heap_size());
-        u32::try_from(metadata + target.heap_size() + 500).unwrap_or(u32::MAX)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug)]
+struct Watch {
+    rounds: Arc<Rounds<Watched>>,
+    /// What it weighed when it was last put among the targets.
+    weighed: AtomicU32,
 }
 
 impl Watcher {
     /// A watcher that asks through `upstream`.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>, stats: Arc<Stats>, settings: WatcherSettings) -> Arc<Watcher> {
-        Arc::new(Watcher {
+        let questions = Arc::new(Questions {
             upstream,
-            stats,
-            targets: Bounded::weighed(settings.max_bytes, |target: &Target, watch: &Arc<Watch>| {
-                watch.weight(target)
-            }),
+            stats: Arc::clone(&stats),
+            tag: settings.tag,
+            timeout: settings.timeout,
             permits: Semaphore::new(settings.max_concurrent),
+        });
+        let pace = |pause| {
+            // so that there is always room for what somebody waits for
+            let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
+            Arc::new(Pace { wall: settings.wall, pause, renewals })
+        };
+        // each target has a pause of its own; one answer that was lost is not to stop them all
+        let version = Rounds::new(Version(Arc::clone(&questions)), pace(Duration::ZERO));
+        Arc::new(Watcher {
+            questions,
+            stats,
+            pace: pace(PAUSE),
+            version: Arc::new(version),
+            targets: Bounded::weighed(settings.max_bytes, |_: &Target, watch: &Arc<Watch>| watch.weigh()),
             born: Instant::now(),
             mark: AtomicU64::new(0),
             settings,
@@ -138,16 +132,26 @@ impl Watcher {
         self.settings.timeout
     }
 
+    /// The wall clock that tells whether the machine slept.
+    #[must_use]
+    pub fn wall(&self) -> fn() -> SystemTime {
+        self.settings.wall
+    }
+
     /// Now, on both clocks.
     #[must_use]
     pub fn now(&self) -> Asked {
-        Asked { at: Instant::now(), wall: (self.settings.wall)() }
+        self.pace.now()
     }
 
     /// [`reading`](Watcher::reading), but who has waited for the time of one reading waits no longer.
-    pub async fn reading_in_time(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
-        let reading = tokio::time::timeout(self.settings.timeout, self.reading(target, needed)).await;
-        reading.unwrap_or_else(|_| invalid(needed, Reason::GenerationUnknown))
+    pub async fn reading_in_time(&self, target: &Target, needed: Needed) -> Reading {
+        let watch = self.watch(target);
+        if let Some(ready) = watch.rounds.serving(needed) {
+            return watch.reading(&ready);
+        }
+        let reading = tokio::time::timeout(self.settings.timeout, self.next_of(target, &watch, needed)).await;
+        reading.unwrap_or_else(|_| lost())
     }
 
     /// Forgets all readings, as after a change of the cluster behind the address.
@@ -161,222 +165,55 @@ impl Watcher {
         self.targets.len()
     }
 
-    /// Whether what was read by questions that started at `started` serves a request that needs them to have started at
-    /// `needed` or later: marks and a machine that slept count as they do for readings.
+    /// A reading of a target that serves: the latest one, the one under way, or the next.
+    pub async fn reading(&self, target: &Target, needed: Needed) -> Reading {
+        self.next_of(target, &self.watch(target), needed).await
+    }
+
+    /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock.
     #[must_use]
-    pub fn holds(&self, started: Asked, needed: Instant) -> bool {
-        self.counts(started.at, needed) && !self.slept_since(started.at, started.wall)
+    pub fn at_hand(&self, target: &Target, needed: Needed) -> Option<Reading> {
+        let watch = self.targets.get(target)?;
+        watch.rounds.serving(needed).map(|measured| watch.reading(&measured))
     }
 
-    /// The latest reading of a target if it serves who needs one that started at `needed` or later. Asks and waits for
-    /// nothing.
-    #[must_use]
-    pub fn at_hand(&self, target: &Target, needed: Instant) -> Option<Reading> {
-        self.serving(&self.targets.get(target)?.lock(), needed)
+    fn watch(&self, target: &Target) -> Arc<Watch> {
+        self.targets.get(target).unwrap_or_else(|| {
+            self.targets.get_or_insert_with(target.clone(), || {
+                let watched = Watched::new(self, target.clone());
+                let rounds = Arc::new(Rounds::new(watched, Arc::clone(&self.pace)));
+                Arc::new(Watch { rounds, weighed: AtomicU32::new(0) })
+            })
+        })
     }
 
-    /// A reading of a target that started at `needed` or later: the latest one, the one under way, or the next.
-    pub async fn reading(self: &Arc<Self>, target: &Target, needed: Instant) -> Reading {
-        let watch = self.targets.get_or_insert_with(target.clone(), Arc::default);
-        let mut landing = {
-            let mut state = watch.lock();
-            if let Some(reading) = self.serving(&state, needed) {
-                return reading;
-            }
-            match &state.current {
-                Some((started, landing)) if self.counts(*started, needed) => landing.clone(),
-                _ => {
-                    let landing = state.next.get_or_insert_with(|| watch::channel(None).0).subscribe();
-                    if !std::mem::replace(&mut state.driven, true) {
-                        let driver = Driver {
-                            watcher: Arc::clone(self),
-                            target: target.clone(),
-                            watch: Arc::clone(&watch),
-                        };
-                        tokio::spawn(driver.drive());
-                    }
-                    landing
-                }
-            }
-        };
-        let landed = landing.wait_for(Option::is_some).await.ok().and_then(|reading| reading.clone());
-        landed.unwrap_or_else(|| invalid(needed, Reason::GenerationUnknown))
-    }
-
-    /// The latest reading if it may serve; a recent failure serves too, since it only leads to forwarding.
-    fn serving(&self, state: &State, needed: Instant) -> Option<Reading> {
-        let (reading, wall) = state.last.as_ref()?;
-        // a failure has a pause of its own, whatever the bound
-        let needed = match reading.found {
-            Ok(_) => needed,
-            Err(Reason::GenerationUnknown | Reason::GenerationIncomplete) => {
-                Instant::now().checked_sub(PAUSE).unwrap_or_else(Instant::now)
-            }
-            Err(_) => return None,
-        };
-        (self.counts(reading.started, needed) && !self.slept_since(reading.started, *wall))
-            .then(|| reading.clone())
-    }
-
-    fn counts(&self, started: Instant, needed: Instant) -> bool {
-        invalid(started, Reason::GenerationUnknown).serves(needed, self.last_mark())
-    }
-
-    fn slept_since(&self, started: Instant, wall: SystemTime) -> bool {
-        let by_wall = (self.settings.wall)().duration_since(wall).unwrap_or(Duration::MAX);
-        by_wall.abs_diff(started.elapsed()) > MOST_DRIFT
-    }
-
-    /// One reading: metadata, counters, metadata again. Returns the metadata for the next one.
-    async fn read(
-        &self,
-        target: &Target,
-        known: Option<Arc<Metadata>>,
-    ) -> (Result<Generation, Reason>, Option<Arc<Metadata>>) {
-        let Ok(_permit) = self.permits.try_acquire() else { return (Err(Reason::ReadingsLimit), known) };
-        // what a date-math expression resolves to moves without the metadata
-        let known = known.filter(|_| !target.has_date_math());
-        match tokio::time::timeout(self.settings.timeout, self.sandwich(target, known)).await {
-            Ok(Ok((generation, metadata))) => (Ok(generation), Some(metadata)),
-            Ok(Err(reason)) => (Err(reason), None),
-            Err(_) => (Err(Reason::GenerationUnknown), None),
+    async fn next_of(&self, target: &Target, watch: &Arc<Watch>, needed: Needed) -> Reading {
+        let Some(measured) = watch.rounds.get(needed).await else { return lost() };
+        if watch.has_grown() {
+            self.targets.insert(target.clone(), Arc::clone(watch));
         }
-    }
-
-    async fn sandwich(&self, target: &Target, known: Option<Arc<Metadata>>) -> Result<Whole, Reason> {
-        let mut sandwich = Sandwich::new(known);
-        loop {
-            let whole = match sandwich.question() {
-                Question::Metadata => sandwich.metadata(self.metadata(target).await?)?,
-                Question::Counters => {
-                    sandwich.counters(self.counters(target).await?);
-                    None
-                }
-                Question::Version => sandwich.version(&self.version().await?)?,
-            };
-            if let Some(whole) = whole {
-                return Ok(whole);
-            }
-        }
-    }
-
-    async fn counters(&self, target: &Target) -> Result<Counters, Reason> {
-        let (path, options) = (target.path(), target.options());
-        let stats =
-            format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
-        if self.settings.tag == TagSource::Counters {
-            return Counters::read(&self.ask(&stats).await?);
-        }
-        let views = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
-        let (stats, views) = tokio::try_join!(self.ask(&stats), self.ask(&views))?;
-        Ok(Counters::read(&stats)?.with_segments(segments(&views)?))
-    }
-
-    /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.
-    async fn version(&self) -> Result<StateVersion, Reason> {
-        StateVersion::read(
-            &self.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid").await?,
-        )
-    }
-
-    /// The state first, then what its JSON does not show: so that these are at least as new as the version says.
-    async fn metadata(&self, target: &Target) -> Result<Arc<Metadata>, Reason> {
-        self.stats.plain.metadata_reads.inc();
-        let (path, options) = (target.path(), target.options());
-        let state = format!(
-            "/_cluster/state/metadata,routing_table,nodes,version/{path}?{options}&filter_path={METADATA_FILTER}"
-        );
-        let state = self.ask(&state).await?;
-        let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases");
-        let (settings, aliases) =
-            tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
-        Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)
-    }
-
-    async fn ask(&self, question: &str) -> Result<bytes::Bytes, Reason> {
-        self.stats.plain.reading_requests.inc();
-        match self.upstream.ask(question).await {
-            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
-            Ok((status, _, _)) => {
-                tracing::debug!(%status, question, "the engine refused a question of a reading");
-                Err(Reason::GenerationUnknown)
-            }
-            Err(error) => {
-                tracing::debug!(%error, question, "a question of a reading was not answered");
-                Err(Reason::GenerationUnknown)
-            }
-        }
+        watch.reading(&measured)
     }
 }
 
-fn invalid(started: Instant, reason: Reason) -> Reading {
-    Reading { started, took: Duration::ZERO, found: Err(reason) }
-}
-
-/// A round to read for: whom to tell, when it started, and the metadata of the one before.
-type Round = (watch::Sender<Option<Reading>>, Instant, Option<Arc<Metadata>>);
-
-/// Reads as long as somebody waits. If it is lost, those who wait are told, and the next one starts anew.
-struct Driver {
-    watcher: Arc<Watcher>,
-    target: Target,
-    watch: Arc<Watch>,
-}
-
-impl Driver {
-    async fn drive(self) {
-        while let Some((round, started, known)) = self.begin() {
-            let wall = (self.watcher.settings.wall)();
-            let had = known.clone();
-            let (found, metadata) = self.watcher.read(&self.target, known).await;
-            let grown = metadata.as_ref().is_some_and(|new| had.is_none_or(|had| !Arc::ptr_eq(new, &had)));
-            let reading = Reading { started, took: started.elapsed(), found };
-            self.count(&reading);
-            {
-                let mut state = self.watch.lock();
-                state.metadata = metadata;
-                state.current = None;
-                state.last = Some((reading.clone(), wall));
-            }
-            round.send_replace(Some(reading));
-            if grown {
-                // it weighs something else now
-                self.watcher.targets.insert(self.target.clone(), Arc::clone(&self.watch));
-            }
-        }
+impl Watch {
+    fn weigh(&self) -> u32 {
+        let weight = self.rounds.subject.weight();
+        self.weighed.store(weight, Ordering::Relaxed);
+        weight
     }
 
-    /// Takes the next round if somebody waits for it. The start of a reading is before its first request is sent.
-    fn begin(&self) -> Option<Round> {
-        let mut state = self.watch.lock();
-        match state.next.take().filter(|round| round.receiver_count() > 0) {
-            Some(round) => {
-                let started = Instant::now();
-                state.current = Some((started, round.subscribe()));
-                Some((round, started, state.metadata.clone()))
-            }
-            None => {
-                state.driven = false;
-                None
-            }
-        }
+    fn reading(&self, measured: &Measured<Generation, Reason>) -> Reading {
+        let usual_cost = self.rounds.subject.usual_cost();
+        Reading { started: measured.started.at, found: measured.found.clone(), usual_cost }
     }
 
-    fn count(&self, reading: &Reading) {
-        let plain = &self.watcher.stats.plain;
-        match reading.found {
-            Ok(_) => plain.readings.inc(),
-            Err(_) => plain.readings_invalid.inc(),
-        }
-        plain.reading_microseconds.add(u64::try_from(reading.took.as_micros()).unwrap_or(u64::MAX));
+    fn has_grown(&self) -> bool {
+        self.rounds.subject.weight() != self.weighed.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Driver {
-    fn drop(&mut self) {
-        let mut state = self.watch.lock();
-        if state.driven && std::thread::panicking() {
-            (state.driven, state.current, state.next) = (false, None, None);
-        }
-    }
+/// Nobody reads any more.
+fn lost() -> Reading {
+    Reading { started: Instant::now(), found: Err(Reason::GenerationUnknown), usual_cost: None }
 }

@@ -1,5 +1,7 @@
 //! What is stored, what may be stored, when it may be served, and who shares an upstream search.
 
+mod dearer;
+
 mod entry;
 
 mod flight;
@@ -12,6 +14,7 @@ mod storable;
 
 mod store;
 
+pub use self::dearer::{Costs, Dearer};
 pub use self::entry::Entry;
 pub use self::flight::{Flights, Waiter};
 pub use self::freshness::{Asked, Audience, Decision, Lifetime, Proof, StaleIfError, decide, decide_stale};

@@ -240,6 +240,11 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bou
         self.0.insert(key, value);
     }
 
+    /// Forgets a value.
+    pub fn remove(&self, key: &K) {
+        self.0.invalidate(key);
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.0.invalidate_all();

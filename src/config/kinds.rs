@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
-use crate::policy::Share;
+use crate::policy::{ReadingDearer, Share};
 use crate::scope::Way;
 use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
@@ -195,6 +195,12 @@ macro_rules! words {
 }
 
 words!(Format, "text or json", "text" => Format::Text, "json" => Format::Json);
+words!(
+    ReadingDearer,
+    "forward or wait",
+    "forward" => ReadingDearer::Forward,
+    "wait" => ReadingDearer::Wait
+);
 words!(TagSource, "counters or segments", "counters" => TagSource::Counters, "segments" => TagSource::Segments);
 words!(
     Way,

@@ -142,6 +142,7 @@ fn together(
                 max_staleness: values.freshness_max_staleness,
                 max_stale: values.freshness_max_stale,
                 ttl_only: time(values.freshness_ttl_only),
+                reading_dearer: values.freshness_reading_dearer,
                 expire: time(values.cache_expire),
                 entry_ttl: time(values.auth_entry_ttl),
                 stale_if_error: time(values.stale_if_error),

@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
-use crate::policy::Share;
+use crate::policy::{ReadingDearer, Share};
 use crate::scope::Way;
 use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
@@ -170,6 +170,8 @@ settings! {
         freshness_max_concurrent_readings: NonZeroUsize = "freshness.max_concurrent_readings", "64";
         /// How long such a question may take; then the request is forwarded.
         freshness_reading_timeout: Wait = "freshness.reading_timeout", "2s";
+        /// What becomes of a search that costs the engine much less than the question whether anything changed (with max_staleness 0s; both are measured): forward sends it on, wait asks all the same and answers from the cache.
+        freshness_reading_dearer: ReadingDearer = "freshness.reading_dearer", "forward";
     }
     "Identity and key" {
         /// What proves that the permissions behind a request with credentials are unchanged: security_index (its counters, which upstream.credentials must be allowed to read), privileges (what Elasticsearch says of them, asked with the client's own credentials), auto (what the engine has), or none.

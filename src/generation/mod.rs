@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
-pub use self::sandwich::{Question, Sandwich, Whole};
+pub use self::sandwich::{Known, Question, Sandwich};
 use crate::outcome::Reason;
 
 /// What stands for a generation in an entry: small, and compared by equality only.
@@ -83,6 +83,11 @@ impl Generation {
         Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
+    /// The same, shown by metadata of an equal digest: what is not in the digest is the version of the state.
+    fn with_metadata(self, metadata: Arc<Metadata>) -> Generation {
+        Generation { metadata, ..self }
+    }
+
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
@@ -121,19 +126,10 @@ impl Eq for Generation {}
 pub struct Reading {
     /// When its first request to the engine was about to be sent. What counts (R2, R8) is the start, never the end.
     pub started: Instant,
-    /// How long it took.
-    pub took: Duration,
     /// What it found, or why it is invalid.
     pub found: Result<Generation, Reason>,
-}
-
-impl Reading {
-    /// Whether this reading may decide a question that needs one that started at `needed` or later, with everything
-    /// that was marked up to `mark` (marks want a strictly later start: the clock may not tell the two apart).
-    #[must_use]
-    pub fn serves(&self, needed: Instant, mark: Option<Instant>) -> bool {
-        self.started >= needed && mark.is_none_or(|mark| self.started > mark)
-    }
+    /// What a reading of the target usually costs each of those who share it; `None` while that is not known well.
+    pub usual_cost: Option<Duration>,
 }
 
 /// Hashes a JSON value so that neither the order of members nor that of array elements matters. Used for metadata,
@@ -179,15 +175,5 @@ mod tests {
         ] {
             assert_ne!(base, digest_unordered(&other), "{other}");
         }
-    }
-
-    #[test]
-    fn a_mark_wants_a_strictly_later_start() {
-        let now = Instant::now();
-        let reading = Reading { started: now, took: Duration::ZERO, found: Ok(Generation::unwatched()) };
-        assert!(reading.serves(now, None));
-        assert!(!reading.serves(now + Duration::from_nanos(1), None));
-        assert!(!reading.serves(now, Some(now)));
-        assert!(reading.serves(now - Duration::from_secs(1), Some(now - Duration::from_nanos(1))));
     }
 }

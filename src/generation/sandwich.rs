@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Counters, Generation, Metadata, StateVersion};
+use bytes::Bytes;
+
+use super::{Counters, Generation, Metadata, StateVersion, segments};
 use crate::outcome::Reason;
 
 /// How often a reading starts over because the metadata moved under it.
@@ -20,29 +22,47 @@ pub enum Question {
     Version,
 }
 
+/// What a reading leaves for the next one of the same target.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// What it found.
+    pub generation: Generation,
+    /// Of the counters' text that it found it by.
+    digest: [u8; 32],
+}
+
+/// The counters as they came: the answer of `_stats`, and that of `_segments` where it is asked for.
+#[derive(Debug)]
+struct Counted {
+    stats: Bytes,
+    segments: Option<Bytes>,
+    digest: [u8; 32],
+    /// `None` while the text is that of the reading before.
+    read: Option<Counters>,
+}
+
 /// A reading under way.
 #[derive(Debug)]
 pub struct Sandwich {
+    known: Option<Known>,
     before: Option<Arc<Metadata>>,
-    counters: Option<Counters>,
+    counted: Option<Counted>,
     moved: bool,
     tries: usize,
 }
 
-/// What a reading found, with the metadata for the next one.
-pub type Whole = (Generation, Arc<Metadata>);
-
 impl Sandwich {
     /// Begins with the metadata of an earlier reading, if there is one: the version shows whether it still holds.
     #[must_use]
-    pub fn new(known: Option<Arc<Metadata>>) -> Sandwich {
-        Sandwich { before: known, counters: None, moved: false, tries: 0 }
+    pub fn new(known: Option<Known>) -> Sandwich {
+        let before = known.as_ref().map(|known| Arc::clone(known.generation.metadata()));
+        Sandwich { known, before, counted: None, moved: false, tries: 0 }
     }
 
     /// What to ask next.
     #[must_use]
     pub fn question(&self) -> Question {
-        match (&self.before, &self.counters) {
+        match (&self.before, &self.counted) {
             (None, _) => Question::Metadata,
             (Some(_), None) => Question::Counters,
             (Some(_), Some(_)) if self.moved => Question::Metadata,
@@ -50,19 +70,28 @@ impl Sandwich {
         }
     }
 
-    /// The answer to [`Question::Counters`].
-    pub fn counters(&mut self, counters: Counters) {
-        (self.counters, self.moved) = (Some(counters), false);
+    /// The answer to [`Question::Counters`]. A text that is byte for byte that of the reading before is not read again.
+    ///
+    /// # Errors
+    /// See [`Counters::read`].
+    pub fn counters(&mut self, stats: Bytes, segments: Option<Bytes>) -> Result<(), Reason> {
+        let digest = digest(&stats, segments.as_ref());
+        let mut counted = Counted { stats, segments, digest, read: None };
+        if self.known.as_ref().is_none_or(|known| known.digest != digest) {
+            counted.read()?;
+        }
+        (self.counted, self.moved) = (Some(counted), false);
+        Ok(())
     }
 
     /// The answer to [`Question::Version`]: the reading is whole if the state is still that of the metadata.
     ///
     /// # Errors
     /// See [`Generation::new`].
-    pub fn version(&mut self, version: &StateVersion) -> Result<Option<Whole>, Reason> {
-        match (&self.before, &self.counters) {
-            (Some(before), Some(counters)) if before.version() == version => {
-                whole(counters, before).map(Some)
+    pub fn version(&mut self, version: &StateVersion) -> Result<Option<Known>, Reason> {
+        match (&self.before, &mut self.counted) {
+            (Some(before), Some(counted)) if before.version() == version => {
+                whole(self.known.as_ref(), counted, before).map(Some)
             }
             _ => {
                 self.moved = true;
@@ -76,21 +105,54 @@ impl Sandwich {
     ///
     /// # Errors
     /// [`Reason::GenerationMoving`] if that has happened too often; see also [`Generation::new`].
-    pub fn metadata(&mut self, after: Arc<Metadata>) -> Result<Option<Whole>, Reason> {
-        if let (Some(before), Some(counters)) = (&self.before, &self.counters) {
+    pub fn metadata(&mut self, after: Arc<Metadata>) -> Result<Option<Known>, Reason> {
+        if let (Some(before), Some(counted)) = (&self.before, &mut self.counted) {
             if before.digest() == after.digest() {
-                return whole(counters, &after).map(Some);
+                return whole(self.known.as_ref(), counted, &after).map(Some);
             }
             self.tries += 1;
             if self.tries == MOST_TRIES {
                 return Err(Reason::GenerationMoving);
             }
         }
-        (self.before, self.counters, self.moved) = (Some(after), None, false);
+        (self.before, self.counted, self.moved) = (Some(after), None, false);
         Ok(None)
     }
 }
 
-fn whole(counters: &Counters, metadata: &Arc<Metadata>) -> Result<Whole, Reason> {
-    Ok((Generation::new(counters, Arc::clone(metadata))?, Arc::clone(metadata)))
+impl Counted {
+    fn read(&mut self) -> Result<&Counters, Reason> {
+        let read = match self.read.take() {
+            Some(read) => read,
+            None => {
+                let counters = Counters::read(&self.stats)?;
+                match &self.segments {
+                    Some(views) => counters.with_segments(segments(views)?),
+                    None => counters,
+                }
+            }
+        };
+        Ok(self.read.insert(read))
+    }
+}
+
+/// The same text under the same metadata is the same generation, by whatever version of the state.
+fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>) -> Result<Known, Reason> {
+    let digest = counted.digest;
+    let same = known
+        .filter(|known| known.digest == digest && known.generation.metadata().digest() == metadata.digest());
+    let generation = match same {
+        Some(known) => known.generation.clone().with_metadata(Arc::clone(metadata)),
+        None => Generation::new(counted.read()?, Arc::clone(metadata))?,
+    };
+    Ok(Known { generation, digest })
+}
+
+fn digest(stats: &[u8], segments: Option<&Bytes>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(stats.len() as u64).to_le_bytes()).update(stats);
+    if let Some(segments) = segments {
+        hasher.update(segments);
+    }
+    *hasher.finalize().as_bytes()
 }

@@ -1,18 +1,25 @@
 //! What is known of each identity: asked with its own credentials, once for all who wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RANGE,
 };
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::Semaphore;
 
-use super::answers::Bearer;
+use super::answers::{Bearer, Privileges};
 use super::settling::Settling;
-use crate::cache::Asked;
+use super::survey::Kind;
+use crate::cache::shows_a_cache;
 use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::{Reason, Refusal};
+use crate::rounds::{Failure, Rounds, Subject};
+use crate::stats::Stats;
+use crate::upstream::Upstream;
 
 /// The part of a request that tells the engine who asks.
 ///
@@ -49,13 +56,23 @@ impl Credentials {
     }
 }
 
-/// An answer about an identity.
-#[derive(Clone, Debug)]
-pub(super) struct Answer {
-    /// When its first question was about to be sent.
-    pub(super) started: Asked,
-    /// Who it is.
-    pub(super) found: Result<Arc<Bearer>, Unknown>,
+/// Who asks the engine about identities.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) stats: Arc<Stats>,
+    /// Questions that may be under way at once.
+    pub(super) permits: Semaphore,
+    /// How long one may take.
+    pub(super) timeout: Duration,
+}
+
+/// An identity, and how the engine tells of it.
+pub(super) struct Identity {
+    asker: Arc<Asker>,
+    credentials: Arc<Credentials>,
+    pub(super) kind: Kind,
+    word: Mutex<Word>,
 }
 
 /// Why it is not known who asks.
@@ -69,21 +86,41 @@ pub(super) struct Unknown {
 
 impl Unknown {
     /// Nothing was told this time, or that the engine does not know the bearer.
-    pub(super) fn now(refusal: impl Into<Refusal>) -> Unknown {
+    fn now(refusal: impl Into<Refusal>) -> Unknown {
         Unknown { refusal: refusal.into(), always: false }
     }
 
     /// What was told proves nothing, and will not.
-    pub(super) fn always(refusal: impl Into<Refusal>) -> Unknown {
-        Unknown { refusal: refusal.into(), always: true }
+    fn always(place: &str) -> Unknown {
+        Unknown { refusal: Refusal::at(Reason::ScopeUnknown, place), always: true }
     }
 }
 
+impl Failure for Unknown {
+    fn lasts(&self) -> bool {
+        self.refusal.lasts()
+    }
+
+    fn mends(&self) -> bool {
+        self.refusal.mends()
+    }
+}
+
+/// What an engine answers that has no such endpoint, or does not let this bearer ask.
+const NEVER_TOLD: [StatusCode; 6] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::GONE,
+    StatusCode::NOT_IMPLEMENTED,
+];
+
 /// The place of a refusal that only says that the engine could not be asked in time.
-pub(super) const TIMEOUT: &str = "timeout";
+const TIMEOUT: &str = "timeout";
 
 /// The place of a refusal that only says that the engine could not answer.
-pub(super) const UNREACHED: &str = "unreached";
+const UNREACHED: &str = "unreached";
 
 /// Whether the engine has said nothing, rather than no.
 fn is_silence(refusal: &Refusal) -> bool {
@@ -110,38 +147,35 @@ pub(super) struct Proof {
 }
 
 /// What is known of one identity.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Known {
-    last: Mutex<Option<Answer>>,
+    pub(super) rounds: Arc<Rounds<Identity>>,
     pub(super) settling: Mutex<Settling>,
-    word: Mutex<Word>,
-    turn: tokio::sync::Mutex<()>,
 }
 
-impl Known {
-    /// An answer that serves: the last one, or a new one. One question is under way at a time. Who comes while it is
-    /// waits for the turn, and then the question of the first of them, which started after all of them had come,
-    /// serves all of them (group commit). If who asks leaves, the next in the queue asks.
-    pub(super) async fn answer(
-        &self,
-        serves: impl Fn(&Answer) -> bool,
-        ask: impl Future<Output = Answer>,
-    ) -> Answer {
-        if let Some(answer) = self.last().filter(&serves) {
-            return answer;
-        }
-        let _turn = self.turn.lock().await;
-        if let Some(answer) = self.last().filter(&serves) {
-            return answer;
-        }
-        let answer = ask.await;
-        match &answer.found {
+impl Subject for Identity {
+    type Found = Bearer;
+    type Failure = Unknown;
+
+    async fn measure(&self) -> Result<Bearer, Unknown> {
+        let Ok(_permit) = self.asker.permits.try_acquire() else {
+            return Err(Unknown::now(Reason::ReadingsLimit));
+        };
+        let asked = tokio::time::timeout(self.asker.timeout, self.ask());
+        let late = || Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, TIMEOUT)));
+        let found = asked.await.unwrap_or_else(|_| late());
+        match &found {
             Ok(bearer) => self.word().told = Some(bearer.digest),
             Err(unknown) if is_silence(&unknown.refusal) => {}
             Err(_) => self.forget(),
         }
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.clone());
-        answer
+        found
+    }
+}
+
+impl Identity {
+    pub(super) fn new(asker: Arc<Asker>, credentials: Arc<Credentials>, kind: Kind) -> Identity {
+        Identity { asker, credentials, kind, word: Mutex::default() }
     }
 
     /// A scope was proven: by what the engine said of the bearer, and the generation of the security index.
@@ -168,7 +202,46 @@ impl Known {
         self.word.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn last(&self) -> Option<Answer> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    async fn ask(&self) -> Result<Bearer, Unknown> {
+        let unknown = |place: &'static str| move || Unknown::always(place);
+        match self.kind {
+            Kind::OpenSearch => {
+                let told = self.told("/_plugins/_security/authinfo").await?;
+                Bearer::of_authinfo(&told).ok_or_else(unknown("authinfo"))
+            }
+            Kind::ElasticsearchUsers => {
+                let told = self.told("/_security/_authenticate").await?;
+                Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))
+            }
+            Kind::Elasticsearch => {
+                let (told, privileges) = tokio::try_join!(
+                    self.told("/_security/_authenticate"),
+                    self.told("/_security/user/_privileges")
+                )?;
+                let bearer = Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))?;
+                let privileges = Privileges::read(&privileges).ok_or_else(unknown("_privileges"))?;
+                if privileges.moving {
+                    return Err(Unknown::always("_privileges.indices.query"));
+                }
+                Ok(bearer.with(&privileges))
+            }
+        }
+    }
+
+    async fn told(&self, question: &str) -> Result<Bytes, Unknown> {
+        self.asker.stats.plain.scope_requests.inc();
+        match self.asker.upstream.ask_as(question, &self.credentials.headers).await {
+            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
+            Ok((status, _, _)) => {
+                tracing::debug!(%status, question, "the engine does not tell who asks");
+                let silence = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                let refusal = Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" });
+                Err(Unknown { refusal, always: NEVER_TOLD.contains(&status) })
+            }
+            Err(error) => {
+                tracing::debug!(%error, question, "the engine does not tell who asks");
+                Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, UNREACHED)))
+            }
+        }
     }
 }

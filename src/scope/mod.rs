@@ -77,21 +77,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::answers::{Bearer, Privileges};
-use self::bearer::{Answer, Credentials, Known, Proof, TIMEOUT, UNREACHED, Unknown};
+use self::bearer::{Asker, Credentials, Identity, Known, Proof, Unknown};
 use self::roles::Roles;
 use self::settling::Settling;
 use self::survey::{Facts, Kind};
-use crate::cache::{Audience, Bounded, shows_a_cache};
+use crate::cache::{Audience, Bounded};
 use crate::elastic::target::Target;
 use crate::generation::Generation;
 use crate::key::headers::HeaderRules;
 use crate::outcome::{Reason, Refusal};
+use crate::rounds::{Measured, Needed, Pace, Rounds};
 use crate::stats::Stats;
 use crate::upstream::Upstream;
 use crate::watcher::Watcher;
@@ -132,31 +131,27 @@ pub struct ScopeSettings {
 /// After a refused question about an identity its requests are forwarded for this long before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What an engine answers that has no such endpoint, or does not let this bearer ask.
-const NEVER_TOLD: [StatusCode; 6] = [
-    StatusCode::BAD_REQUEST,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::METHOD_NOT_ALLOWED,
-    StatusCode::GONE,
-    StatusCode::NOT_IMPLEMENTED,
-];
-
 /// Proves scope.
 #[derive(Debug)]
 pub struct Scope {
     settings: ScopeSettings,
-    upstream: Arc<Upstream>,
+    asker: Arc<Asker>,
     watcher: Arc<Watcher>,
-    stats: Arc<Stats>,
+    pace: Arc<Pace>,
     facts: ArcSwap<Facts>,
     /// Whether the engine had no users when it last told; kept when it does not tell.
     open: AtomicBool,
     index: Mutex<Settling>,
-    roles: Roles,
+    roles: Bounded<Target, Arc<Rounds<Roles>>>,
     known: Bounded<[u8; 32], Arc<Known>>,
-    permits: Semaphore,
 }
+
+/// How many security indices are known at once: there is one, and after a change of the cluster behind the address
+/// perhaps another.
+const MOST_INDICES: u64 = 4;
+
+/// What was asked of a bearer.
+type Told = Measured<answers::Bearer, Unknown>;
 
 /// What was found about the scope of a request.
 pub enum Found {
@@ -195,16 +190,17 @@ impl Scope {
         watcher: Arc<Watcher>,
         stats: Arc<Stats>,
     ) -> Scope {
+        let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
+        let permits = Semaphore::new(settings.max_concurrent);
         Scope {
-            upstream,
+            pace: Arc::new(Pace { wall: watcher.wall(), pause: PAUSE, renewals }),
+            asker: Arc::new(Asker { upstream, stats, permits, timeout: settings.timeout }),
             watcher,
-            stats,
             facts: ArcSwap::default(),
             open: AtomicBool::new(false),
             index: Mutex::default(),
-            roles: Roles::default(),
+            roles: Bounded::new(MOST_INDICES),
             known: Bounded::new(settings.max_identities),
-            permits: Semaphore::new(settings.max_concurrent),
             settings,
         }
     }
@@ -228,7 +224,7 @@ impl Scope {
     }
 
     /// What proves that the sender of these headers, which mean what `rules` say, may see now what it may see, by readings
-    /// that started at `needed` or later.
+    /// that serve.
     ///
     /// # Errors
     /// Why the request has to be forwarded although there is a way to prove it: the proof failed, or says no.
@@ -237,7 +233,7 @@ impl Scope {
         rules: &HeaderRules,
         anonymous: bool,
         head: &HeaderMap,
-        needed: Instant,
+        needed: Needed,
     ) -> Result<Found, Refusal> {
         let facts = self.facts.load_full();
         let (kind, index) = match &*facts {
@@ -257,16 +253,17 @@ impl Scope {
         };
         let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
         let credentials = Arc::new(Credentials::of(head, rules));
-        let (security, (answer, known_long)) =
+        let (security, (told, known_long)) =
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
-        let bearer = match answer.found {
+        let Some(told) = told else { return Err(Refusal::at(Reason::ScopeUnknown, "bearer")) };
+        let bearer = match &told.found {
             Ok(found) => found,
-            Err(unknown) if unknown.always => return Ok(Found::Unproven(unknown.refusal)),
-            Err(unknown) => return Err(unknown.refusal),
+            Err(unknown) if unknown.always => return Ok(Found::Unproven(unknown.refusal.clone())),
+            Err(unknown) => return Err(unknown.refusal.clone()),
         };
         let mut proven = Proven {
             digest: bearer.digest,
-            started: answer.started.at,
+            started: told.started.at,
             bearer: Confirm { credentials, kind, digest: bearer.digest },
         };
         // it was readable when it was chosen
@@ -282,7 +279,8 @@ impl Scope {
             return Err(Reason::ScopeSettling.into());
         }
         if kind != Kind::Elasticsearch && !self.settings.static_roles {
-            let still = self.roles.under(&generation, self, index).await?;
+            let Some(index) = index else { return Ok(unproven("security index")) };
+            let still = roles::under(&self.roles_of(index), &generation).await?;
             if !still.is_some_and(|still| still.holds(&bearer.roles)) {
                 return Ok(unproven("document filter of a role"));
             }
@@ -299,7 +297,7 @@ impl Scope {
     fn note(&self, proven: &Proven, security: Option<[u8; 32]>) {
         let Confirm { credentials, digest, .. } = &proven.bearer;
         if let Some(known) = self.known.get(&credentials.digest) {
-            known.prove(Proof { bearer: *digest, security, digest: proven.digest });
+            known.rounds.subject.prove(Proof { bearer: *digest, security, digest: proven.digest });
         }
     }
 
@@ -311,27 +309,30 @@ impl Scope {
         }
         let security = self.index.lock().unwrap_or_else(PoisonError::into_inner).newest();
         let known = self.known.get(&Credentials::of(head, rules).digest);
-        known.and_then(|known| known.proven(security)).map_or(Audience::Unproven, Audience::Proven)
+        known
+            .and_then(|known| known.rounds.subject.proven(security))
+            .map_or(Audience::Unproven, Audience::Proven)
     }
 
     /// The engine has turned the sender of these headers away: what was proven before holds no more.
     pub fn turned_away(&self, rules: &HeaderRules, head: &HeaderMap) {
         if let Some(known) = self.known.get(&Credentials::of(head, rules).digest) {
-            known.forget();
+            known.rounds.subject.forget();
         }
     }
 
     /// Whether the engine, asked now, says the same of the bearer as it did before.
     pub async fn confirms(&self, confirm: &Confirm) -> bool {
-        let (answer, _) = self.bearer(&confirm.credentials, confirm.kind, Instant::now()).await;
-        answer.found.is_ok_and(|bearer| bearer.digest == confirm.digest)
+        let needed = Needed::since(Instant::now());
+        let (told, _) = self.bearer(&confirm.credentials, confirm.kind, needed).await;
+        told.is_some_and(|told| told.found.as_ref().is_ok_and(|bearer| bearer.digest == confirm.digest))
     }
 
     /// The generation of the security index, when its reading started, and whether it has settled.
     async fn security(
         &self,
         index: Option<&Target>,
-        needed: Instant,
+        needed: Needed,
     ) -> Result<Option<(Generation, Instant, bool)>, Refusal> {
         let Some(index) = index else { return Ok(None) };
         let reading = self.watcher.reading_in_time(index, needed).await;
@@ -349,83 +350,39 @@ impl Scope {
         Ok(Some((generation, reading.started, settled)))
     }
 
-    /// What the engine says of a bearer, by questions that started at `needed` or later. A recent refusal serves too,
-    /// since it only leads to forwarding. And whether it has said so for the enforcement gap.
-    async fn bearer(&self, credentials: &Arc<Credentials>, kind: Kind, needed: Instant) -> (Answer, bool) {
-        let known = self.known.get_or_insert_with(credentials.digest, Arc::default);
-        let serves = |answer: &Answer| {
-            let refused =
-                answer.found.as_ref().is_err_and(|unknown| unknown.refusal.reason == Reason::ScopeUnknown);
-            let needed = if refused { needed.min(Instant::now() - PAUSE) } else { needed };
-            self.watcher.holds(answer.started, needed)
+    /// What the engine says of a bearer, by questions that serve; `None` if who asked was lost. And whether it has said so
+    /// for the enforcement gap.
+    async fn bearer(
+        &self,
+        credentials: &Arc<Credentials>,
+        kind: Kind,
+        needed: Needed,
+    ) -> (Option<Arc<Told>>, bool) {
+        let make = || {
+            let identity = Identity::new(Arc::clone(&self.asker), Arc::clone(credentials), kind);
+            let rounds = Arc::new(Rounds::new(identity, Arc::clone(&self.pace)));
+            Arc::new(Known { rounds, settling: Mutex::default() })
         };
-        let answer = known
-            .answer(serves, async {
-                let started = self.watcher.now();
-                let asked = tokio::time::timeout(self.settings.timeout, self.ask_of(credentials, kind));
-                let found = match self.permits.try_acquire() {
-                    Err(_) => Err(Unknown::now(Reason::ReadingsLimit)),
-                    Ok(_permit) => {
-                        let late = Refusal::at(Reason::ScopeUnknown, TIMEOUT);
-                        asked.await.unwrap_or_else(|_| Err(Unknown::now(late)))
-                    }
-                };
-                let found = found.map(Arc::new);
-                Answer { started, found }
-            })
-            .await;
+        let mut known = self.known.get_or_insert_with(credentials.digest, make);
+        // the engine tells in another way than it did when this one was first seen
+        if known.rounds.subject.kind != kind {
+            known = make();
+            self.known.insert(credentials.digest, Arc::clone(&known));
+        }
+        let Some(told) = known.rounds.get(needed).await else { return (None, false) };
         // looked at anew each time: with a bound one answer serves for longer than it takes to settle
-        let settled = answer.found.as_ref().is_ok_and(|bearer| {
+        let settled = told.found.as_ref().is_ok_and(|bearer| {
             let mut settling = known.settling.lock().unwrap_or_else(PoisonError::into_inner);
-            settling.note(bearer.digest, answer.started.at, Instant::now(), self.settings.gap)
+            settling.note(bearer.digest, told.started.at, Instant::now(), self.settings.gap)
         });
-        (answer, settled)
+        (Some(told), settled)
     }
 
-    async fn ask_of(&self, credentials: &Credentials, kind: Kind) -> Result<Bearer, Unknown> {
-        let unknown = |place: &'static str| move || Unknown::always(Refusal::at(Reason::ScopeUnknown, place));
-        match kind {
-            Kind::OpenSearch => {
-                let told = self.ask_as(credentials, "/_plugins/_security/authinfo").await?;
-                Bearer::of_authinfo(&told).ok_or_else(unknown("authinfo"))
-            }
-            Kind::ElasticsearchUsers => {
-                let told = self.ask_as(credentials, "/_security/_authenticate").await?;
-                Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))
-            }
-            Kind::Elasticsearch => {
-                let (told, privileges) = tokio::try_join!(
-                    self.ask_as(credentials, "/_security/_authenticate"),
-                    self.ask_as(credentials, "/_security/user/_privileges")
-                )?;
-                let bearer = Bearer::of_authenticate(&told).ok_or_else(unknown("_authenticate"))?;
-                let privileges = Privileges::read(&privileges).ok_or_else(unknown("_privileges"))?;
-                if privileges.moving {
-                    return Err(Unknown::always(Refusal::at(
-                        Reason::ScopeUnknown,
-                        "_privileges.indices.query",
-                    )));
-                }
-                Ok(bearer.with(&privileges))
-            }
-        }
-    }
-
-    async fn ask_as(&self, credentials: &Credentials, question: &str) -> Result<Bytes, Unknown> {
-        self.stats.plain.scope_requests.inc();
-        match self.upstream.ask_as(question, &credentials.headers).await {
-            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
-            Ok((status, _, _)) => {
-                tracing::debug!(%status, question, "the engine does not tell who asks");
-                let silence = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                let refusal = Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" });
-                Err(Unknown { refusal, always: NEVER_TOLD.contains(&status) })
-            }
-            Err(error) => {
-                tracing::debug!(%error, question, "the engine does not tell who asks");
-                Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, UNREACHED)))
-            }
-        }
+    fn roles_of(&self, index: &Target) -> Arc<Rounds<Roles>> {
+        self.roles.get_or_insert_with(index.clone(), || {
+            let (asker, watcher) = (Arc::clone(&self.asker), Arc::clone(&self.watcher));
+            Arc::new(Rounds::new(Roles { asker, watcher, index: index.clone() }, Arc::clone(&self.pace)))
+        })
     }
 }
 

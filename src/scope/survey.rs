@@ -11,6 +11,7 @@ use super::answers::Bearer;
 use super::{Scope, Way};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
+use crate::rounds::Needed;
 
 /// What is known of the engine's security.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ pub(super) enum Facts {
 }
 
 /// How an engine tells who asks, and what of it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// OpenSearch's security plugin: `authinfo`.
     OpenSearch,
@@ -62,8 +63,8 @@ impl Scope {
     /// begins its gap. Returns what is missing for a proof, in a sentence.
     pub async fn survey(&self) -> Option<String> {
         let (plugin, xpack) = tokio::join!(
-            self.upstream.ask("/_plugins/_security/authinfo"),
-            self.upstream.ask("/_security/_authenticate")
+            self.asker.upstream.ask("/_plugins/_security/authinfo"),
+            self.asker.upstream.ask("/_security/_authenticate")
         );
         let (Ok((plugin, _, authinfo)), Ok((xpack, _, authenticate))) = (plugin, xpack) else { return None };
         let kind = if plugin == StatusCode::OK && Bearer::of_authinfo(&authinfo).is_some() {
@@ -88,7 +89,8 @@ impl Scope {
             Way::Privileges | Way::None => None,
             Way::Auto | Way::SecurityIndex => Some(self.security_index(kind).await),
         };
-        let readable = matches!(self.security(index.as_ref(), Instant::now()).await, Ok(Some(_)));
+        let readable =
+            matches!(self.security(index.as_ref(), Needed::since(Instant::now())).await, Ok(Some(_)));
         let missing = index.as_ref().filter(|_| !readable && kind == Kind::OpenSearch).map(|index| {
             format!("the statistics of [{index}] cannot be read; requests with an identity are forwarded (auth.proof)")
         });
@@ -106,7 +108,7 @@ impl Scope {
             return target(".security");
         }
         let asked =
-            self.upstream.ask("/_nodes/settings?flat_settings=true&filter_path=nodes.*.settings").await;
+            self.asker.upstream.ask("/_nodes/settings?flat_settings=true&filter_path=nodes.*.settings").await;
         let told: Value = match asked {
             Ok((StatusCode::OK, _, body)) => serde_json::from_slice(&body).unwrap_or_default(),
             _ => Value::Null,

@@ -15,6 +15,7 @@ use crate::elastic::target::Target;
 use crate::outcome::{CacheStatus, Reason};
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
+use crate::rounds::Needed;
 use crate::upstream::{Body, Collected, Stream, collect};
 
 /// Answers a request of the data listener.
@@ -67,7 +68,7 @@ async fn clear(proxy: &Arc<Proxy>, target: &Target) {
     let names = if everything {
         None
     } else {
-        let reading = proxy.watcher.reading(target, Instant::now()).await;
+        let reading = proxy.watcher.reading(target, Needed::since(Instant::now())).await;
         reading.found.ok().map(|generation| Arc::clone(generation.metadata().names()))
     };
     let removed = proxy.purge(names.as_deref());

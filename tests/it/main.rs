@@ -43,6 +43,8 @@ mod parity;
 
 mod real;
 
+mod readings;
+
 mod review;
 
 mod scope;

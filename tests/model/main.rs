@@ -1,7 +1,7 @@
 //! The freshness algorithm as a model: every order of events, within bounds, of an engine and of the proxy in front of
 //! it. The model's engine writes the JSON; the shipped functions read it and decide (`shipped.rs` is the only file that
-//! calls them): `Counters::read`, `Metadata::read`, `StateVersion::read`, `Sandwich`, `Generation::new` and its equality,
-//! `Reading::serves`, `decide`, `Storable::check`, `Store::insert` with its epoch, `control::for_fill`, `Control::bound`.
+//! calls them): `Metadata::read`, `StateVersion::read`, `Sandwich` (and in it `Counters::read` and `Generation::new`), the
+//! equality of generations, `Needed::serves`, `decide`, `Storable::check`, `Store::insert` with its epoch, `control::for_fill`, `Control::bound`.
 //!
 //! Checked by stateright, an explicit-state model checker: what can go wrong here is the *order* of requests to an
 //! engine that moves by itself, not the memory order of threads (loom, shuttle) nor a network (turmoil), and the claim

@@ -7,8 +7,8 @@ use escache::cache::Epoch;
 use escache::generation::Question;
 use stateright::{Model, Property};
 
-use crate::engine::{Budget, Engine, Event, Floor, Part, Shape, Shown, State};
-use crate::shipped::{self, Heard, Known, Progress, Stored};
+use crate::engine::{Budget, Engine, Event, Floor, Part, Shape, Shown};
+use crate::shipped::{self, Heard, Known, Left, Progress, Stored};
 
 /// What is taken out of the algorithm, or out of the tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -96,7 +96,7 @@ pub(crate) struct World {
     left: Budget,
     requests: Vec<Request>,
     /// The watcher's knowledge of the target.
-    known: Option<State>,
+    known: Option<Left>,
     latest: Option<(Moment, Known)>,
     rounds: Vec<Round>,
     flights: Vec<Flight>,
@@ -143,7 +143,7 @@ type FlightKey = (Option<Known>, Epoch);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Round {
     started: Moment,
-    known: Option<State>,
+    known: Option<Left>,
     heard: Vec<Heard>,
     counters: Vec<Option<Shown>>,
 }
@@ -378,7 +378,7 @@ impl Setup {
                 let heard = match self.progress(round) {
                     Progress::Asks(Question::Version) => {
                         let version = match (self.without, &round.known) {
-                            (Without::Sandwich, Some(known)) => known.version,
+                            (Without::Sandwich, Some((state, _))) => state.version,
                             _ => world.engine.state.version,
                         };
                         Heard::Version(version)
@@ -438,12 +438,12 @@ impl Setup {
     /// Group commit: the latest reading, the one under way, or the next.
     fn share(&self, world: &World, needed: Moment) -> Step {
         if let Some((started, found)) = &world.latest
-            && shipped::serves(*started, needed, world.mark, found)
+            && shipped::serves(*started, needed, world.mark)
         {
             return Step::Knows(*started, found.clone());
         }
         match world.rounds.last() {
-            Some(round) if shipped::started_serves(round.started, needed, world.mark) => {
+            Some(round) if shipped::serves(round.started, needed, world.mark) => {
                 Step::WaitsFor(round.started)
             }
             _ => Step::WaitsForNext,
@@ -457,11 +457,15 @@ impl Setup {
         let round = world.rounds.remove(usize::from(number));
         let started = if self.without == Without::R8 { NOW } else { round.started };
         world.known = found.as_ref().and_then(|_| {
-            let last = round.heard.iter().rev().find_map(|heard| match heard {
+            let state = round.heard.iter().rev().find_map(|heard| match heard {
                 Heard::Metadata(state) => Some(state.clone()),
                 _ => None,
             });
-            last.or(round.known)
+            let shown = round.heard.iter().rev().find_map(|heard| match heard {
+                Heard::Counters(shown) => Some(shown.clone()),
+                _ => None,
+            });
+            Some((state.or(round.known.map(|(state, _)| state))?, shown?))
         });
         world.latest = found.clone().map(|found| (started, found));
         let waits = |request: &Request| request.step == Step::WaitsFor(round.started);

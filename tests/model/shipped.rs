@@ -15,9 +15,10 @@ use escache::cache::{
 use escache::control::{self, Control};
 use escache::elastic::api::Api;
 use escache::elastic::filter_path::Widening;
-use escache::generation::{Counters, Generation, Metadata, Question, Reading, Sandwich, StateVersion};
-use escache::outcome::{CacheStatus, Outcome};
+use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion};
+use escache::outcome::{CacheStatus, Outcome, Reason};
 use escache::respond;
+use escache::rounds::Needed;
 use escache::stats::Stats;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
@@ -66,9 +67,12 @@ pub(crate) enum Progress {
     Ended(Option<Known>),
 }
 
+/// What a reading leaves for the next one: the state and the counters that it was whole with.
+pub(crate) type Left = (State, Vec<Shown>);
+
 /// What a reading that began with `known` and has heard this does next.
-pub(crate) fn reading(without: Without, shape: &Shape, known: &Option<State>, heard: &[Heard]) -> Progress {
-    type Memo = HashMap<(Option<State>, Vec<Heard>), Progress>;
+pub(crate) fn reading(without: Without, shape: &Shape, known: &Option<Left>, heard: &[Heard]) -> Progress {
+    type Memo = HashMap<(Option<Left>, Vec<Heard>), Progress>;
     thread_local!(static MEMO: RefCell<HashMap<(Without, u8, bool), Memo>> = RefCell::default());
     MEMO.with_borrow_mut(|memo| {
         let memo = memo.entry((without, shape.shards, shape.explicit)).or_default();
@@ -77,28 +81,42 @@ pub(crate) fn reading(without: Without, shape: &Shape, known: &Option<State>, he
     })
 }
 
-fn replay(without: Without, shape: &Shape, known: Option<&State>, heard: &[Heard]) -> Progress {
-    let mut sandwich = Sandwich::new(known.map(|state| metadata(without, shape, state)));
+fn replay(without: Without, shape: &Shape, known: Option<&Left>, heard: &[Heard]) -> Progress {
+    let known = known.map(|(state, shown)| {
+        let mut before = Sandwich::new(None);
+        for heard in [Heard::Metadata(state.clone()), Heard::Counters(shown.clone())] {
+            assert!(tell(&mut before, without, shape, &heard).is_ok_and(|whole| whole.is_none()));
+        }
+        let closed = tell(&mut before, without, shape, &Heard::Version(state.version));
+        closed.ok().flatten().expect("what was whole is whole")
+    });
+    let mut sandwich = Sandwich::new(known);
     for heard in heard {
-        let told = match heard {
-            Heard::Metadata(state) => sandwich.metadata(metadata(without, shape, state)),
-            Heard::Counters(shown) => {
-                let json = counters_json(without, shape.shards, shown);
-                sandwich.counters(Counters::read(json.as_bytes()).expect("counters"));
-                Ok(None)
-            }
-            Heard::Version(version) => {
-                let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
-                sandwich.version(&StateVersion::read(json.as_bytes()).expect("version"))
-            }
-        };
-        match told {
+        match tell(&mut sandwich, without, shape, heard) {
             Ok(None) => {}
-            Ok(Some((generation, _))) => return Progress::Ended(Some(Known(generation))),
+            Ok(Some(whole)) => return Progress::Ended(Some(Known(whole.generation))),
             Err(_) => return Progress::Ended(None),
         }
     }
     Progress::Asks(sandwich.question())
+}
+
+fn tell(
+    sandwich: &mut Sandwich,
+    without: Without,
+    shape: &Shape,
+    heard: &Heard,
+) -> Result<Option<Before>, Reason> {
+    match heard {
+        Heard::Metadata(state) => sandwich.metadata(metadata(without, shape, state)),
+        Heard::Counters(shown) => {
+            sandwich.counters(counters_json(without, shape.shards, shown).into(), None).map(|()| None)
+        }
+        Heard::Version(version) => {
+            let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
+            sandwich.version(&StateVersion::read(json.as_bytes()).expect("version"))
+        }
+    }
 }
 
 fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
@@ -188,16 +206,9 @@ fn copy_json((number, copy): (usize, &Shown)) -> String {
     )
 }
 
-/// Whether a reading that started then may answer a request that needs one from `needed` on.
-pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>, found: &Known) -> bool {
-    Reading { started: at(started), took: Duration::ZERO, found: Ok(found.0.clone()) }
-        .serves(at(needed), mark.map(at))
-}
-
-/// The same for a reading that is under way.
-pub(crate) fn started_serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
-    let found = Err(escache::outcome::Reason::GenerationUnknown);
-    Reading { started: at(started), took: Duration::ZERO, found }.serves(at(needed), mark.map(at))
+/// Whether a reading that started then, ended or under way, may answer a request that needs one from `needed` on.
+pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
+    Needed::since(at(needed)).marked(mark.map(at)).serves(at(started))
 }
 
 /// A stored answer.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use escache::cache::Eviction;
 use escache::key::headers::HeaderRules;
-use escache::policy::Policy;
+use escache::policy::{Policy, ReadingDearer};
 use escache::probe;
 use escache::proxy::{Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
@@ -33,10 +33,11 @@ pub(crate) struct Escache {
     stop: watch::Sender<bool>,
 }
 
-/// The settings of a test: those of a new installation, in front of `url`.
+/// The settings of a test: about those of a new installation, in front of `url`.
 pub(crate) fn settings(url: &str) -> ProxySettings {
     ProxySettings {
-        policy: Policy::default(),
+        // no test depends on speed, but those of this setting
+        policy: Policy { reading_dearer: ReadingDearer::Wait, ..Policy::default() },
         headers: HeaderRules::default(),
         upstream: UpstreamSettings {
             hosts: vec![Host::parse(url).unwrap()],

@@ -1,0 +1,294 @@
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use futures_util::FutureExt;
+
+use super::*;
+
+/// Counts its measurements; each waits for a permit.
+struct Probe {
+    begun: AtomicUsize,
+    permits: Semaphore,
+    fails: AtomicUsize,
+    panics: AtomicBool,
+}
+
+impl Subject for Probe {
+    type Found = usize;
+    type Failure = Reason;
+
+    async fn measure(&self) -> Result<usize, Reason> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.permits.acquire().await.unwrap().forget();
+        assert!(!self.panics.load(Ordering::SeqCst), "on purpose");
+        match self.fails.load(Ordering::SeqCst) {
+            0 => Ok(number),
+            1 => Err(Reason::GenerationUnknown),
+            _ => Err(Reason::GenerationIncomplete),
+        }
+    }
+}
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+thread_local!(static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) });
+
+/// Goes with the paused clock, but for the time that the machine slept.
+fn wall() -> SystemTime {
+    thread_local!(static BORN: Instant = Instant::now());
+    SystemTime::UNIX_EPOCH + SLEPT.get() + BORN.with(Instant::elapsed)
+}
+
+/// Measurements that may begin and end at once as often as `permits` says.
+fn rounds(permits: usize) -> Arc<Rounds<Probe>> {
+    let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+    let probe = Probe {
+        begun: AtomicUsize::new(0),
+        permits: Semaphore::new(permits),
+        fails: AtomicUsize::default(),
+        panics: AtomicBool::default(),
+    };
+    Arc::new(Rounds::new(probe, Arc::new(pace)))
+}
+
+impl Rounds<Probe> {
+    fn begun(&self) -> usize {
+        self.subject.begun.load(Ordering::SeqCst)
+    }
+
+    /// Asks now, on a task of its own, and lets everybody get as far as they can.
+    async fn asks(
+        self: &Arc<Self>,
+        needed: Needed,
+    ) -> tokio::task::JoinHandle<Option<Result<usize, Reason>>> {
+        let rounds = Arc::clone(self);
+        let task = tokio::spawn(async move { rounds.get(needed).await.map(|measured| measured.found) });
+        settle().await;
+        task
+    }
+
+    async fn lets(&self, permits: usize) {
+        self.subject.permits.add_permits(permits);
+        settle().await;
+    }
+}
+
+/// Lets all other tasks run until they wait. The clock of the test stands.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A moment later.
+async fn pass(time: Duration) {
+    tokio::time::advance(time).await;
+    settle().await;
+}
+
+const MOMENT: Duration = Duration::from_micros(1);
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_one_is_under_way_shares_the_next() {
+    let rounds = rounds(0);
+    let first = rounds.asks(Needed::since(Instant::now())).await;
+    let mut later = Vec::new();
+    for _ in 0..50 {
+        pass(MOMENT).await;
+        later.push(rounds.asks(Needed::since(Instant::now())).await);
+    }
+    assert_eq!(rounds.begun(), 1);
+    rounds.lets(1).await;
+    assert_eq!((first.await.unwrap(), rounds.begun()), (Some(Ok(1)), 2));
+    assert!(later.iter().all(|later| !later.is_finished()));
+    rounds.lets(1).await;
+    for later in later {
+        assert_eq!(later.await.unwrap(), Some(Ok(2)));
+    }
+    assert_eq!(rounds.begun(), 2);
+    assert_eq!(rounds.latest().unwrap().shared, 50);
+    // what started late enough serves without a question
+    pass(MOMENT).await;
+    let ready = rounds.get(Needed::within(Duration::from_secs(1), Instant::now())).now_or_never();
+    assert_eq!(ready.unwrap().unwrap().found, Ok(2));
+}
+
+/// A storm of writes sets marks all the time. Who waits heeds those from before it came, and no others.
+#[tokio::test(start_paused = true)]
+async fn marks_that_are_set_later_send_nobody_back() {
+    let rounds = rounds(0);
+    let mut waiting = Vec::new();
+    for _ in 0..50 {
+        let mark = Instant::now();
+        pass(MOMENT).await;
+        waiting.push(rounds.asks(Needed::since(Instant::now()).marked(Some(mark))).await);
+    }
+    for _ in 0..2 {
+        pass(MOMENT).await;
+        rounds.lets(1).await;
+    }
+    assert!(waiting.iter().all(tokio::task::JoinHandle::is_finished));
+    assert_eq!(rounds.begun(), 2);
+    // but one that was set before counts, also with a bound
+    let bound = Needed::within(Duration::from_secs(1), Instant::now());
+    assert!(rounds.serving(bound).is_some());
+    assert!(rounds.serving(bound.marked(Some(Instant::now()))).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_the_answer_for_a_while() {
+    let rounds = rounds(1);
+    pass(MOMENT).await;
+    assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), Some(Ok(1)));
+    rounds.subject.fails.store(1, Ordering::SeqCst);
+    pass(MOMENT).await;
+    let first = rounds.asks(Needed::since(Instant::now())).await;
+    pass(Duration::from_secs(5)).await;
+    let second = rounds.asks(Needed::since(Instant::now())).await;
+    rounds.lets(1).await;
+    // who came meanwhile does not try again, nor who comes within the pause, which begins with the end
+    let failed = Some(Err(Reason::GenerationUnknown));
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (failed, failed));
+    pass(PAUSE - MOMENT).await;
+    assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), failed);
+    assert_eq!(rounds.begun(), 2);
+    // what was found earlier is as good as its age
+    assert!(rounds.serving(Needed::within(Duration::from_secs(60), Instant::now())).is_some());
+    rounds.subject.fails.store(0, Ordering::SeqCst);
+    pass(MOMENT).await;
+    rounds.lets(1).await;
+    assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), Some(Ok(3)));
+}
+
+/// A mark does not end a want of permission, but a target may be whole again after a call that passed through.
+#[tokio::test(start_paused = true)]
+async fn a_mark_ends_what_it_may_mend() {
+    for (fails, asked) in [(1, 1), (2, 2)] {
+        let rounds = rounds(2);
+        rounds.subject.fails.store(fails, Ordering::SeqCst);
+        pass(MOMENT).await;
+        assert!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap().unwrap().is_err());
+        let marked = Needed::since(Instant::now()).marked(Some(Instant::now()));
+        pass(MOMENT).await;
+        assert!(rounds.asks(marked).await.await.unwrap().unwrap().is_err());
+        assert_eq!(rounds.begun(), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_driver_strands_nobody() {
+    let rounds = rounds(0);
+    rounds.subject.panics.store(true, Ordering::SeqCst);
+    let first = rounds.asks(Needed::since(Instant::now())).await;
+    pass(MOMENT).await;
+    let second = rounds.asks(Needed::since(Instant::now())).await;
+    rounds.lets(1).await;
+    assert_eq!((first.await.unwrap(), second.await.unwrap()), (None, None));
+    rounds.subject.panics.store(false, Ordering::SeqCst);
+    rounds.lets(1).await;
+    assert_eq!(rounds.asks(Needed::since(Instant::now())).await.await.unwrap(), Some(Ok(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_nobody_asks() {
+    let rounds = rounds(0);
+    let first = rounds.asks(Needed::since(Instant::now())).await;
+    pass(MOMENT).await;
+    let second = rounds.asks(Needed::since(Instant::now())).await;
+    second.abort();
+    rounds.lets(2).await;
+    assert_eq!((first.await.unwrap(), rounds.begun()), (Some(Ok(1)), 1));
+}
+
+const BOUND: Duration = Duration::from_secs(1);
+
+fn within() -> Needed {
+    Needed::within(BOUND, Instant::now())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_used_is_renewed_before_it_ages_out_and_nothing_else_is() {
+    let rounds = rounds(1_000);
+    pass(Duration::from_secs(100)).await;
+    rounds.get(within()).await;
+    for _ in 0..200 {
+        pass(Duration::from_millis(50)).await;
+        assert!(rounds.serving(within()).is_some(), "a hit would have waited");
+    }
+    // 10 s, each 0.75 s
+    assert_eq!(rounds.begun(), 1 + 13);
+    // used since the last one, so one more
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(rounds.begun(), 1 + 14);
+    pass(Duration::from_secs(100)).await;
+    assert_eq!(rounds.begun(), 1 + 14);
+    // a strict request renews nothing
+    rounds.get(Needed::since(Instant::now())).await;
+    assert!(rounds.serving(Needed::since(Instant::now())).is_some());
+    pass(Duration::from_secs(100)).await;
+    assert_eq!(rounds.begun(), 1 + 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shortest_bound_in_use_decides_when_to_renew() {
+    let rounds = rounds(1_000);
+    pass(Duration::from_secs(1_000)).await;
+    rounds.get(Needed::since(Instant::now())).await;
+    for bound in [600, 60, 6] {
+        assert!(rounds.serving(Needed::within(Duration::from_secs(bound), Instant::now())).is_some());
+    }
+    pass(Duration::from_millis(4_499)).await;
+    assert_eq!(rounds.begun(), 1);
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(rounds.begun(), 2);
+    // the renewal that the others had asked for is done with this one
+    pass(Duration::from_secs(1_000)).await;
+    assert_eq!(rounds.begun(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_is_not_renewed() {
+    let rounds = rounds(1_000);
+    pass(Duration::from_secs(100)).await;
+    rounds.get(within()).await;
+    assert!(rounds.serving(within()).is_some());
+    let (weak, before) =
+        (Arc::downgrade(&rounds), tokio::runtime::Handle::current().metrics().num_alive_tasks());
+    drop(rounds);
+    settle().await;
+    assert!(weak.upgrade().is_none());
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), before - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_of_the_machine_nothing_serves() {
+    let rounds = rounds(2);
+    pass(Duration::from_secs(100)).await;
+    rounds.get(within()).await;
+    assert!(rounds.serving(within()).is_some());
+    SLEPT.set(Duration::from_secs(3_600));
+    assert!(rounds.serving(within()).is_none());
+}
+
+#[test]
+fn a_renewal_has_time_to_land() {
+    let due = |bound, took| renewal(Duration::from_millis(bound), Duration::from_millis(took)).as_millis();
+    assert_eq!(due(1_000, 1), 750);
+    assert_eq!(due(1_000, 100), 700);
+    assert_eq!(due(1_000, 10_000), 500);
+    assert_eq!(due(0, 10), 0);
+}
+
+#[test]
+fn a_mark_wants_a_strictly_later_start() {
+    let (now, moment) = (Instant::now(), Duration::from_nanos(1));
+    assert!(Needed::since(now).serves(now));
+    assert!(!Needed::since(now + moment).serves(now));
+    assert!(!Needed::since(now).marked(Some(now)).serves(now));
+    assert!(!Needed::after(now).serves(now));
+    assert!(Needed::after(now).serves(now + moment));
+    let earlier = Needed::since(now).marked(Some(now - moment));
+    assert!(earlier.serves(now));
+    assert_eq!(earlier.marked(None), earlier);
+    assert!(!earlier.marked(Some(now)).marked(Some(now - moment)).serves(now));
+}

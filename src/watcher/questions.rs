@@ -1,0 +1,220 @@
+//! What a reading asks the engine, and how the answers are put together.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::{TagSource, Watcher};
+use crate::cache::shows_a_cache;
+use crate::elastic::target::Target;
+use crate::generation::{
+    COUNTERS_FILTER, Generation, Known, METADATA_FILTER, Metadata, Question, SEGMENTS_FILTER, Sandwich,
+    StateVersion,
+};
+use crate::outcome::Reason;
+use crate::rounds::{Needed, Rounds, Subject};
+use crate::stats::Stats;
+use crate::upstream::Upstream;
+
+/// Who asks the questions of all readings.
+#[derive(Debug)]
+pub(super) struct Questions {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) tag: TagSource,
+    pub(super) timeout: Duration,
+    pub(super) permits: Semaphore,
+}
+
+/// The version of the cluster state, for all targets at once: an answer to a question that was sent after the counters
+/// of a target had come closes the reading of that target, whoever asked it.
+#[derive(Debug)]
+pub(super) struct Version(pub(super) Arc<Questions>);
+
+/// A target that is watched.
+#[derive(Debug)]
+pub(super) struct Watched {
+    questions: Arc<Questions>,
+    version: Arc<Rounds<Version>>,
+    target: Target,
+    known: Mutex<Option<Known>>,
+    /// How many bytes it takes, about.
+    weight: AtomicU32,
+    usual: Mutex<Usual>,
+    /// Of `usual`, in nanoseconds, for who has no time to wait; 0 while it is not known well.
+    usual_cost: AtomicU64,
+}
+
+/// What is kept of a target beside its metadata.
+const OVERHEAD: usize = 900;
+
+/// What readings of a target usually cost each of those who share them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Usual {
+    cost: Duration,
+    readings: u32,
+}
+
+impl Usual {
+    /// The latest ones count most, each by one part in this many.
+    const MEMORY: u32 = 8;
+
+    fn add(&mut self, took: Duration, shared: usize) {
+        self.readings = (self.readings + 1).min(Self::MEMORY);
+        let cost = took / u32::try_from(shared.max(1)).unwrap_or(u32::MAX);
+        self.cost = (self.cost * (self.readings - 1) + cost) / self.readings;
+    }
+}
+
+impl Subject for Version {
+    type Found = StateVersion;
+    type Failure = Reason;
+
+    /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.
+    async fn measure(&self) -> Result<StateVersion, Reason> {
+        let asked = self.0.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid");
+        let answer = tokio::time::timeout(self.0.timeout, asked).await;
+        StateVersion::read(&answer.map_err(|_| Reason::GenerationUnknown)??)
+    }
+}
+
+impl Subject for Watched {
+    type Found = Generation;
+    type Failure = Reason;
+
+    async fn measure(&self) -> Result<Generation, Reason> {
+        let began = Instant::now();
+        let found = self.read().await;
+        let plain = &self.questions.stats.plain;
+        match found {
+            Ok(_) => plain.readings.inc(),
+            Err(_) => plain.readings_invalid.inc(),
+        }
+        plain.reading_microseconds.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        found
+    }
+
+    fn ended(&self, took: Duration, shared: usize) {
+        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
+        usual.add(took, shared);
+        if usual.readings == Usual::MEMORY {
+            let nanos = u64::try_from(usual.cost.as_nanos()).unwrap_or(u64::MAX);
+            self.usual_cost.store(nanos.max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Watched {
+    pub(super) fn new(watcher: &Watcher, target: Target) -> Watched {
+        let weight = u32::try_from(target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
+        Watched {
+            questions: Arc::clone(&watcher.questions),
+            version: Arc::clone(&watcher.version),
+            target,
+            known: Mutex::default(),
+            weight: AtomicU32::new(weight),
+            usual: Mutex::default(),
+            usual_cost: AtomicU64::new(0),
+        }
+    }
+
+    /// What a reading usually costs each of those who share it; `None` while there were few.
+    pub(super) fn usual_cost(&self) -> Option<Duration> {
+        match self.usual_cost.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(Duration::from_nanos(nanos)),
+        }
+    }
+
+    /// Its size in bytes, about.
+    pub(super) fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    async fn read(&self) -> Result<Generation, Reason> {
+        let Ok(_permit) = self.questions.permits.try_acquire() else { return Err(Reason::ReadingsLimit) };
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // what a date-math expression resolves to moves without the metadata
+        let known = known.filter(|_| !self.target.has_date_math());
+        let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
+        let found = sandwich.await.unwrap_or(Err(Reason::GenerationUnknown));
+        let metadata = found.as_ref().map_or(0, |known| known.generation.metadata().heap_size());
+        let weight = u32::try_from(metadata + self.target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
+        self.weight.store(weight, Ordering::Relaxed);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = found.as_ref().ok().cloned();
+        found.map(|known| known.generation)
+    }
+
+    /// One reading: metadata, counters, metadata again.
+    async fn sandwich(&self, known: Option<Known>) -> Result<Known, Reason> {
+        let (mut sandwich, questions) = (Sandwich::new(known), &self.questions);
+        loop {
+            let whole = match sandwich.question() {
+                Question::Metadata => sandwich.metadata(questions.metadata(&self.target).await?)?,
+                Question::Counters => {
+                    let (stats, segments) = questions.counters(&self.target).await?;
+                    sandwich.counters(stats, segments)?;
+                    None
+                }
+                Question::Version => {
+                    let asked = self.version.get(Needed::after(Instant::now())).await;
+                    match asked.as_deref().map(|asked| &asked.found) {
+                        Some(Ok(version)) => sandwich.version(version)?,
+                        _ => return Err(Reason::GenerationUnknown),
+                    }
+                }
+            };
+            if let Some(whole) = whole {
+                return Ok(whole);
+            }
+        }
+    }
+}
+
+impl Questions {
+    async fn counters(&self, target: &Target) -> Result<(Bytes, Option<Bytes>), Reason> {
+        let (path, options) = (target.path(), target.options());
+        let stats =
+            format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
+        if self.tag == TagSource::Counters {
+            return Ok((self.ask(&stats).await?, None));
+        }
+        let views = format!("/{path}/_segments?{options}&filter_path={SEGMENTS_FILTER}");
+        let (stats, views) = tokio::try_join!(self.ask(&stats), self.ask(&views))?;
+        Ok((stats, Some(views)))
+    }
+
+    /// The state first, then what its JSON does not show: so that these are at least as new as the version says.
+    async fn metadata(&self, target: &Target) -> Result<Arc<Metadata>, Reason> {
+        self.stats.plain.metadata_reads.inc();
+        let (path, options) = (target.path(), target.options());
+        let state = format!(
+            "/_cluster/state/metadata,routing_table,nodes,version/{path}?{options}&filter_path={METADATA_FILTER}"
+        );
+        let state = self.ask(&state).await?;
+        let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases");
+        let (settings, aliases) =
+            tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
+        Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)
+    }
+
+    async fn ask(&self, question: &str) -> Result<Bytes, Reason> {
+        self.stats.plain.reading_requests.inc();
+        match self.upstream.ask(question).await {
+            Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
+            Ok((status, _, _)) => {
+                tracing::debug!(%status, question, "the engine refused a question of a reading");
+                Err(Reason::GenerationUnknown)
+            }
+            Err(error) => {
+                tracing::debug!(%error, question, "a question of a reading was not answered");
+                Err(Reason::GenerationUnknown)
+            }
+        }
+    }
+}
