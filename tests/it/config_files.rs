@@ -45,7 +45,7 @@ fn texts(value: &Value, name: &str) -> Vec<String> {
 /// The words of a text that begin with `prefix`.
 fn words<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':';
-    text.split(word).filter(|word| word.starts_with(prefix)).collect()
+    text.split(word).map(|word| word.trim_end_matches(':')).filter(|word| word.starts_with(prefix)).collect()
 }
 
 /// What `label="..."` or `label=~"a|b"` asks for in a query.
