@@ -19,10 +19,14 @@ class Missing(Exception):
     """What is needed cannot be had here."""
 
 
+class Broken(Exception):
+    """escache does not do what it must."""
+
+
 class Process:
     """A program that is ended with us."""
 
-    def __init__(self, words, ready, limit, **options):
+    def __init__(self, words, ready, limit, error=Missing, **options):
         self.said = collections.deque(maxlen=5)
         self.run = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
@@ -39,7 +43,7 @@ class Process:
             if line is None:
                 self.close()
                 said = self.said[-1].strip()[:200] if self.said else "it said nothing"
-                raise Missing("%s: %s" % (pathlib.Path(words[0]).name, said))
+                raise error("%s: %s" % (pathlib.Path(words[0]).name, said))
             self.ready = re.search(ready, line)
 
     def _read(self, lines):
@@ -76,7 +80,7 @@ def wait_ready(admin):
         except OSError:
             pass
         if time.monotonic() > until:
-            raise Missing("escache is not ready after 60 s")
+            raise Broken("escache is not ready after 60 s")
         time.sleep(0.05)
 
 
@@ -102,7 +106,7 @@ def engine_running(engine):
 def escache_running(program, upstream, *flags):
     """escache before an engine; gives the URLs of its data and its admin listener."""
     words = [program, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream, *flags]
-    proxy = Process(words, r'listens .*listen="([^"]+)" admin="([^"]+)"', 60, env=environment())
+    proxy = Process(words, r'listens .*listen="([^"]+)" admin="([^"]+)"', 60, Broken, env=environment())
     try:
         wait_ready("http://" + proxy.ready[2])
         yield "http://" + proxy.ready[1], "http://" + proxy.ready[2]

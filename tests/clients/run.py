@@ -13,7 +13,7 @@ import time
 
 import launch
 import tap
-from launch import Missing, environment
+from launch import Broken, Missing, environment
 
 HERE = pathlib.Path(__file__).resolve().parent
 CHECKS = "product bulk cache compat gzip scroll pit msearch errors retries opaque-id".split()
@@ -184,11 +184,12 @@ def run_engine(engine, clients, cache, escache, verbose):
                 for client, how in prepared:
                     results.append(run_client(client, how, settings, verbose))
                     print(results[-1].line(), flush=True)
-        except Missing as reason:
+        except (Missing, Broken) as reason:
+            verdict = "FAIL" if isinstance(reason, Broken) else "SKIPPED"
             done = {result.client for result in results}
-            results += [Result(c, "SKIPPED", "%s: %s" % (engine, reason)) for c, _ in prepared if c not in done]
+            results += [Result(c, verdict, "%s: %s" % (engine, reason)) for c, _ in prepared if c not in done]
     for result in results:
-        if result.verdict == "SKIPPED":
+        if not result.checks:
             print(result.line(), flush=True)
     return results
 
@@ -198,7 +199,7 @@ def table(results):
     words = {"ok": "yes", "not ok": "**no**", "skip": "-"}
     rows = ["| client | engine | " + " | ".join(CHECKS) + " |", "| --- " * (len(CHECKS) + 2) + "|"]
     for result in results:
-        if result.verdict == "SKIPPED":
+        if not result.checks:
             cells = ["did not run: " + result.note] + [""] * (len(CHECKS) - 1)
         else:
             cells = [words[result.checks.get(name, ("not ok", ""))[0]] for name in CHECKS]
