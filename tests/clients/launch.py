@@ -106,7 +106,9 @@ def engine_running(engine):
 def escache_running(program, upstream, *flags):
     """escache before an engine; gives the URLs of its data and its admin listener."""
     words = [program, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream, *flags]
-    proxy = Process(words, r'listens .*listen="([^"]+)" admin="([^"]+)"', 60, Broken, env=environment())
+    # no check depends on speed: where a reading takes long, a cheap search would be forwarded
+    settings = {**environment(), "ESCACHE_FRESHNESS_READING_DEARER": "wait"}
+    proxy = Process(words, r'listens .*listen="([^"]+)" admin="([^"]+)"', 60, Broken, env=settings)
     try:
         wait_ready("http://" + proxy.ready[2])
         yield "http://" + proxy.ready[1], "http://" + proxy.ready[2]

@@ -34,7 +34,9 @@ impl Program {
         std::fs::write(dir.path().join("escache.yml"), config).unwrap();
         let mut command = program(dir.path());
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream]);
-        let mut child = command.env("ESCACHE_LOG_FORMAT", "json").spawn().unwrap();
+        // no test depends on speed
+        command.envs([("ESCACHE_LOG_FORMAT", "json"), ("ESCACHE_FRESHNESS_READING_DEARER", "wait")]);
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, log) = mpsc::channel();
         std::thread::spawn(move || {

@@ -174,6 +174,8 @@ async fn start_escache(
     let mut run = command(&options.escache);
     run.args(["--listen", &data, "--admin", &admin, "--upstream", engine.base()]);
     run.args(["--max-staleness", &format!("{}s", bound.as_secs())]);
+    // the table is to show what a hit costs, also where this machine is so busy that a search would cost less
+    run.env("ESCACHE_FRESHNESS_READING_DEARER", "wait");
     run.stdout(std::fs::File::create(&log)?).stderr(std::fs::File::options().append(true).open(&log)?);
     processes.push(Process::start(&mut run)?);
     let escache = Escache {
