@@ -84,11 +84,12 @@ async fn serve(options: Options, config: Config) -> ExitCode {
         let (stop, stopped) = watch::channel(false);
         (stop, tokio::spawn(server::serve(Arc::clone(door), listener, stopped, drain)))
     };
+    // before anybody is let in, so that there is no moment without the token
+    let (token, doors) = (settings.admin_token, (Arc::clone(&data_door), Arc::clone(&admin_door)));
+    let reloader = Reloader::new(options, written, token, Arc::clone(&proxy), doors.0, doors.1);
     let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
-    tokio::spawn(reload::renew_certificates(Arc::clone(&data_door)));
-    let token = settings.admin_token;
-    let reloader = Reloader::new(options, written, token, Arc::clone(&proxy), data_door, admin_door);
+    tokio::spawn(reload::renew_certificates(data_door));
     while signals.next().await == Asked::Reload {
         // what is wrong with it is in the log
         let _ = reloader.reload();

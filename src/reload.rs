@@ -27,6 +27,7 @@ const LIVE: &[&str] = &[
     "cache.max_entry_size",
     "freshness.max_stale",
     "freshness.max_staleness",
+    "freshness.reading_dearer",
     "http.",
     "key.",
     "limits.max_connections",

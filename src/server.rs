@@ -151,9 +151,12 @@ impl Door {
         match tls.renewed() {
             Ok(None) => {}
             Ok(Some(renewed)) => {
-                self.proxy.stats.plain.certificate_renewals.inc();
-                tracing::info!("the certificate of the listener was renewed");
-                self.tls.store(Some(Arc::new(renewed)));
+                // a reload may have come in between: then its settings stay
+                let before = self.tls.compare_and_swap(&Some(Arc::clone(&tls)), Some(Arc::new(renewed)));
+                if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &tls)) {
+                    self.proxy.stats.plain.certificate_renewals.inc();
+                    tracing::info!("the certificate of the listener was renewed");
+                }
             }
             Err(error) => {
                 self.proxy.stats.plain.certificate_errors.inc();

@@ -159,7 +159,8 @@ fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
 /// Whether the reason why this was no hit only says that something could not be known.
 fn could_be_served(status: &CacheStatus) -> bool {
     use Reason::{
-        GenerationIncomplete, GenerationMoving, GenerationUnknown, ReadingsLimit, ScopeUnknown, Status,
+        GenerationIncomplete, GenerationMoving, GenerationUnknown, ReadingDearer, ReadingsLimit,
+        ScopeUnknown, Status,
     };
     status.refusal.as_ref().is_none_or(|refusal| {
         matches!(
@@ -167,6 +168,7 @@ fn could_be_served(status: &CacheStatus) -> bool {
             GenerationIncomplete
                 | GenerationMoving
                 | GenerationUnknown
+                | ReadingDearer
                 | ReadingsLimit
                 | ScopeUnknown
                 | Status

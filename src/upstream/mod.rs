@@ -345,8 +345,8 @@ fn outgoing(
     host: &Host,
     client: Option<IpAddr>,
 ) -> Result<Request<Body>, ProxyError> {
-    // hyper frames bodies of unknown length by itself, but not for methods that seldom have one
-    let chunked = head.headers.contains_key(TRANSFER_ENCODING) && body.size_hint().exact().is_none();
+    // hyper frames bodies of unknown length by itself, but not for methods that seldom have one; HTTP/2 names no coding
+    let chunked = body.size_hint().exact().is_none();
     headers::forward(&mut head.headers, &host.host_header, client, head.version);
     if chunked {
         head.headers.remove(CONTENT_LENGTH);

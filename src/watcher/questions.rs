@@ -143,10 +143,13 @@ impl Watched {
         let known = known.filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let found = sandwich.await.unwrap_or(Err(Reason::GenerationUnknown));
-        let metadata = found.as_ref().map_or(0, |known| known.generation.metadata().heap_size());
-        let weight = u32::try_from(metadata + self.target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
-        self.weight.store(weight, Ordering::Relaxed);
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = found.as_ref().ok().cloned();
+        // after a failure what was known stays: the next reading compares its version before it relies on it
+        if let Ok(known) = &found {
+            let metadata = known.generation.metadata().heap_size();
+            let weight = u32::try_from(metadata + self.target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
+            self.weight.store(weight, Ordering::Relaxed);
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
+        }
         found.map(|known| known.generation)
     }
 
@@ -162,7 +165,12 @@ impl Watched {
                     None
                 }
                 Question::Version => {
-                    let asked = self.version.get(Needed::after(Instant::now())).await;
+                    let needed = Needed::after(Instant::now());
+                    let mut asked = self.version.get(needed).await;
+                    // one answer that was lost is not to fail all targets that share it
+                    if asked.as_deref().is_none_or(|asked| asked.found.is_err()) {
+                        asked = self.version.get(needed).await;
+                    }
                     match asked.as_deref().map(|asked| &asked.found) {
                         Some(Ok(version)) => sandwich.version(version)?,
                         _ => return Err(Reason::GenerationUnknown),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use escache::server::Limits;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -261,4 +262,28 @@ async fn unencrypted_http_2_is_spoken_where_it_is_asked_for() {
 async fn escache_echo(escache: &Escache) -> (u16, Bytes) {
     let echo = escache.send("GET", "/_echo", &[], "").await;
     (echo.status, echo.body)
+}
+
+/// HTTP/2 names no transfer coding, so the body of a GET has no sign of its own.
+#[tokio::test]
+async fn a_body_of_unknown_length_reaches_the_engine_whatever_the_method() {
+    let (engine, escache) = within(|limits| limits.unencrypted_http2 = true).await;
+    let stream = Wire::to(&escache.url).await.0;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for method in ["GET", "POST"] {
+        let frames =
+            ["{\"docs\"", ":[]}"].map(|text| Ok::<_, std::io::Error>(Frame::data(Bytes::from(text))));
+        let request = http::Request::builder()
+            .method(method)
+            .uri("http://search.example/logs/_mget")
+            .header("content-type", "application/json")
+            .body(StreamBody::new(futures_util::stream::iter(frames)))
+            .unwrap();
+        sender.ready().await.unwrap();
+        sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+        let seen = engine.all_requests().pop().unwrap();
+        assert_eq!((seen.method.as_str(), seen.json()), (method, json!({"docs": []})));
+    }
 }
