@@ -26,7 +26,7 @@ use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::filter_path::Widening;
-use crate::elastic::msearch::{self, Lines};
+use crate::elastic::msearch::{self, Lines, Piece};
 use crate::elastic::params::Params;
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -92,8 +92,13 @@ struct Hit {
     entry: Arc<Entry>,
     age: Duration,
     ttl: Option<Duration>,
+}
+
+impl Hit {
     /// As an item of an answer.
-    text: Vec<u8>,
+    fn piece(&self) -> Option<Piece<'_>> {
+        Piece::of_search(self.entry.body())
+    }
 }
 
 /// What the upstream request of a multi search needs.
@@ -137,11 +142,17 @@ impl Proxy {
         if let Some(opener) = knock {
             hits[opener] = None;
         }
-        if hits.iter().all(Option::is_some) {
+        // one entry may be asked for many times over: what is put together in memory is no more than one that is stored
+        let found: usize = hits.iter().flatten().map(|hit| hit.entry.body().len()).sum();
+        let fits = found <= live.policy.max_entry_size;
+        if fits && hits.iter().all(Option::is_some) {
             return self.all_hits(head, &hits, &doors, arrival);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
+        }
+        if !fits {
+            return self.ask_whole(head, body.clone(), client, &items, Some(Reason::EntryTooLarge)).await;
         }
         if is_signed(&head.headers) {
             hits.fill_with(|| None);
@@ -214,8 +225,8 @@ impl Proxy {
         let Known { plan, view } = item.judged.as_ref().ok()?;
         let (entry, age, ttl) = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
-        let text = msearch::item_of(entry.body()).filter(|_| are_ambient(&entry.head().to_map()))?;
-        Some(Hit { entry, age, ttl, text })
+        let hit = Hit { entry, age, ttl };
+        (hit.piece().is_some() && are_ambient(&hit.entry.head().to_map())).then_some(hit)
     }
 
     /// What the doors of a request are known by: who asks, and in which representation.
@@ -270,7 +281,7 @@ impl Proxy {
     ) -> (Response<Body>, CacheStatus) {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
         let took = arrival.elapsed().as_millis().to_string();
-        let body = msearch::assemble(took.as_bytes(), hits.iter().map(|hit| hit.text.as_slice()));
+        let body = msearch::assemble(took.as_bytes(), hits.iter().filter_map(|hit| hit.piece()));
         let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
         let mut warnings = HashSet::new();
         let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());
@@ -467,11 +478,14 @@ impl Proxy {
             return Err(Reason::PartialityUnknown);
         }
         let mut asked = parts.items.into_iter();
-        let texts = hits.iter().filter_map(|hit| match hit {
-            Some(hit) => Some(hit.text.as_slice()),
-            None => asked.next(),
-        });
-        *response.body_mut() = Body::whole(msearch::assemble(parts.took, texts));
+        let pieces: Vec<Piece<'_>> = hits
+            .iter()
+            .filter_map(|hit| match hit {
+                Some(hit) => hit.piece(),
+                None => asked.next().map(Piece::of_answer),
+            })
+            .collect();
+        *response.body_mut() = Body::whole(msearch::assemble(parts.took, pieces.into_iter()));
         hits.iter().flatten().for_each(|hit| self.count_hit(&hit.entry));
         Ok((response, status))
     }

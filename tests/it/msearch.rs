@@ -396,6 +396,24 @@ async fn too_large_an_answer_streams() {
     scene.check("/_msearch", TWO, "fwd=miss; detail=\"items-hit=0/2 entry-too-large\"").await;
 }
 
+/// Many searches may hit one entry: what is put together in memory has a limit, and the engine's answer streams.
+#[tokio::test]
+async fn hits_that_are_too_large_together_are_asked() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.policy.max_entry_size = 2_000).await;
+    let line = "{\"index\":\"a\"}\n{\"size\":1}\n";
+    scene.ask("/_msearch", &line.repeat(2)).await;
+    scene.check("/_msearch", &line.repeat(2), HIT).await;
+    let many = line.repeat(40);
+    scene.check("/_msearch", &many, "fwd=miss; detail=\"items-hit=0/40 entry-too-large\"").await;
+    let asked = scene.engine.requests(Api::Msearch);
+    assert_eq!(asked[asked.len() - 2].body, many);
+    // nor are they put beside what is asked
+    let mixed = many + "{\"index\":\"b\"}\n{\"size\":0}\n";
+    scene.check("/_msearch", &mixed, "fwd=miss; detail=\"items-hit=0/41 entry-too-large\"").await;
+    let only = [NDJSON, ("cache-control", "only-if-cached")];
+    assert_eq!(scene.escache.send("POST", "/_msearch", &only, &mixed).await.status, 504);
+}
+
 #[tokio::test]
 async fn a_warning_of_nobody_knows_which_is_not_stored() {
     let scene = Scene::new().await;
