@@ -18,6 +18,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fill::{Arrived, Keep, Landed, bare_head};
@@ -201,7 +202,10 @@ impl Proxy {
             planned.push((lines, plan));
         }
         let item_head = &item_head;
+        // one request does not use up the readings that all have
+        let turns = Semaphore::new(self.watcher.share_of_readings());
         let judge = async |plan| {
+            let _turn = turns.acquire().await;
             let plan = self.at_this_time(plan).await?;
             let view = self.validate(live, &plan, control, item_head, arrival).await?;
             Ok(Known { plan, view })

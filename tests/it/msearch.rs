@@ -396,6 +396,21 @@ async fn too_large_an_answer_streams() {
     scene.check("/_msearch", TWO, "fwd=miss; detail=\"items-hit=0/2 entry-too-large\"").await;
 }
 
+/// A request of many targets does not use up the readings that all have.
+#[tokio::test]
+async fn many_targets_are_read_by_turns() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.watcher.max_concurrent = 4).await;
+    let mut lines = String::new();
+    for number in 0..12 {
+        let index = format!("many-{number}");
+        scene.engine.index(&index, "1", json!({"team": "x"}));
+        scene.engine.refresh(&index);
+        lines += &format!("{{\"index\":\"{index}\"}}\n{{\"size\":{number}}}\n");
+    }
+    scene.check("/_msearch", &lines, "fwd=miss; stored; detail=\"items-hit=0/12\"").await;
+    scene.check("/_msearch", &lines, "hit; detail=\"items-hit=12/12\"").await;
+}
+
 /// Many searches may hit one entry: what is put together in memory has a limit, and the engine's answer streams.
 #[tokio::test]
 async fn hits_that_are_too_large_together_are_asked() {
