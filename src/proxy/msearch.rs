@@ -318,7 +318,11 @@ impl Proxy {
         let known = asked.iter().filter_map(|item| item.judged.as_ref().ok());
         let explicit = asked.iter().any(|item| item.explicit && item.judged.is_ok());
         let known = known.map(|known| (known.plan.key, *known.view.generation.tag().as_bytes()));
-        let joined = CacheKey::joined([(door, [u8::from(explicit); 32])].into_iter().chain(known));
+        // what has no key counts as it stands: too large with it does not mean too large without
+        let others = asked.iter().filter(|item| item.judged.is_err());
+        let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
+        let head_line = [(door, [u8::from(explicit); 32])].into_iter();
+        let joined = CacheKey::joined(head_line.chain(known).chain(others));
         let keep = |item: &&Item<'_>| {
             let Known { plan, view } = item.judged.as_ref().ok()?;
             Some((Keep::new(plan, view, epoch), view.audience))

@@ -396,6 +396,24 @@ async fn too_large_an_answer_streams() {
     scene.check("/_msearch", TWO, "fwd=miss; detail=\"items-hit=0/2 entry-too-large\"").await;
 }
 
+/// What is asked beside a search, and is too large, does not make the search too large for others.
+#[tokio::test]
+async fn too_large_is_what_was_asked_together() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.policy.max_entry_size = 1_500).await;
+    for id in 0..40 {
+        scene.engine.index("b", &format!("many-{id}"), json!({"team": "x"}));
+    }
+    scene.engine.refresh("b");
+    let small = "{\"index\":\"a\"}\n{\"size\":1}\n";
+    let huge = "{\"index\":\"b\"}\n{\"size\":40,\"profile\":true}\n";
+    let both = format!("{small}{huge}");
+    assert!(status(&scene.ask("/_msearch", &both).await).contains("entry-too-large"));
+    // once more: now it is known, and streams at once
+    assert!(status(&scene.ask("/_msearch", &both).await).contains("entry-too-large"));
+    assert_eq!(scene.asked().1, 2);
+    scene.check("/_msearch", small, "fwd=miss; stored; detail=\"items-hit=0/1\"").await;
+}
+
 /// A request of many targets does not use up the readings that all have.
 #[tokio::test]
 async fn many_targets_are_read_by_turns() {
