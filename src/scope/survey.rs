@@ -148,16 +148,13 @@ impl Scope {
     /// Whether the engine does not let escache see this index, or has none.
     async fn says_no(&self, index: &Target) -> bool {
         let path = index.path();
-        let questions = [
-            format!("/{path}/_stats/refresh?filter_path=indices.*.uuid"),
-            format!("/{path}/_alias"),
-        ];
+        let questions =
+            [format!("/{path}/_stats/refresh?filter_path=indices.*.uuid"), format!("/{path}/_alias")];
         for question in &questions {
             match self.asker.upstream.ask(question).await {
-                Ok((
-                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND,
-                    ..,
-                )) => return true,
+                Ok((StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND, ..)) => {
+                    return true;
+                }
                 // what may not be seen is passed over
                 Ok((StatusCode::OK, _, body)) if body.trim_ascii() == b"{}" => return true,
                 _ => {}
@@ -221,7 +218,8 @@ mod tests {
         ] {
             assert_eq!(says(status, b"{}"), expected, "{status}");
         }
-        let off = br#"{"error":{"reason":"Security must be explicitly enabled when using a [basic] license."}}"#;
+        let off =
+            br#"{"error":{"reason":"Security must be explicitly enabled when using a [basic] license."}}"#;
         assert_eq!(says(500, off), Says::Absent);
     }
 }

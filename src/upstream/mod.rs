@@ -31,7 +31,7 @@ pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::connect::Connector;
 use self::deliver::{Answer, Failed, Question, address, may_repeat};
 pub use self::deliver::{Delivered, HostReport};
-pub use self::headers::strip_hop_by_hop;
+pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
 pub use self::tls::{Tls, TlsSettings, Verification};

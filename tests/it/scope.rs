@@ -282,9 +282,8 @@ async fn a_survey_without_an_answer_takes_no_proof_away() {
             scene.warm_alice().await;
             // the other endpoint is not there
             let theirs = if flavour == Flavour::Os2 { "/_plugins/" } else { "/_security/" };
-            let asked = |of: bool| {
-                scene.engine.on(Api::Authenticate).when(move |r| r.path.starts_with(theirs) == of)
-            };
+            let asked =
+                |of: bool| scene.engine.on(Api::Authenticate).when(move |r| r.path.starts_with(theirs) == of);
             asked(true).always(Twist::error(status, "some_exception", "trouble"));
             asked(false).always(Twist::error(400, "illegal_argument_exception", "no handler found"));
             assert!(scene.escache.proxy.scope.survey().await.is_some());
@@ -292,7 +291,11 @@ async fn a_survey_without_an_answer_takes_no_proof_away() {
             assert_eq!(verdict(&scene.ask(&[]).await.headers).0, "BYPASS", "{flavour:?} {status}: nobody");
             scene.engine.restrict("alice", team("a"));
             let changed = scene.alice().await;
-            assert_eq!((verdict(&changed.headers), total(&changed)), (("BYPASS", SETTLING), 1), "{flavour:?} {status}");
+            assert_eq!(
+                (verdict(&changed.headers), total(&changed)),
+                (("BYPASS", SETTLING), 1),
+                "{flavour:?} {status}"
+            );
         }
     }
 }
@@ -301,7 +304,9 @@ async fn a_survey_without_an_answer_takes_no_proof_away() {
 #[tokio::test]
 async fn one_failed_reading_of_the_security_index_is_no_other_way() {
     let ttl = Some(Duration::from_secs(3600));
-    for (status, expected) in [(503, "BYPASS"), (429, "BYPASS"), (500, "BYPASS"), (403, "MISS"), (404, "MISS")] {
+    for (status, expected) in
+        [(503, "BYPASS"), (429, "BYPASS"), (500, "BYPASS"), (403, "MISS"), (404, "MISS")]
+    {
         let scene = Scene::new(Flavour::Os2, |settings| settings.policy.entry_ttl = ttl).await;
         scene.warm_alice().await;
         let of_users = |seen: &Seen| seen.path.starts_with("/.opendistro_security");
@@ -311,7 +316,12 @@ async fn one_failed_reading_of_the_security_index_is_no_other_way() {
         scene.engine.calm();
         scene.engine.restrict("alice", team("a"));
         let answer = scene.alice().await;
-        assert_eq!((verdict(&answer.headers).0, total(&answer)), (expected, 1), "{status}: {:?}", answer.headers);
+        assert_eq!(
+            (verdict(&answer.headers).0, total(&answer)),
+            (expected, 1),
+            "{status}: {:?}",
+            answer.headers
+        );
     }
 }
 
@@ -341,6 +351,36 @@ async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
                 assert_eq!(verdict(&answer.headers).0, "BYPASS", "{flavour:?} {twist:?}");
                 assert!(verdict(&answer.headers).1.contains("scope-unknown"), "{:?}", answer.headers);
             }
+        }
+    }
+}
+
+/// Who tells of addresses cannot choose the one that the engine takes: the last one is the client's own, in whatever is
+/// asked in its name.
+#[tokio::test]
+async fn a_made_up_address_is_not_the_last_one() {
+    for (name, value, expected) in [
+        ("x-forwarded-for", "10.1.1.1", "10.1.1.1, 127.0.0.1"),
+        ("x-real-ip", "10.1.1.1", "127.0.0.1"),
+        ("forwarded", "for=10.1.1.1", "127.0.0.1"),
+    ] {
+        let scene = Scene::new(Flavour::Os2, |_| {}).await;
+        let headers = [("authorization", scene.alice.as_str()), (name, value)];
+        let surveyed = scene.engine.all_requests().len();
+        scene.warm(&headers).await;
+        let mut forwarded = headers.to_vec();
+        forwarded.push(("cache-control", "no-store"));
+        scene.ask(&forwarded).await;
+        let hers: Vec<_> = scene
+            .engine
+            .all_requests()
+            .split_off(surveyed)
+            .into_iter()
+            .filter(|seen| seen.header("authorization") == Some(&scene.alice))
+            .collect();
+        assert!([Api::Search, Api::Authenticate].iter().all(|api| hers.iter().any(|seen| seen.api == *api)));
+        for seen in hers {
+            assert_eq!(seen.header("x-forwarded-for"), Some(expected), "{name}: {seen:?}");
         }
     }
 }
