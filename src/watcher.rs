@@ -132,6 +132,12 @@ impl Watcher {
         self.settings.timeout
     }
 
+    /// How many readings one request may wait for at once, so that one alone does not use up what all have.
+    #[must_use]
+    pub fn share_of_readings(&self) -> usize {
+        (self.settings.max_concurrent / 4).clamp(1, 16)
+    }
+
     /// The wall clock that tells whether the machine slept.
     #[must_use]
     pub fn wall(&self) -> fn() -> SystemTime {

@@ -268,17 +268,45 @@ pub fn take_apart(answer: &[u8]) -> Option<Answer<'_>> {
     let parts: Parts<'_> = serde_json::from_slice(answer).ok()?;
     let items = parts.responses.iter().map(|item| item.get().as_bytes()).collect();
     let parts = Answer { took: parts.took.get().as_bytes(), items };
-    (assemble(parts.took, parts.items.iter().copied()) == answer).then_some(parts)
+    (assemble(parts.took, parts.items.iter().map(|item| Piece::of_answer(item))) == answer).then_some(parts)
 }
 
-/// Writes an answer as the engines do (`MultiSearchResponse.toXContent`).
-pub fn assemble<'a>(took: &[u8], items: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut answer = [b"{\"took\":", took, b",\"responses\":["].concat();
-    for (number, item) in items.into_iter().enumerate() {
+/// An item of an answer, as it will be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    text: &'a [u8],
+    end: &'static [u8],
+}
+
+impl<'a> Piece<'a> {
+    /// What stands in an answer of the engine's.
+    #[must_use]
+    pub fn of_answer(item: &'a [u8]) -> Piece<'a> {
+        Piece { text: item, end: b"" }
+    }
+
+    /// The answer to a search, with its status; `None` if it is not written as the engines write one.
+    #[must_use]
+    pub fn of_search(search: &'a [u8]) -> Option<Piece<'a>> {
+        let text = search.strip_suffix(b"}").filter(|inner| inner.starts_with(b"{") && inner.len() > 1)?;
+        Some(Piece { text, end: STATUS_OK })
+    }
+}
+
+/// Writes an answer as the engines do (`MultiSearchResponse.toXContent`), into memory that it fills.
+pub fn assemble<'a>(took: &[u8], items: impl Iterator<Item = Piece<'a>> + Clone) -> Vec<u8> {
+    const AROUND: usize = "{\"took\":,\"responses\":[]}".len();
+    let length: usize = items.clone().map(|item| item.text.len() + item.end.len() + 1).sum();
+    let mut answer = Vec::with_capacity(AROUND + took.len() + length);
+    for part in [b"{\"took\":", took, b",\"responses\":["] {
+        answer.extend_from_slice(part);
+    }
+    for (number, item) in items.enumerate() {
         if number > 0 {
             answer.push(b',');
         }
-        answer.extend_from_slice(item);
+        answer.extend_from_slice(item.text);
+        answer.extend_from_slice(item.end);
     }
     answer.extend_from_slice(b"]}");
     answer
@@ -286,13 +314,6 @@ pub fn assemble<'a>(took: &[u8], items: impl IntoIterator<Item = &'a [u8]>) -> V
 
 /// How an item of a search that succeeded ends: it is the search's answer with its status behind.
 const STATUS_OK: &[u8] = b",\"status\":200}";
-
-/// The answer to a search as an item of an answer; `None` if it is not written as one.
-#[must_use]
-pub fn item_of(search: &[u8]) -> Option<Vec<u8>> {
-    let inner = search.strip_suffix(b"}").filter(|inner| inner.starts_with(b"{") && inner.len() > 1)?;
-    Some([inner, STATUS_OK].concat())
-}
 
 /// An item as the answer to a search; `None` if its status is not 200.
 #[must_use]
@@ -447,6 +468,10 @@ mod tests {
         }
     }
 
+    fn item_of(search: &[u8]) -> Option<Vec<u8>> {
+        Piece::of_search(search).map(|piece| [piece.text, piece.end].concat())
+    }
+
     #[test]
     fn an_item_is_a_search_with_its_status() {
         assert_eq!(item_of(br#"{"took":1}"#).unwrap(), br#"{"took":1,"status":200}"#);
@@ -474,7 +499,7 @@ mod tests {
         #[test]
         fn what_is_assembled_comes_apart_alike(took in 0_u32.., items in prop::collection::vec("\\{\"[a-z]{1,3}\":\"[\\[\\]{},a-z ]{0,5}\"\\}", 0..5)) {
             let items: Vec<Vec<u8>> = items.iter().map(|search| item_of(search.as_bytes()).unwrap()).collect();
-            let answer = assemble(took.to_string().as_bytes(), items.iter().map(Vec::as_slice));
+            let answer = assemble(took.to_string().as_bytes(), items.iter().map(|item| Piece::of_answer(item)));
             let parts = take_apart(&answer).unwrap();
             prop_assert_eq!(&parts.items, &items);
             for item in parts.items {

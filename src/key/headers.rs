@@ -128,7 +128,8 @@ const LOOKED_AT: &[&str] = &[
 /// Headers that the engines do not read, or do not answer by.
 ///
 /// Not among them, though proxies add them: `x-forwarded-for`, `forwarded` and `x-real-ip`. OpenSearch's security
-/// plugin can take the client's address from them and map roles to addresses. Nor `origin`: the answer to it has
+/// plugin can take the client's address from them and map roles to addresses, so the address of who sends one of them is
+/// added to them before they are keyed (`upstream::tell_of_client`). Nor `origin`: the answer to it has
 /// headers of its own.
 const NEUTRAL: &[&str] = &[
     // the message and its way

@@ -128,7 +128,8 @@ impl Proxy {
         body: Bytes,
         tag: Option<&StateVersion>,
     ) -> Result<Arrived, ProxyError> {
-        // not for one client alone, so the engine is not told of one: it could map roles to addresses
+        // not for one client alone, so the engine is not told of one: it could map roles to addresses. Where the request
+        // tells of addresses, the client's is among them already, and in the key
         let delivered = self.upstream.fill(head, body, None, tag).await?;
         let (head, stream) = delivered.response.into_parts();
         // a body that never ends would hold everybody who waits for it

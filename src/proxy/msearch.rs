@@ -18,6 +18,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fill::{Arrived, Keep, Landed, bare_head};
@@ -26,7 +27,7 @@ use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::filter_path::Widening;
-use crate::elastic::msearch::{self, Lines};
+use crate::elastic::msearch::{self, Lines, Piece};
 use crate::elastic::params::Params;
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -92,8 +93,13 @@ struct Hit {
     entry: Arc<Entry>,
     age: Duration,
     ttl: Option<Duration>,
+}
+
+impl Hit {
     /// As an item of an answer.
-    text: Vec<u8>,
+    fn piece(&self) -> Option<Piece<'_>> {
+        Piece::of_search(self.entry.body())
+    }
 }
 
 /// What the upstream request of a multi search needs.
@@ -137,11 +143,17 @@ impl Proxy {
         if let Some(opener) = knock {
             hits[opener] = None;
         }
-        if hits.iter().all(Option::is_some) {
+        // one entry may be asked for many times over: what is put together in memory is no more than one that is stored
+        let found: usize = hits.iter().flatten().map(|hit| hit.entry.body().len()).sum();
+        let fits = found <= live.policy.max_entry_size;
+        if fits && hits.iter().all(Option::is_some) {
             return self.all_hits(head, &hits, &doors, arrival);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
+        }
+        if !fits {
+            return self.ask_whole(head, body.clone(), client, &items, Some(Reason::EntryTooLarge)).await;
         }
         if is_signed(&head.headers) {
             hits.fill_with(|| None);
@@ -190,7 +202,10 @@ impl Proxy {
             planned.push((lines, plan));
         }
         let item_head = &item_head;
+        // one request does not use up the readings that all have
+        let turns = Semaphore::new(self.watcher.share_of_readings());
         let judge = async |plan| {
+            let _turn = turns.acquire().await;
             let plan = self.at_this_time(plan).await?;
             let view = self.validate(live, &plan, control, item_head, arrival).await?;
             Ok(Known { plan, view })
@@ -214,8 +229,8 @@ impl Proxy {
         let Known { plan, view } = item.judged.as_ref().ok()?;
         let (entry, age, ttl) = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
-        let text = msearch::item_of(entry.body()).filter(|_| are_ambient(&entry.head().to_map()))?;
-        Some(Hit { entry, age, ttl, text })
+        let hit = Hit { entry, age, ttl };
+        (hit.piece().is_some() && are_ambient(&hit.entry.head().to_map())).then_some(hit)
     }
 
     /// What the doors of a request are known by: who asks, and in which representation.
@@ -270,7 +285,7 @@ impl Proxy {
     ) -> (Response<Body>, CacheStatus) {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
         let took = arrival.elapsed().as_millis().to_string();
-        let body = msearch::assemble(took.as_bytes(), hits.iter().map(|hit| hit.text.as_slice()));
+        let body = msearch::assemble(took.as_bytes(), hits.iter().filter_map(|hit| hit.piece()));
         let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
         let mut warnings = HashSet::new();
         let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());
@@ -303,7 +318,11 @@ impl Proxy {
         let known = asked.iter().filter_map(|item| item.judged.as_ref().ok());
         let explicit = asked.iter().any(|item| item.explicit && item.judged.is_ok());
         let known = known.map(|known| (known.plan.key, *known.view.generation.tag().as_bytes()));
-        let joined = CacheKey::joined([(door, [u8::from(explicit); 32])].into_iter().chain(known));
+        // what has no key counts as it stands: too large with it does not mean too large without
+        let others = asked.iter().filter(|item| item.judged.is_err());
+        let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
+        let head_line = [(door, [u8::from(explicit); 32])].into_iter();
+        let joined = CacheKey::joined(head_line.chain(known).chain(others));
         let keep = |item: &&Item<'_>| {
             let Known { plan, view } = item.judged.as_ref().ok()?;
             Some((Keep::new(plan, view, epoch), view.audience))
@@ -467,11 +486,14 @@ impl Proxy {
             return Err(Reason::PartialityUnknown);
         }
         let mut asked = parts.items.into_iter();
-        let texts = hits.iter().filter_map(|hit| match hit {
-            Some(hit) => Some(hit.text.as_slice()),
-            None => asked.next(),
-        });
-        *response.body_mut() = Body::whole(msearch::assemble(parts.took, texts));
+        let pieces: Vec<Piece<'_>> = hits
+            .iter()
+            .filter_map(|hit| match hit {
+                Some(hit) => hit.piece(),
+                None => asked.next().map(Piece::of_answer),
+            })
+            .collect();
+        *response.body_mut() = Body::whole(msearch::assemble(parts.took, pieces.into_iter()));
         hits.iter().flatten().for_each(|hit| self.count_hit(&hit.entry));
         Ok((response, status))
     }

@@ -51,6 +51,10 @@ impl Proxy {
         answered: (Response<Body>, CacheStatus),
     ) -> (Response<Body>, CacheStatus) {
         let Some(configured) = live.policy.stale_if_error else { return answered };
+        // found in a good reading: when the engine is in trouble, nothing else will tell
+        if is_forbidden(&answered.1) {
+            self.store.remove(&plan.key);
+        }
         let forward_status = match of_engine(&answered.0, &answered.1) {
             Engine::Works => return answered,
             Engine::SaysNo(status) => {
@@ -154,6 +158,12 @@ fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
         }
         _ => Engine::Works,
     }
+}
+
+/// Whether what is known of the target forbids to cache the answer.
+fn is_forbidden(status: &CacheStatus) -> bool {
+    let of_target = |reason: Reason| reason.tells_of_the_target() || reason == Reason::Hits;
+    status.refusal.as_ref().is_some_and(|refusal| of_target(refusal.reason)) && !could_be_served(status)
 }
 
 /// Whether the reason why this was no hit only says that something could not be known.

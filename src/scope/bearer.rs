@@ -24,7 +24,8 @@ use crate::upstream::Upstream;
 /// The part of a request that tells the engine who asks.
 ///
 /// Every header that is not known to be neutral is part of it, since the engine may look at any of them. The client's
-/// address is not: a search that fills the cache is asked without it too.
+/// address is, where the request tells of addresses ([`tell_of_client`](crate::upstream::tell_of_client)); otherwise a
+/// search that fills the cache is asked without it too.
 #[derive(Clone)]
 pub(super) struct Credentials {
     pub(super) headers: HeaderMap,

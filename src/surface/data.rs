@@ -16,11 +16,12 @@ use crate::outcome::{CacheStatus, Reason};
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
 use crate::rounds::Needed;
-use crate::upstream::{Body, Collected, Stream, collect};
+use crate::upstream::{Body, Collected, Stream, collect, tell_of_client};
 
 /// Answers a request of the data listener.
 pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: ClientAddress) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let client = tell_of_client(&mut head.headers, client);
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {

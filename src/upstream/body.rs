@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::ProxyError;
@@ -195,7 +196,32 @@ impl HttpBody for Body {
 pub(super) struct Outgoing {
     body: Option<Body>,
     slot: Slot,
-    _gone: oneshot::Sender<()>,
+    taken: watch::Sender<Option<Instant>>,
+}
+
+/// How a body is being sent.
+#[derive(Debug)]
+pub(super) struct Sending(watch::Receiver<Option<Instant>>);
+
+impl Sending {
+    /// Completes when the body has been sent, or given up.
+    ///
+    /// # Errors
+    /// There is more to send, and nobody has wanted it for `limit`. Time in which the client has sent nothing does not
+    /// count.
+    pub(super) async fn over(mut self, limit: Duration) -> Result<(), Elapsed> {
+        loop {
+            let taken = *self.0.borrow_and_update();
+            let change = self.0.changed();
+            let gone = match taken {
+                None => change.await.is_err(),
+                Some(taken) => tokio::time::timeout_at(taken + limit, change).await?.is_err(),
+            };
+            if gone {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Where a body waits until it is sent.
@@ -214,11 +240,11 @@ impl Slot {
 }
 
 impl Outgoing {
-    /// The receiver completes when the body has been sent, or given up.
-    pub(super) fn new(body: Body) -> (Outgoing, oneshot::Receiver<()>, Slot) {
-        let (gone, sent) = oneshot::channel();
+    /// With what tells how it is sent.
+    pub(super) fn new(body: Body) -> (Outgoing, Sending, Slot) {
+        let (taken, sending) = watch::channel(None);
         let slot = Slot(Arc::new(Mutex::new(Some(body))));
-        (Outgoing { body: None, slot: slot.clone(), _gone: gone }, sent, slot)
+        (Outgoing { body: None, slot: slot.clone(), taken }, Sending(sending), slot)
     }
 
     /// Looks at the body, wherever it is.
@@ -238,14 +264,17 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Outgoing { body, slot, .. } = self.get_mut();
+        let Outgoing { body, slot, taken } = self.get_mut();
         if body.is_none() {
             *body = slot.take();
         }
-        match body {
+        let frame = match body {
             Some(body) => Pin::new(body).poll_frame(cx),
             None => Poll::Ready(None),
-        }
+        };
+        // who has a part is to take the next one in time; who finds none waits for the client
+        taken.send_replace(frame.is_ready().then(Instant::now));
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -315,4 +344,30 @@ async fn data(stream: &mut Stream, by: Option<Instant>) -> Result<Option<Bytes>,
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_part_takes_the_next_in_time() {
+        let limit = Duration::from_secs(60);
+        let (mut body, sending, _slot) = Outgoing::new(Body::whole("part"));
+        let mut over = Box::pin(sending.over(limit));
+        // before it is wanted, other limits hold
+        tokio::time::advance(limit * 2).await;
+        assert!(poll!(&mut over).is_pending());
+        assert!(body.frame().await.is_some());
+        assert!(poll!(&mut over).is_pending());
+        tokio::time::advance(limit / 2).await;
+        assert!(poll!(&mut over).is_pending());
+        tokio::time::advance(limit).await;
+        assert!(matches!(poll!(&mut over), Poll::Ready(Err(_))));
+        let (body, sending, _slot) = Outgoing::new(Body::whole("part"));
+        drop(body);
+        assert!(sending.over(limit).await.is_ok());
+    }
 }

@@ -15,6 +15,8 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     UPGRADE,
 ];
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Removes the fields of one connection.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
@@ -38,6 +40,28 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Adds the client's address to `X-Forwarded-For` at once, if the request tells of addresses already; and otherwise
+/// gives it back, to be added when the request is passed on.
+///
+/// An engine may map roles to addresses, and takes the last one that it does not trust. So the address is added before
+/// the request gets its key: then it is part of the key, and of everything that is asked in the client's name. A request
+/// that would be asked for several clients with what one of them made up would let it choose who it is.
+pub fn tell_of_client(headers: &mut HeaderMap, client: Option<IpAddr>) -> Option<IpAddr> {
+    const TELL: [HeaderName; 3] = [X_FORWARDED_FOR, FORWARDED, HeaderName::from_static("x-real-ip")];
+    let address = client?;
+    // what is for this hop only does not reach the engine
+    let ends_here = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(X_FORWARDED_FOR.as_str().as_bytes()));
+    if ends_here || !TELL.iter().any(|name| headers.contains_key(name)) {
+        return client;
+    }
+    append_list(headers, X_FORWARDED_FOR, &address.to_string());
+    None
+}
+
 /// Makes a client's headers those of the request to the engine: `Host` is the engine's, `X-Forwarded-*` tell of the
 /// client, `Via` of escache. `Expect` was answered here.
 pub(super) fn forward(
@@ -49,7 +73,7 @@ pub(super) fn forward(
     strip_hop_by_hop(headers);
     headers.remove(EXPECT);
     if let Some(client) = client {
-        append_list(headers, HeaderName::from_static("x-forwarded-for"), &client.to_string());
+        append_list(headers, X_FORWARDED_FOR, &client.to_string());
     }
     if let Some(host) = headers.insert(HOST, authority.clone())
         && !headers.contains_key("x-forwarded-host")
@@ -108,6 +132,25 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("authorization", "stays"), ("accept", "a"), ("accept", "b")]));
+    }
+
+    #[test]
+    fn who_tells_of_addresses_is_told_of() {
+        let client = Some("10.0.0.7".parse().unwrap());
+        let check = |sent: &[(&str, &str)], expected: &[(&str, &str)], left| {
+            let mut headers = map(sent);
+            assert_eq!(tell_of_client(&mut headers, client), left, "{sent:?}");
+            assert_eq!(headers, map(expected), "{sent:?}");
+        };
+        check(&[("accept", "a")], &[("accept", "a")], client);
+        check(&[("x-forwarded-for", "1.1.1.1")], &[("x-forwarded-for", "1.1.1.1, 10.0.0.7")], None);
+        let real = ("x-real-ip", "1.1.1.1");
+        check(&[real], &[real, ("x-forwarded-for", "10.0.0.7")], None);
+        let standard = ("forwarded", "for=1.1.1.1");
+        check(&[standard], &[standard, ("x-forwarded-for", "10.0.0.7")], None);
+        let hop = [("connection", "close, X-Forwarded-For"), ("x-forwarded-for", "1.1.1.1")];
+        check(&hop, &hop, client);
+        assert_eq!(tell_of_client(&mut map(&[real]), None), None);
     }
 
     #[test]

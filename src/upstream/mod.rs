@@ -31,7 +31,7 @@ pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::connect::Connector;
 use self::deliver::{Answer, Failed, Question, address, may_repeat};
 pub use self::deliver::{Delivered, HostReport};
-pub use self::headers::strip_hop_by_hop;
+pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
 pub use self::tls::{Tls, TlsSettings, Verification};
@@ -291,17 +291,20 @@ impl Upstream {
     }
 
     /// Sends a request. The clock of the answer starts when the request has been sent: a large one may take as long as
-    /// its client does.
+    /// its client does, but an engine that stops reading it has no longer than for an answer.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         let (head, body) = request.into_parts();
-        let (body, sent, slot) = Outgoing::new(body);
+        let (body, sending, slot) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
         let exchange = self.client.request(Request::from_parts(head, body));
         tokio::pin!(exchange);
         let answered = tokio::select! {
             biased;
             answered = &mut exchange => Ok(answered),
-            _ = sent => tokio::time::timeout(limit, exchange).await,
+            sent = sending.over(limit) => match sent {
+                Ok(()) => tokio::time::timeout(limit, exchange).await,
+                Err(stalled) => Err(stalled),
+            },
         };
         let failed = match answered {
             Ok(Ok(answer)) => return Ok(answer),

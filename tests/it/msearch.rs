@@ -396,6 +396,57 @@ async fn too_large_an_answer_streams() {
     scene.check("/_msearch", TWO, "fwd=miss; detail=\"items-hit=0/2 entry-too-large\"").await;
 }
 
+/// What is asked beside a search, and is too large, does not make the search too large for others.
+#[tokio::test]
+async fn too_large_is_what_was_asked_together() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.policy.max_entry_size = 1_500).await;
+    for id in 0..40 {
+        scene.engine.index("b", &format!("many-{id}"), json!({"team": "x"}));
+    }
+    scene.engine.refresh("b");
+    let small = "{\"index\":\"a\"}\n{\"size\":1}\n";
+    let huge = "{\"index\":\"b\"}\n{\"size\":40,\"profile\":true}\n";
+    let both = format!("{small}{huge}");
+    assert!(status(&scene.ask("/_msearch", &both).await).contains("entry-too-large"));
+    // once more: now it is known, and streams at once
+    assert!(status(&scene.ask("/_msearch", &both).await).contains("entry-too-large"));
+    assert_eq!(scene.asked().1, 2);
+    scene.check("/_msearch", small, "fwd=miss; stored; detail=\"items-hit=0/1\"").await;
+}
+
+/// A request of many targets does not use up the readings that all have.
+#[tokio::test]
+async fn many_targets_are_read_by_turns() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.watcher.max_concurrent = 4).await;
+    let mut lines = String::new();
+    for number in 0..12 {
+        let index = format!("many-{number}");
+        scene.engine.index(&index, "1", json!({"team": "x"}));
+        scene.engine.refresh(&index);
+        lines += &format!("{{\"index\":\"{index}\"}}\n{{\"size\":{number}}}\n");
+    }
+    scene.check("/_msearch", &lines, "fwd=miss; stored; detail=\"items-hit=0/12\"").await;
+    scene.check("/_msearch", &lines, "hit; detail=\"items-hit=12/12\"").await;
+}
+
+/// Many searches may hit one entry: what is put together in memory has a limit, and the engine's answer streams.
+#[tokio::test]
+async fn hits_that_are_too_large_together_are_asked() {
+    let scene = Scene::with(Flavour::Es8, |settings| settings.policy.max_entry_size = 2_000).await;
+    let line = "{\"index\":\"a\"}\n{\"size\":1}\n";
+    scene.ask("/_msearch", &line.repeat(2)).await;
+    scene.check("/_msearch", &line.repeat(2), HIT).await;
+    let many = line.repeat(40);
+    scene.check("/_msearch", &many, "fwd=miss; detail=\"items-hit=0/40 entry-too-large\"").await;
+    let asked = scene.engine.requests(Api::Msearch);
+    assert_eq!(asked[asked.len() - 2].body, many);
+    // nor are they put beside what is asked
+    let mixed = many + "{\"index\":\"b\"}\n{\"size\":0}\n";
+    scene.check("/_msearch", &mixed, "fwd=miss; detail=\"items-hit=0/41 entry-too-large\"").await;
+    let only = [NDJSON, ("cache-control", "only-if-cached")];
+    assert_eq!(scene.escache.send("POST", "/_msearch", &only, &mixed).await.status, 504);
+}
+
 #[tokio::test]
 async fn a_warning_of_nobody_knows_which_is_not_stored() {
     let scene = Scene::new().await;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::engine::{Api, Engine, Twist};
 use crate::support::escache::{Escache, verdict};
@@ -216,6 +218,52 @@ async fn a_write_goes_to_another_host_only_if_nothing_of_it_was_sent() {
         let sent = escache.send("POST", "/_bulk", &[], &body).await;
         assert_eq!((sent.status, two.seen(Api::Bulk), one.seen(Api::Bulk)), (502, 5, 0));
     }
+}
+
+/// An engine that answers every question with nothing, and reads no more than a kilobyte of a bulk request.
+async fn deaf_to_bulk() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 1_024];
+                loop {
+                    let read = socket.read(&mut head).await.unwrap_or(0);
+                    if head.starts_with(b"POST /_bulk") {
+                        std::future::pending::<()>().await;
+                    }
+                    let answer =
+                        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+                    if read == 0 || socket.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_engine_that_stops_reading_a_write_is_given_up() {
+    let url = deaf_to_bulk().await;
+    let escache = Escache::start_with(&url, |settings| settings.upstream.response_timeout = SILENCE).await;
+    let errors = || escache.proxy.stats.plain.upstream_errors.get();
+    let before = errors();
+    let mut client = TcpStream::connect(escache.url.strip_prefix("http://").unwrap()).await.unwrap();
+    const LENGTH: usize = 256 << 20;
+    let head = format!("POST /_bulk HTTP/1.1\r\nhost: x\r\ncontent-length: {LENGTH}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    // more than all buffers on the way hold
+    let lines = vec![b'\n'; 1 << 20];
+    tokio::spawn(async move { while client.write_all(&lines).await.is_ok() {} });
+    let given_up = async {
+        while errors() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SILENCE * 30, given_up).await.expect("it hangs");
 }
 
 /// All hosts are left for their silence: one request at a time asks whether they are back, the others do not wait for it.

@@ -8,7 +8,7 @@ use escache::upstream::Credentials;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Seen, Twist};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 
@@ -272,6 +272,59 @@ async fn where_the_engine_does_not_tell_a_lifetime_may_stand_in() {
     }
 }
 
+/// What was known of the engine's users outlasts a time in which it does not tell.
+#[tokio::test]
+async fn a_survey_without_an_answer_takes_no_proof_away() {
+    let ttl = Some(Duration::from_secs(3600));
+    for flavour in [Flavour::Es8, Flavour::Os2] {
+        for status in [429, 500, 503] {
+            let scene = Scene::new(flavour, |settings| settings.policy.entry_ttl = ttl).await;
+            scene.warm_alice().await;
+            // the other endpoint is not there
+            let theirs = if flavour == Flavour::Os2 { "/_plugins/" } else { "/_security/" };
+            let asked =
+                |of: bool| scene.engine.on(Api::Authenticate).when(move |r| r.path.starts_with(theirs) == of);
+            asked(true).always(Twist::error(status, "some_exception", "trouble"));
+            asked(false).always(Twist::error(400, "illegal_argument_exception", "no handler found"));
+            assert!(scene.escache.proxy.scope.survey().await.is_some());
+            scene.engine.calm();
+            assert_eq!(verdict(&scene.ask(&[]).await.headers).0, "BYPASS", "{flavour:?} {status}: nobody");
+            scene.engine.restrict("alice", team("a"));
+            let changed = scene.alice().await;
+            assert_eq!(
+                (verdict(&changed.headers), total(&changed)),
+                (("BYPASS", SETTLING), 1),
+                "{flavour:?} {status}"
+            );
+        }
+    }
+}
+
+/// The security index is the way until the engine says that it is not to be read.
+#[tokio::test]
+async fn one_failed_reading_of_the_security_index_is_no_other_way() {
+    let ttl = Some(Duration::from_secs(3600));
+    for (status, expected) in
+        [(503, "BYPASS"), (429, "BYPASS"), (500, "BYPASS"), (403, "MISS"), (404, "MISS")]
+    {
+        let scene = Scene::new(Flavour::Os2, |settings| settings.policy.entry_ttl = ttl).await;
+        scene.warm_alice().await;
+        let of_users = |seen: &Seen| seen.path.starts_with("/.opendistro_security");
+        let trouble = Twist::error(status, "some_exception", "trouble");
+        scene.engine.on(Api::Stats).when(of_users).always(trouble);
+        assert!(scene.escache.proxy.scope.survey().await.is_some(), "{status}");
+        scene.engine.calm();
+        scene.engine.restrict("alice", team("a"));
+        let answer = scene.alice().await;
+        assert_eq!(
+            (verdict(&answer.headers).0, total(&answer)),
+            (expected, 1),
+            "{status}: {:?}",
+            answer.headers
+        );
+    }
+}
+
 /// A proof that fails, or says no, is not the same as none: the lifetime does not stand in for it.
 #[tokio::test]
 async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
@@ -298,6 +351,36 @@ async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
                 assert_eq!(verdict(&answer.headers).0, "BYPASS", "{flavour:?} {twist:?}");
                 assert!(verdict(&answer.headers).1.contains("scope-unknown"), "{:?}", answer.headers);
             }
+        }
+    }
+}
+
+/// Who tells of addresses cannot choose the one that the engine takes: the last one is the client's own, in whatever is
+/// asked in its name.
+#[tokio::test]
+async fn a_made_up_address_is_not_the_last_one() {
+    for (name, value, expected) in [
+        ("x-forwarded-for", "10.1.1.1", "10.1.1.1, 127.0.0.1"),
+        ("x-real-ip", "10.1.1.1", "127.0.0.1"),
+        ("forwarded", "for=10.1.1.1", "127.0.0.1"),
+    ] {
+        let scene = Scene::new(Flavour::Os2, |_| {}).await;
+        let headers = [("authorization", scene.alice.as_str()), (name, value)];
+        let surveyed = scene.engine.all_requests().len();
+        scene.warm(&headers).await;
+        let mut forwarded = headers.to_vec();
+        forwarded.push(("cache-control", "no-store"));
+        scene.ask(&forwarded).await;
+        let hers: Vec<_> = scene
+            .engine
+            .all_requests()
+            .split_off(surveyed)
+            .into_iter()
+            .filter(|seen| seen.header("authorization") == Some(&scene.alice))
+            .collect();
+        assert!([Api::Search, Api::Authenticate].iter().all(|api| hers.iter().any(|seen| seen.api == *api)));
+        for seen in hers {
+            assert_eq!(seen.header("x-forwarded-for"), Some(expected), "{name}: {seen:?}");
         }
     }
 }

@@ -251,6 +251,9 @@ async fn what_may_not_be_cached_is_not_served() {
     engine.put_settings("logs", json!({"requests.cache.enable": "false"}));
     search_trouble(&engine, 503);
     check_honest(&ask(&escache, &[]).await, 503, "index setting");
+    // the setting was seen; now nothing can be
+    engine.stop().await;
+    check_honest(&ask(&escache, &[]).await, 502, "index setting, unreachable");
 
     let engine = self::engine();
     let expired = |s: &mut ProxySettings| s.policy.expire = Some(Duration::from_millis(1));
