@@ -91,7 +91,10 @@ async fn a_lost_version_is_asked_again() {
     for index in ["one", "other"] {
         outcome(&escache, index).await;
     }
-    engine.on(Api::Version).next(Twist::error(503, "unavailable", "not now"));
+    let lost = || Twist::error(503, "unavailable", "not now");
+    engine.on(Api::Version).next(lost());
+    assert_eq!(outcome(&escache, "one").await, HIT);
+    engine.on(Api::Version).times(2, lost());
     assert_eq!(outcome(&escache, "one").await, "escache; fwd=bypass; detail=generation-unknown");
     assert_eq!(outcome(&escache, "other").await, HIT);
 }
