@@ -1,11 +1,14 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
-//! store, respond. `Proxy::search` walks it; the steps stand below it and never call each other. What a flight does is in
-//! `fill`, the way of a multi search in `msearch`, what is not cached in `pass`, what is served when the engine is in
-//! trouble in `stale`, how hits are compared with the engine in `shadow`.
+//! store, respond. `Proxy::search` walks it; the steps never call each other. Classify and key are in `understand`,
+//! validate is in `validate`, flights are in `fly` and what they do in `fill`, the way of a multi search is in `msearch`, what
+//! is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared with the
+//! engine in `shadow`.
 
 mod dearer;
 
 mod fill;
+
+mod fly;
 
 mod live;
 
@@ -19,9 +22,13 @@ mod shadow;
 
 mod stale;
 
+mod understand;
+
+mod validate;
+
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,34 +37,32 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use crate::cache::{
-    Audience, Bounded, Decision, Entry, Epoch, Eviction, Flights, Lifetime, Proof, Store, decide,
-};
+use crate::cache::{Bounded, Decision, Entry, Epoch, Eviction, Flights, Proof, Store, decide};
 use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::elastic::api::{Engine, Route};
 use crate::error::ProxyError;
-use crate::generation::{Generation, Reading, Tag};
+use crate::generation::Tag;
 use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
-use crate::key::raw::{RawKey, Sent};
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
-use crate::plan::{Asked, Context, Plan, plan};
-use crate::policy::{Policy, ReadingDearer, Ruling};
+use crate::plan::Plan;
+use crate::policy::Policy;
 use crate::respond;
-use crate::rounds::Needed;
-use crate::scope::{Confirm, Found as Scoped, Scope, ScopeSettings};
+use crate::scope::{Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
 use self::dearer::DearReadings;
+use self::fill::Fills;
 pub use self::fill::Landed;
-use self::fill::{Fill, Fills, Keep, fill_head};
+use self::fly::Flown;
 pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{head_of_items, searches};
 use self::shadow::Shadows;
+pub(crate) use self::validate::View;
 
 /// What is known of the engine behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,9 +140,6 @@ pub struct ProxySettings {
     pub max_stale_memory: u64,
 }
 
-/// How often a request reads at most, to have what the rules want.
-const MOST_READINGS: usize = 4;
-
 /// How many keys are remembered whose answers were too large to share.
 const MOST_UNSHAREABLE: u64 = 10_000;
 
@@ -146,26 +148,6 @@ const MOST_DOORS: u64 = 10_000;
 
 /// Which part of the store's size the second map may have beside it.
 const PLANS_SHARE: u64 = 32;
-
-/// What is known about the target when a request is decided.
-pub(crate) struct View {
-    /// What identifies its searchable state.
-    pub(crate) generation: Generation,
-    /// When the reading started; `None` with `freshness.ttl_only`.
-    pub(crate) started: Option<Instant>,
-    /// How long entries may live for this request.
-    pub(crate) lifetime: Lifetime,
-    /// Whose permissions are part of the generation, to ask once more after the search.
-    pub(crate) bearer: Option<Confirm>,
-    /// Whether a part of it is not proven, and time alone ends entries: `freshness.ttl_only`, `auth.entry_ttl`.
-    pub(crate) by_time: bool,
-    /// The purge epoch before an entry was looked up.
-    pub(crate) epoch: Epoch,
-    /// Who may have the answer when nothing can be asked.
-    pub(crate) audience: Audience,
-    /// What the reading usually costs a request, where it was made for this one.
-    pub(crate) reading_cost: Option<Duration>,
-}
 
 /// Who sent a request.
 pub type ClientAddress = Option<IpAddr>;
@@ -280,203 +262,6 @@ impl Proxy {
         }
     }
 
-    /// Classify and key: the request alone, without what is stored or known of the target.
-    pub(crate) fn plan(
-        &self,
-        live: &Live,
-        head: &Parts,
-        route: &Route<'_>,
-        body: &Bytes,
-        control: &Control,
-    ) -> Result<Plan, Refusal> {
-        if control.no_store {
-            return Err(Reason::NoStore.into());
-        }
-        plan_for(live, &self.engine.load(), head, route, body)
-    }
-
-    /// The same, from the second map if the request repeats one byte for byte.
-    fn understand(
-        &self,
-        live: &Live,
-        head: &Parts,
-        route: &Route<'_>,
-        body: &Bytes,
-        control: &Control,
-    ) -> Result<Arc<Plan>, Refusal> {
-        if control.no_store {
-            return Err(Reason::NoStore.into());
-        }
-        let engine = self.engine.load();
-        let key = RawKey::of(&Sent {
-            engine: engine.engine,
-            cluster: &engine.cluster_uuid,
-            certificate: head.extensions.get().map(|ClientCertificate(certificate)| certificate),
-            method: &head.method,
-            uri: &head.uri,
-            headers: &head.headers,
-            rules: &live.headers,
-            body,
-        });
-        live.plans.of(key, || plan_for(live, &engine, head, route, body))
-    }
-
-    /// With a rounded `now`, a question is another one after the next boundary, and has another key.
-    pub(crate) async fn at_this_time(&self, plan: Arc<Plan>) -> Result<Arc<Plan>, Refusal> {
-        if !plan.terms.now.is_empty()
-            && let Some(moment) = Box::pin(self.clocks.span()).await?.until(&plan.terms)?
-        {
-            return Ok(Arc::new(Plan {
-                key: plan.key.until(moment),
-                until: Some(moment),
-                ..Plan::clone(&plan)
-            }));
-        }
-        Ok(plan)
-    }
-
-    /// Validate: what is the target's generation, and may it be cached at all?
-    pub(crate) async fn validate(
-        &self,
-        live: &Live,
-        plan: &Plan,
-        control: &Control,
-        head: &Parts,
-        arrival: Instant,
-    ) -> Result<View, Refusal> {
-        let policy = &live.policy;
-        let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
-        let epoch = self.store.epoch();
-        if let Some(ttl) = policy.ttl_only {
-            let lifetime =
-                lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
-            let (lifetime, audience) = match plan.anonymous {
-                true => (lifetime, Audience::Everybody),
-                false => (unproven(policy, lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
-            };
-            let generation = Generation::unwatched();
-            return Ok(View {
-                generation,
-                started: None,
-                lifetime,
-                bearer: None,
-                by_time: true,
-                epoch,
-                audience,
-                reading_cost: None,
-            });
-        }
-        // marks that are set from here on are later than the request
-        let mark = self.watcher.last_mark();
-        let needed = |ruling: &Ruling| {
-            let bound = control.bound(ruling.max_staleness, policy.max_stale);
-            Needed::within(bound, arrival).marked(mark)
-        };
-        // with a bound one reading serves many, whatever it costs
-        let weighed = policy.reading_dearer == ReadingDearer::Forward && needed(&plan.ruling).is_strict();
-        if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
-            return Err(Reason::ReadingDearer.into());
-        }
-        let (ruling, reading, scope) = self.read_by_rules(live, plan, head, needed).await?;
-        if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
-            return Err(Reason::Hits.into());
-        }
-        let lifetime = lifetime.and(ruling.ttl);
-        let generation = reading.found?;
-        let metadata = generation.metadata();
-        if let Some(refusal) = metadata.refusal() {
-            return Err(refusal.clone());
-        }
-        if metadata.property().cache_disabled && plan.request_cache != Some(true) {
-            return Err(Reason::IndexSetting.into());
-        }
-        if policy.forbids(metadata.names().iter(), plan.api) {
-            return Err(Reason::Rule.into());
-        }
-        let (started, audience) = (Some(reading.started), Audience::Unproven);
-        let reading_cost = reading.usual_cost.filter(|_| weighed);
-        let view = View {
-            started,
-            lifetime,
-            generation,
-            bearer: None,
-            by_time: false,
-            epoch,
-            audience,
-            reading_cost,
-        };
-        Ok(match scope? {
-            Scoped::Free => View { audience: Audience::Everybody, ..view },
-            Scoped::Unproven(refusal) => {
-                View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
-            }
-            Scoped::Proven(proven) => View {
-                generation: view.generation.within(&proven.digest),
-                started: Some(reading.started.min(proven.started)),
-                bearer: Some(proven.bearer),
-                audience: Audience::Proven(proven.digest),
-                ..view
-            },
-        })
-    }
-
-    /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
-    /// indices that an expression resolves to may be stricter than those for its text, and is known only then.
-    async fn read_by_rules(
-        &self,
-        live: &Live,
-        plan: &Plan,
-        head: &Parts,
-        needed: impl Fn(&Ruling) -> Needed,
-    ) -> Result<(Ruling, Reading, Result<Scoped, Refusal>), Refusal> {
-        let mut ruling = plan.ruling;
-        // once more for each rule that is stricter than those before; who still has nothing that serves is forwarded
-        for _ in 0..MOST_READINGS {
-            let since = needed(&ruling);
-            let (reading, scope) = match self.at_hand(plan, since) {
-                Some(found) => found,
-                None => Box::pin(self.read(live, plan, head, since)).await,
-            };
-            let Ok(found) = &reading.found else { return Ok((ruling, reading, scope)) };
-            ruling = live.policy.tightened(ruling, found.metadata().names().iter(), plan.api);
-            let started = match &scope {
-                Ok(Scoped::Proven(proven)) => reading.started.min(proven.started),
-                _ => reading.started,
-            };
-            if needed(&ruling).serves(started) {
-                return Ok((ruling, reading, scope));
-            }
-        }
-        Err(Reason::GenerationUnknown.into())
-    }
-
-    /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
-    fn at_hand(&self, plan: &Plan, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
-        if since.is_strict() {
-            return None;
-        }
-        let scope = self.scope.at_hand(plan.anonymous)?;
-        Some((self.watcher.at_hand(&plan.target, since)?, Ok(scope)))
-    }
-
-    /// What a request needs to know, asked of the engine.
-    async fn read(
-        &self,
-        live: &Live,
-        plan: &Plan,
-        head: &Parts,
-        since: Needed,
-    ) -> (Reading, Result<Scoped, Refusal>) {
-        let (reading, scope) = tokio::join!(
-            self.watcher.reading_in_time(&plan.target, since),
-            tokio::time::timeout(
-                self.watcher.patience(),
-                self.scope.of(&live.headers, plan.anonymous, &head.headers, since)
-            )
-        );
-        (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
-    }
-
     /// Look up: an entry that may be served, its age, and how long its lifetime still is.
     pub(crate) fn look_up(
         &self,
@@ -500,99 +285,6 @@ impl Proxy {
             Decision::Expired => self.stats.plain.expired.inc(),
         }
         None
-    }
-
-    /// Join or lead a flight. `None` if the flight was lost.
-    async fn join_or_lead(
-        self: &Arc<Self>,
-        head: &Parts,
-        body: Bytes,
-        plan: &Plan,
-        view: &View,
-        arrival: Instant,
-    ) -> Option<Flown> {
-        let epoch = self.store.epoch();
-        let key = (plan.key, view.generation.tag(), epoch);
-        let not_before = self.boards_from(view, arrival);
-        let cancelled = {
-            let stats = Arc::clone(&self.stats);
-            move || stats.plain.flights_cancelled.inc()
-        };
-        let waiter = self.flights.board(
-            &key,
-            not_before,
-            || {
-                let fill = Fill {
-                    head: fill_head(head, plan),
-                    body,
-                    api: plan.api,
-                    widening: plan.widening,
-                    keep: Keep::new(plan, view, epoch),
-                };
-                Arc::clone(self).fill(fill)
-            },
-            cancelled,
-        );
-        let led = waiter.leads;
-        let indices = self.stats.indices(view.generation.metadata().names());
-        if led {
-            self.stats.plain.flights.inc();
-            indices.misses.inc();
-        } else {
-            self.stats.plain.followers.inc();
-            // as the engines count: who gets the answer of a load under way has a hit
-            indices.hits.inc();
-        }
-        waiter.landed().await.map(|landed| Flown { landed, led })
-    }
-
-    /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.
-    fn boards_from(&self, view: &View, arrival: Instant) -> Option<Instant> {
-        // what is too old to be served is too old to be waited for
-        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
-        // without readings, nothing else tells that a write has passed through since
-        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
-        not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))
-    }
-
-    /// Respond from a flight; or why this request has to ask for itself.
-    fn land(
-        &self,
-        head: &Parts,
-        landed: &Landed,
-        led: bool,
-    ) -> Result<(Response<Body>, CacheStatus), Reason> {
-        let status =
-            CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) };
-        Ok(match landed {
-            Landed::Stored(entry, fetched) => {
-                let (mut response, not_modified) = respond::entry(entry, &head.headers, None);
-                if led && !not_modified {
-                    // all that the engine said, and the entity tag
-                    let tag = response.headers().get(http::header::ETAG).cloned();
-                    response = respond::fetched(fetched);
-                    response.headers_mut().extend(tag.map(|tag| (http::header::ETAG, tag)));
-                }
-                (response, CacheStatus { stored: true, ..status })
-            }
-            Landed::Unstored(fetched, reason) => {
-                let response =
-                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                (response, CacheStatus { refusal: Some((*reason).into()), ..status })
-            }
-            Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
-            Landed::TooLarge(response) => {
-                let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let response = response.ok_or(Reason::EntryTooLarge)?;
-                (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
-            }
-            Landed::Unusable(reason) => return Err(*reason),
-            Landed::Refused => (
-                respond::too_many_misses(),
-                CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },
-            ),
-            Landed::Failed(error) => (respond::error(error), status),
-        })
     }
 
     /// Respond from an entry.
@@ -675,42 +367,6 @@ impl Proxy {
     }
 }
 
-/// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
-fn unproven(policy: &Policy, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
-    match policy.entry_ttl {
-        Some(ttl) => Ok(lifetime.and(Some(ttl))),
-        None => Err(refusal),
-    }
-}
-
 /// The certificate that a client showed, hashed: an extension of its requests.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientCertificate(pub [u8; 32]);
-
-/// What came of a flight, and whether this request led it.
-struct Flown {
-    landed: Landed,
-    led: bool,
-}
-
-/// What is understood of a request by a configuration.
-fn plan_for(
-    live: &Live,
-    engine: &EngineInfo,
-    head: &Parts,
-    route: &Route<'_>,
-    body: &Bytes,
-) -> Result<Plan, Refusal> {
-    let asked = Asked { route, query: head.uri.query(), headers: &head.headers, body };
-    let context = Context {
-        engine: engine.engine,
-        cluster: &engine.cluster_uuid,
-        policy: &live.policy,
-        headers: &live.headers,
-    };
-    let mut plan = plan(&asked, &context)?;
-    if let Some(ClientCertificate(certificate)) = head.extensions.get() {
-        plan.key = plan.key.of_certificate(certificate);
-    }
-    Ok(plan)
-}

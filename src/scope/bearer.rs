@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RANGE,
 };
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::answers::{Bearer, Privileges};
@@ -50,7 +50,7 @@ impl Credentials {
         for name in names {
             fields.put_header(name, head);
             for value in head.get_all(name) {
-                headers.append(name.clone(), value.clone());
+                headers.append(name.clone(), of_its_own(value));
             }
         }
         Credentials { headers, digest: fields.finish() }
@@ -74,6 +74,13 @@ pub(super) struct Identity {
     credentials: Arc<Credentials>,
     pub(super) kind: Kind,
     word: Mutex<Word>,
+}
+
+/// The same in memory of its own: what a connection has read would live as long as this.
+fn of_its_own(value: &HeaderValue) -> HeaderValue {
+    let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }
 
 /// Why it is not known who asks.
@@ -152,6 +159,21 @@ pub(super) struct Proof {
 pub(super) struct Known {
     pub(super) rounds: Arc<Rounds<Identity>>,
     pub(super) settling: Mutex<Settling>,
+}
+
+impl Known {
+    /// How many places it takes among those that are known.
+    pub(super) fn places(&self) -> u32 {
+        places(&self.rounds.subject.credentials.headers)
+    }
+}
+
+/// One place for each 4 KiB of what requests carry. Who sends much, perhaps without being anybody, is not to fill the
+/// memory.
+fn places(headers: &HeaderMap) -> u32 {
+    const PLACE: usize = 4 << 10;
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    u32::try_from(1 + bytes / PLACE).unwrap_or(u32::MAX)
 }
 
 impl Subject for Identity {
@@ -244,5 +266,20 @@ impl Identity {
                 Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, UNREACHED)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_much_takes_many_places() {
+        let with = |length: usize| {
+            let mut head = HeaderMap::new();
+            head.insert("x-unknown", HeaderValue::try_from("a".repeat(length)).unwrap());
+            places(&Credentials::of(&head, &HeaderRules::default()).headers)
+        };
+        assert_eq!((with(20), with(4_000), with(30_000)), (1, 1, 8));
     }
 }

@@ -200,7 +200,9 @@ impl Scope {
             open: AtomicBool::new(false),
             index: Mutex::default(),
             roles: Bounded::new(MOST_INDICES),
-            known: Bounded::new(settings.max_identities),
+            known: Bounded::weighed(settings.max_identities, |_: &[u8; 32], known: &Arc<Known>| {
+                known.places()
+            }),
             settings,
         }
     }

@@ -1,0 +1,116 @@
+//! Join or lead a flight, and answer with how it landed.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use tokio::time::{Duration, Instant};
+
+use super::fill::{Fill, Keep, Landed, fill_head};
+use super::{Proxy, View};
+use crate::outcome::{CacheStatus, Outcome, Reason};
+use crate::plan::Plan;
+use crate::respond;
+use crate::upstream::Body;
+
+/// What came of a flight, and whether this request led it.
+pub(super) struct Flown {
+    pub(super) landed: Landed,
+    pub(super) led: bool,
+}
+
+impl Proxy {
+    /// Join or lead a flight. `None` if the flight was lost.
+    pub(super) async fn join_or_lead(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: Bytes,
+        plan: &Plan,
+        view: &View,
+        arrival: Instant,
+    ) -> Option<Flown> {
+        let epoch = self.store.epoch();
+        let key = (plan.key, view.generation.tag(), epoch);
+        let not_before = self.boards_from(view, arrival);
+        let cancelled = {
+            let stats = Arc::clone(&self.stats);
+            move || stats.plain.flights_cancelled.inc()
+        };
+        let waiter = self.flights.board(
+            &key,
+            not_before,
+            || {
+                let fill = Fill {
+                    head: fill_head(head, plan),
+                    body,
+                    api: plan.api,
+                    widening: plan.widening,
+                    keep: Keep::new(plan, view, epoch),
+                };
+                Arc::clone(self).fill(fill)
+            },
+            cancelled,
+        );
+        let led = waiter.leads;
+        let indices = self.stats.indices(view.generation.metadata().names());
+        if led {
+            self.stats.plain.flights.inc();
+            indices.misses.inc();
+        } else {
+            self.stats.plain.followers.inc();
+            // as the engines count: who gets the answer of a load under way has a hit
+            indices.hits.inc();
+        }
+        waiter.landed().await.map(|landed| Flown { landed, led })
+    }
+
+    /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.
+    pub(super) fn boards_from(&self, view: &View, arrival: Instant) -> Option<Instant> {
+        // what is too old to be served is too old to be waited for
+        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
+        // without readings, nothing else tells that a write has passed through since
+        let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
+        not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))
+    }
+
+    /// Respond from a flight; or why this request has to ask for itself.
+    pub(super) fn land(
+        &self,
+        head: &Parts,
+        landed: &Landed,
+        led: bool,
+    ) -> Result<(Response<Body>, CacheStatus), Reason> {
+        let status =
+            CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) };
+        Ok(match landed {
+            Landed::Stored(entry, fetched) => {
+                let (mut response, not_modified) = respond::entry(entry, &head.headers, None);
+                if led && !not_modified {
+                    // all that the engine said, and the entity tag
+                    let tag = response.headers().get(http::header::ETAG).cloned();
+                    response = respond::fetched(fetched);
+                    response.headers_mut().extend(tag.map(|tag| (http::header::ETAG, tag)));
+                }
+                (response, CacheStatus { stored: true, ..status })
+            }
+            Landed::Unstored(fetched, reason) => {
+                let response =
+                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
+                (response, CacheStatus { refusal: Some((*reason).into()), ..status })
+            }
+            Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
+            Landed::TooLarge(response) => {
+                let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let response = response.ok_or(Reason::EntryTooLarge)?;
+                (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
+            }
+            Landed::Unusable(reason) => return Err(*reason),
+            Landed::Refused => (
+                respond::too_many_misses(),
+                CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },
+            ),
+            Landed::Failed(error) => (respond::error(error), status),
+        })
+    }
+}

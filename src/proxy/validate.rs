@@ -1,0 +1,191 @@
+//! Validate: what identifies the state of the target and of who asks, read as newly as the rules want it.
+
+use std::time::Duration;
+
+use http::request::Parts;
+use tokio::time::Instant;
+
+use super::{Live, Proxy};
+use crate::cache::{Audience, Epoch, Lifetime};
+use crate::control::Control;
+use crate::generation::{Generation, Reading};
+use crate::outcome::{Reason, Refusal};
+use crate::plan::Plan;
+use crate::policy::{Policy, ReadingDearer, Ruling};
+use crate::rounds::Needed;
+use crate::scope::{Confirm, Found as Scoped};
+
+/// What is known about the target when a request is decided.
+pub(crate) struct View {
+    /// What identifies its searchable state.
+    pub(crate) generation: Generation,
+    /// When the reading started; `None` with `freshness.ttl_only`.
+    pub(crate) started: Option<Instant>,
+    /// How long entries may live for this request.
+    pub(crate) lifetime: Lifetime,
+    /// Whose permissions are part of the generation, to ask once more after the search.
+    pub(crate) bearer: Option<Confirm>,
+    /// Whether a part of it is not proven, and time alone ends entries: `freshness.ttl_only`, `auth.entry_ttl`.
+    pub(crate) by_time: bool,
+    /// The purge epoch before an entry was looked up.
+    pub(crate) epoch: Epoch,
+    /// Who may have the answer when nothing can be asked.
+    pub(crate) audience: Audience,
+    /// What the reading usually costs a request, where it was made for this one.
+    pub(crate) reading_cost: Option<Duration>,
+}
+
+/// How often a request reads at most, to have what the rules want.
+const MOST_READINGS: usize = 4;
+
+impl Proxy {
+    /// Validate: what is the target's generation, and may it be cached at all?
+    pub(crate) async fn validate(
+        &self,
+        live: &Live,
+        plan: &Plan,
+        control: &Control,
+        head: &Parts,
+        arrival: Instant,
+    ) -> Result<View, Refusal> {
+        let policy = &live.policy;
+        let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
+        let epoch = self.store.epoch();
+        if let Some(ttl) = policy.ttl_only {
+            let lifetime =
+                lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
+            let (lifetime, audience) = match plan.anonymous {
+                true => (lifetime, Audience::Everybody),
+                false => (unproven(policy, lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
+            };
+            let generation = Generation::unwatched();
+            return Ok(View {
+                generation,
+                started: None,
+                lifetime,
+                bearer: None,
+                by_time: true,
+                epoch,
+                audience,
+                reading_cost: None,
+            });
+        }
+        // marks that are set from here on are later than the request
+        let mark = self.watcher.last_mark();
+        let needed = |ruling: &Ruling| {
+            let bound = control.bound(ruling.max_staleness, policy.max_stale);
+            Needed::within(bound, arrival).marked(mark)
+        };
+        // with a bound one reading serves many, whatever it costs
+        let weighed = policy.reading_dearer == ReadingDearer::Forward && needed(&plan.ruling).is_strict();
+        if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
+            return Err(Reason::ReadingDearer.into());
+        }
+        let (ruling, reading, scope) = self.read_by_rules(live, plan, head, needed).await?;
+        if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
+            return Err(Reason::Hits.into());
+        }
+        let lifetime = lifetime.and(ruling.ttl);
+        let generation = reading.found?;
+        let metadata = generation.metadata();
+        if let Some(refusal) = metadata.refusal() {
+            return Err(refusal.clone());
+        }
+        if metadata.property().cache_disabled && plan.request_cache != Some(true) {
+            return Err(Reason::IndexSetting.into());
+        }
+        if policy.forbids(metadata.names().iter(), plan.api) {
+            return Err(Reason::Rule.into());
+        }
+        let (started, audience) = (Some(reading.started), Audience::Unproven);
+        let reading_cost = reading.usual_cost.filter(|_| weighed);
+        let view = View {
+            started,
+            lifetime,
+            generation,
+            bearer: None,
+            by_time: false,
+            epoch,
+            audience,
+            reading_cost,
+        };
+        Ok(match scope? {
+            Scoped::Free => View { audience: Audience::Everybody, ..view },
+            Scoped::Unproven(refusal) => {
+                View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
+            }
+            Scoped::Proven(proven) => View {
+                generation: view.generation.within(&proven.digest),
+                started: Some(reading.started.min(proven.started)),
+                bearer: Some(proven.bearer),
+                audience: Audience::Proven(proven.digest),
+                ..view
+            },
+        })
+    }
+
+    /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
+    /// indices that an expression resolves to may be stricter than those for its text, and is known only then.
+    async fn read_by_rules(
+        &self,
+        live: &Live,
+        plan: &Plan,
+        head: &Parts,
+        needed: impl Fn(&Ruling) -> Needed,
+    ) -> Result<(Ruling, Reading, Result<Scoped, Refusal>), Refusal> {
+        let mut ruling = plan.ruling;
+        // once more for each rule that is stricter than those before; who still has nothing that serves is forwarded
+        for _ in 0..MOST_READINGS {
+            let since = needed(&ruling);
+            let (reading, scope) = match self.at_hand(plan, since) {
+                Some(found) => found,
+                None => Box::pin(self.read(live, plan, head, since)).await,
+            };
+            let Ok(found) = &reading.found else { return Ok((ruling, reading, scope)) };
+            ruling = live.policy.tightened(ruling, found.metadata().names().iter(), plan.api);
+            let started = match &scope {
+                Ok(Scoped::Proven(proven)) => reading.started.min(proven.started),
+                _ => reading.started,
+            };
+            if needed(&ruling).serves(started) {
+                return Ok((ruling, reading, scope));
+            }
+        }
+        Err(Reason::GenerationUnknown.into())
+    }
+
+    /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
+    fn at_hand(&self, plan: &Plan, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
+        if since.is_strict() {
+            return None;
+        }
+        let scope = self.scope.at_hand(plan.anonymous)?;
+        Some((self.watcher.at_hand(&plan.target, since)?, Ok(scope)))
+    }
+
+    /// What a request needs to know, asked of the engine.
+    async fn read(
+        &self,
+        live: &Live,
+        plan: &Plan,
+        head: &Parts,
+        since: Needed,
+    ) -> (Reading, Result<Scoped, Refusal>) {
+        let (reading, scope) = tokio::join!(
+            self.watcher.reading_in_time(&plan.target, since),
+            tokio::time::timeout(
+                self.watcher.patience(),
+                self.scope.of(&live.headers, plan.anonymous, &head.headers, since)
+            )
+        );
+        (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
+    }
+}
+
+/// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
+fn unproven(policy: &Policy, lifetime: Lifetime, refusal: Refusal) -> Result<Lifetime, Refusal> {
+    match policy.entry_ttl {
+        Some(ttl) => Ok(lifetime.and(Some(ttl))),
+        None => Err(refusal),
+    }
+}
