@@ -80,7 +80,7 @@ struct Request {
     body: Option<Value>,
     /// As it stands.
     text: Option<String>,
-    /// `hit`, `bypass REASON` or `miss REASON`.
+    /// `hit` (of a multi search `hit items-hit=1/1`), `bypass REASON` or `miss REASON`.
     #[serde(default = "hit")]
     expect: String,
     #[serde(default = "ok")]
@@ -304,7 +304,7 @@ impl Runner<'_> {
         if !absent && direct.status != request.status {
             return Err(format!("the engine says {}: {}", direct.status, shorten(&direct.text())));
         }
-        let settles = !absent && request.expect == "hit";
+        let settles = !absent && request.expect.starts_with("hit");
         let mut last = String::new();
         // the first is the fill
         for attempt in 0..if settles { 1 + SETTLING } else { 2 } {
@@ -315,14 +315,14 @@ impl Runner<'_> {
                 self.escache.send(&request.method, &request.path, &request.headers(), &request.text()).await;
             last = shown(&through);
             self.compare(request, &direct, &through).await?;
-            if attempt > 0 && settles && last == "hit" {
+            if attempt > 0 && settles && last == request.expect {
                 break;
             }
         }
         match request.expect.as_str() {
             _ if absent => Ok(Shown::Absent),
             expected if last != expected => Err(format!("expected {expected}, got {last}")),
-            "hit" => Ok(Shown::Hit),
+            expected if expected.starts_with("hit") => Ok(Shown::Hit),
             expected if expected.starts_with("bypass") => Ok(Shown::Refused),
             _ => Ok(Shown::Error),
         }
