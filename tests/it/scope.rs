@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use escache::policy::Rule;
 use escache::proxy::ProxySettings;
 use escache::upstream::Credentials;
 use futures_util::future::join_all;
@@ -180,6 +181,30 @@ async fn a_question_from_before_the_request_does_not_serve_it() {
     });
     assert_eq!((verdict(&early.headers).0, total(&early)), ("HIT", 3));
     assert_eq!(total(&late), 1, "{:?}", verdict(&late.headers));
+}
+
+/// What a rule wants of the target of an alias, it wants of the permissions too.
+#[tokio::test]
+async fn a_stricter_rule_is_one_for_permissions_too() {
+    let strict = |settings: &mut ProxySettings| {
+        settings.policy.max_staleness = Duration::from_secs(3600);
+        let rule =
+            Rule { indices: vec!["logs".to_owned()], max_staleness: Some(Duration::ZERO), ..Rule::default() };
+        settings.policy.rules = vec![rule];
+    };
+    let scene = Scene::new(Flavour::Os2, strict).await;
+    scene.engine.put_alias("logs", "al");
+    let alice = [("authorization", scene.alice.as_str())];
+    let by_alias = async || scene.escache.send("GET", "/al/_search", &alice, "").await;
+    for _ in 0..100 {
+        if verdict(&by_alias().await.headers).0 == "HIT" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(verdict(&by_alias().await.headers).0, "HIT");
+    scene.engine.restrict("alice", team("a"));
+    assert_eq!(total(&by_alias().await), 1);
 }
 
 /// With a bound an answer about the bearer serves for as long, and settles meanwhile.
