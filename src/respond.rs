@@ -30,19 +30,10 @@ pub fn with_status(mut response: Response<Body>, status: &CacheStatus) -> Respon
 
 /// The value of `Cache-Status`: for the usual hit it is not made anew.
 fn cache_status(status: &CacheStatus) -> HeaderValue {
-    match status {
-        CacheStatus {
-            outcome: Outcome::Hit,
-            stored: false,
-            collapsed: false,
-            ttl: None,
-            refusal: None,
-            unwatched: false,
-            forward_status: None,
-            items: None,
-        } => HeaderValue::from_static("escache; hit"),
-        other => HeaderValue::try_from(other.to_string()).expect("a status is written in printable ASCII"),
+    if *status == CacheStatus::new(Outcome::Hit) {
+        return HeaderValue::from_static("escache; hit");
     }
+    HeaderValue::try_from(status.to_string()).expect("a status is written in printable ASCII")
 }
 
 /// An entry as the answer to a request with these headers: 304 if the client has it already. Returns whether it was.
