@@ -93,9 +93,12 @@ impl EntityTag {
 }
 
 /// A header's value in memory of its own: what came over the wire is a part of the connection's buffer.
-fn of_its_own(value: &HeaderValue) -> HeaderValue {
-    match USUAL.iter().find(|usual| usual.as_bytes() == value.as_bytes()) {
+#[must_use]
+pub fn of_its_own(value: &HeaderValue) -> HeaderValue {
+    let mut copy = match USUAL.iter().find(|usual| usual.as_bytes() == value.as_bytes()) {
         Some(usual) => HeaderValue::from_static(usual),
         None => HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone()),
-    }
+    };
+    copy.set_sensitive(value.is_sensitive());
+    copy
 }

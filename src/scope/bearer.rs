@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_LANGUAGE, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, RANGE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::answers::{Bearer, Privileges};
 use super::settling::Settling;
 use super::survey::Kind;
-use crate::cache::shows_a_cache;
+use crate::cache::{of_its_own, shows_a_cache};
 use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::{Reason, Refusal};
@@ -50,10 +50,17 @@ impl Credentials {
         for name in names {
             fields.put_header(name, head);
             for value in head.get_all(name) {
-                headers.append(name.clone(), of_its_own(value));
+                headers.append(name.clone(), value.clone());
             }
         }
         Credentials { headers, digest: fields.finish() }
+    }
+
+    /// The same to be kept: nothing of a connection's buffer lives as long as it.
+    pub(super) fn kept(&self) -> Credentials {
+        let mut kept = self.clone();
+        kept.headers.values_mut().for_each(|value| *value = of_its_own(value));
+        kept
     }
 }
 
@@ -74,13 +81,6 @@ pub(super) struct Identity {
     credentials: Arc<Credentials>,
     pub(super) kind: Kind,
     word: Mutex<Word>,
-}
-
-/// The same in memory of its own: what a connection has read would live as long as this.
-fn of_its_own(value: &HeaderValue) -> HeaderValue {
-    let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) else { return value.clone() };
-    copy.set_sensitive(value.is_sensitive());
-    copy
 }
 
 /// Why it is not known who asks.
@@ -271,6 +271,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]

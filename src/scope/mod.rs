@@ -361,7 +361,7 @@ impl Scope {
         needed: Needed,
     ) -> (Option<Arc<Told>>, bool) {
         let make = || {
-            let identity = Identity::new(Arc::clone(&self.asker), Arc::clone(credentials), kind);
+            let identity = Identity::new(Arc::clone(&self.asker), Arc::new(credentials.kept()), kind);
             let rounds = Arc::new(Rounds::new(identity, Arc::clone(&self.pace)));
             Arc::new(Known { rounds, settling: Mutex::default() })
         };
