@@ -59,8 +59,8 @@ use self::fill::Fills;
 pub use self::fill::Landed;
 use self::fly::Flown;
 pub use self::live::Live;
+pub(crate) use self::msearch::Searches;
 pub use self::msearch::{Door, Several, SeveralKey};
-pub(crate) use self::msearch::{head_of_items, searches};
 use self::shadow::Shadows;
 pub(crate) use self::validate::View;
 

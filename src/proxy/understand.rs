@@ -13,23 +13,9 @@ use crate::outcome::{Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 
 impl Proxy {
-    /// Classify and key: the request alone, without what is stored or known of the target.
-    pub(crate) fn plan(
-        &self,
-        live: &Live,
-        head: &Parts,
-        route: &Route<'_>,
-        body: &Bytes,
-        control: &Control,
-    ) -> Result<Plan, Refusal> {
-        if control.no_store {
-            return Err(Reason::NoStore.into());
-        }
-        plan_for(live, &self.engine.load(), head, route, body)
-    }
-
-    /// The same, from the second map if the request repeats one byte for byte.
-    pub(super) fn understand(
+    /// Classify and key: the request alone, without what is stored or known of the target. From the second map, if the
+    /// request repeats one byte for byte.
+    pub(crate) fn understand(
         &self,
         live: &Live,
         head: &Parts,

@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::elastic::api::{Api, Route, route};
 use crate::key::headers::Role;
 use crate::outcome::{Reason, Refusal};
-use crate::proxy::{Live, Proxy, head_of_items, searches};
+use crate::proxy::{Live, Proxy, Searches};
 
 /// A request to be explained, as `POST /explain` takes it.
 #[derive(Debug, Deserialize)]
@@ -70,21 +70,17 @@ async fn explain_items(
     arrival: Instant,
 ) -> Value {
     let mut out = json!({"api": route.api.name(), "index": route.index});
-    let searches = match searches(route, head.uri.query(), body) {
+    let mut searches = match Searches::of(head, route, body) {
         Ok(searches) => searches,
         Err(refusal) => {
             refuse(&mut out, &refusal);
             return out;
         }
     };
-    let mut item_head = head_of_items(head);
     let mut items = Vec::new();
-    for (_, search) in searches {
+    while let Some((_, search)) = searches.next() {
         items.push(match search {
-            Ok(search) => {
-                item_head.uri = search.uri;
-                explain_one(proxy, live, &item_head, &search.route, &search.body, arrival).await
-            }
+            Ok(search) => explain_one(proxy, live, search.head, &search.route, &search.body, arrival).await,
             Err(refusal) => {
                 let mut item = json!({});
                 refuse(&mut item, &refusal);
@@ -128,14 +124,14 @@ async fn explain_one(
         return out;
     }
     let control = Control::of(&head.headers);
-    let plan = match proxy.plan(live, head, route, body, &control) {
+    let plan = match proxy.understand(live, head, route, body, &control) {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);
             return out;
         }
     };
-    let plan = match proxy.at_this_time(Arc::new(plan)).await {
+    let plan = match proxy.at_this_time(plan).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);

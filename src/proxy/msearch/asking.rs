@@ -1,0 +1,217 @@
+//! What is left of a multi search is asked in one smaller multi search, and what comes is stored item by item.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::header::{AUTHORIZATION, WARNING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::doors::Door;
+use super::items::{Hit, Item, Known, are_ambient};
+use crate::cache::{Audience, Epoch, Fetched, Storable};
+use crate::elastic::api::Api;
+use crate::elastic::filter_path::Widening;
+use crate::elastic::msearch;
+use crate::generation::StateVersion;
+use crate::key::CacheKey;
+use crate::outcome::Reason;
+use crate::proxy::Proxy;
+use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
+use crate::upstream::Collected;
+
+/// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
+pub type SeveralKey = (CacheKey, Epoch);
+
+/// How the upstream request of a multi search ends.
+#[derive(Clone, Debug)]
+pub enum Several {
+    /// An answer, of which some parts were stored; and why the first of those that were not was not.
+    Answered {
+        /// The answer, as it came.
+        fetched: Arc<Fetched>,
+        /// How many of its parts were stored.
+        stored: usize,
+        /// Why another one was not.
+        refusal: Option<Reason>,
+    },
+    /// No answer that can be shared.
+    Landed(Landed),
+}
+
+/// What the upstream request of a multi search needs.
+pub(super) struct Asking {
+    pub(super) head: Parts,
+    pub(super) body: Bytes,
+    /// What decides about each part of the answer; `None` for what is not to be stored.
+    pub(super) keeps: Vec<Option<(Keep, Audience)>>,
+    pub(super) door: CacheKey,
+    pub(super) explicit: bool,
+    pub(super) epoch: Epoch,
+    /// All that is asked, under which it is remembered that the answer is too large.
+    pub(super) joined: CacheKey,
+}
+
+impl Proxy {
+    /// What is asked of the engine: what is not a hit.
+    pub(super) fn asking(
+        &self,
+        head: &Parts,
+        body: &Bytes,
+        items: &[Item<'_>],
+        hits: &[Option<Hit>],
+        door: CacheKey,
+    ) -> Asking {
+        let epoch = self.store.epoch();
+        let asked: Vec<&Item<'_>> =
+            items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item).collect();
+        let known = asked.iter().filter_map(|item| item.judged.as_ref().ok());
+        let explicit = asked.iter().any(|item| item.explicit && item.judged.is_ok());
+        let known = known.map(|known| (known.plan.key, *known.view.generation.tag().as_bytes()));
+        // what has no key counts as it stands: too large with it does not mean too large without
+        let others = asked.iter().filter(|item| item.judged.is_err());
+        let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
+        let head_line = [(door, [u8::from(explicit); 32])].into_iter();
+        let joined = CacheKey::joined(head_line.chain(known).chain(others));
+        let keep = |item: &&Item<'_>| {
+            let Known { plan, view } = item.judged.as_ref().ok()?;
+            Some((Keep::new(plan, view, epoch), view.audience))
+        };
+        let whole = asked.len() == items.len();
+        let lines = asked.iter().map(|item| item.lines);
+        Asking {
+            head: bare_head(head),
+            body: if whole { body.clone() } else { msearch::join(lines).into() },
+            keeps: asked.iter().map(keep).collect(),
+            door,
+            explicit,
+            epoch,
+            joined,
+        }
+    }
+
+    /// Join or lead a flight; or ask alone, where something that is not to be shared is asked, too. `None` if the flight
+    /// was lost. Returns whether this request led.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        asking: Asking,
+        items: &[Item<'_>],
+        hits: &[Option<Hit>],
+        arrival: Instant,
+    ) -> (Option<Several>, bool) {
+        let shared = asking.keeps.iter().all(Option::is_some);
+        let asked = items.iter().zip(hits).filter(|(_, hit)| hit.is_none());
+        let key = (asking.joined, asking.epoch);
+        let (several, led) = if shared {
+            let views = asked.filter_map(|(item, _)| item.judged.as_ref().ok()).map(|known| &known.view);
+            let not_before = views.filter_map(|view| self.boards_from(view, arrival)).max();
+            let stats = Arc::clone(&self.stats);
+            let cancelled = move || stats.plain.flights_cancelled.inc();
+            let fly = || Arc::clone(self).fill_several(asking);
+            let waiter = self.multi_flights.board(&key, not_before, fly, cancelled);
+            let led = waiter.leads;
+            let counter = if led { &self.stats.plain.flights } else { &self.stats.plain.followers };
+            counter.inc();
+            (waiter.landed().await, led)
+        } else {
+            self.stats.plain.flights.inc();
+            (Some(Arc::clone(self).fill_several(asking).await), true)
+        };
+        (several, led)
+    }
+
+    /// Each search counts on its indices, as the engines count: who gets the answer of a load under way has a hit.
+    pub(super) fn count_asked(&self, items: &[Item<'_>], hits: &[Option<Hit>], led: bool) {
+        for (item, _) in items.iter().zip(hits).filter(|(_, hit)| hit.is_none()) {
+            if let Ok(Known { view, .. }) = &item.judged {
+                let indices = self.stats.indices(view.generation.metadata().names());
+                if led { indices.misses.inc() } else { indices.hits.inc() }
+            }
+        }
+    }
+
+    /// Forward, decide what is storable, store. May run on a task of its own.
+    async fn fill_several(self: Arc<Self>, asking: Asking) -> Several {
+        let Asking { head, body, keeps, door, explicit, epoch, joined } = asking;
+        let Some(_permit) = self.fills.permit().await else { return Several::Landed(Landed::Refused) };
+        let asked = self.watcher.now();
+        let versions: Vec<&StateVersion> =
+            keeps.iter().flatten().map(|(keep, _)| keep.generation.metadata().version()).collect();
+        let tag = versions.iter().max_by_key(|version| version.version).copied();
+        let of_one_cluster = versions.windows(2).all(|pair| pair[0].cluster_uuid == pair[1].cluster_uuid);
+        let tag = tag.filter(|_| !self.unwatched());
+        let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                tracing::warn!(%error, "no answer to a multi search");
+                return Several::Landed(Landed::Failed(error));
+            }
+        };
+        let body = match body {
+            Collected::Whole(body) => body,
+            Collected::TooLong(rest) => {
+                if let Some((keep, _)) = keeps.iter().flatten().next() {
+                    self.unshareable.insert(joined, keep.generation.tag());
+                }
+                let response = Some(Response::from_parts(answer, rest));
+                return Several::Landed(Landed::TooLarge(Arc::new(Mutex::new(response))));
+            }
+        };
+        let took = asked.at.elapsed();
+        self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let fetched = Arc::new(Fetched { status: answer.status, headers: answer.headers, body, took });
+        let parts = msearch::take_apart(&fetched.body).filter(|parts| parts.items.len() == keeps.len());
+        let Some(parts) = parts.filter(|_| fetched.status == StatusCode::OK) else {
+            return Several::Answered { fetched, stored: 0, refusal: Some(Reason::Status) };
+        };
+        // a warning does not tell of which search it is
+        let told = parts.items.len() == 1 || are_ambient(&fetched.headers);
+        let kept = parts.items.iter().zip(keeps).map(async |(item, keep)| {
+            let (keep, audience) = keep?;
+            if !told {
+                return Some(Err(Reason::Warnings));
+            }
+            let nodes = keep.generation.metadata().nodes();
+            let stored = match check_item(item, &fetched, &keep) {
+                Ok(answer) => self.keep(answer, keep, asked, applied && of_one_cluster).await,
+                Err(reason) => Err(reason),
+            };
+            Some(stored.map(|entry| (entry, nodes, audience)))
+        });
+        let (mut stored, mut refusal) = (0, None);
+        for kept in join_all(kept).await.into_iter().flatten() {
+            match kept {
+                Ok((entry, nodes, audience)) => {
+                    stored += 1;
+                    let mut headers = entry.head().to_map();
+                    headers.remove(WARNING);
+                    self.doors.insert(
+                        (door, explicit),
+                        Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }),
+                    );
+                }
+                Err(reason) => refusal = refusal.or(Some(reason)),
+            }
+        }
+        Several::Answered { fetched, stored, refusal }
+    }
+}
+
+/// Decide if storable: an item, as the answer to the search that it is.
+fn check_item(item: &[u8], fetched: &Fetched, keep: &Keep) -> Result<Storable, Reason> {
+    let body = msearch::search_of(item).ok_or(Reason::Status)?.into();
+    let answer =
+        Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took: fetched.took };
+    Storable::check(&answer, Api::Search, Widening::None, keep.generation.metadata().shards())
+}
+
+/// Whether the client vouches for the body: then no other one can be sent in its name.
+pub(super) fn is_signed(headers: &HeaderMap) -> bool {
+    const DIGESTS: [&str; 6] =
+        ["content-md5", "content-digest", "digest", "repr-digest", "signature", "x-amz-content-sha256"];
+    let by_aws = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-");
+    DIGESTS.iter().any(|name| headers.contains_key(*name))
+        || headers.get_all(AUTHORIZATION).iter().any(by_aws)
+}
