@@ -179,6 +179,12 @@ struct State<S: Subject> {
     renewal: Option<AbortHandle>,
 }
 
+/// What who asks under the lock gets.
+enum Joined<S: Subject> {
+    Landed(Arc<Measured<S::Found, S::Failure>>),
+    Waiting(watch::Receiver<Landing<S>>),
+}
+
 impl<S: Subject> std::fmt::Debug for Rounds<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rounds").finish_non_exhaustive()
@@ -210,15 +216,11 @@ impl<S: Subject> Rounds<S> {
     /// The latest measurement, if it serves. Takes no lock.
     #[must_use]
     pub fn serving(self: &Arc<Self>, needed: Needed) -> Landing<S> {
-        let latest = self.latest.load();
-        let latest = latest.as_ref()?;
-        if !needed.serves(latest.started.at) || self.pace.slept_since(latest.started) {
-            return None;
-        }
+        let latest = self.found(needed)?;
         if !needed.bound.is_zero() {
-            self.renew_in_time(latest, needed.bound);
+            self.renew_in_time(&latest, needed.bound);
         }
-        Some(Arc::clone(latest))
+        Some(latest)
     }
 
     /// The latest measurement that found something, whenever that was.
@@ -230,38 +232,55 @@ impl<S: Subject> Rounds<S> {
     /// A measurement that serves: the latest one, the one under way, or the next. A failure that lasts is the answer for
     /// a while too, since it only leads to forwarding. `None` if the driver was lost.
     pub async fn get(self: &Arc<Self>, needed: Needed) -> Landing<S> {
-        if let Some(ready) = self.ready(needed) {
+        if let Some(ready) = self.serving(needed).or_else(|| self.failing(needed)) {
             return Some(ready);
         }
-        let mut landing = {
-            let mut state = self.lock();
-            if let Some(ready) = self.ready(needed) {
-                return Some(ready);
+        match self.join(needed) {
+            // what is served is renewed, and that takes the lock
+            Joined::Landed(landed) => self.serving(needed).or(Some(landed)),
+            Joined::Waiting(mut round) => {
+                round.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone())
             }
-            match &state.current {
-                Some((started, round)) if needed.serves(*started) => round.subscribe(),
-                _ => {
-                    let landing =
-                        state.next.get_or_insert_with(|| Arc::new(watch::channel(None).0)).subscribe();
-                    if !std::mem::replace(&mut state.driven, true) {
-                        tokio::spawn(Driver { rounds: Arc::clone(self), done: false }.drive());
-                    }
-                    landing
-                }
-            }
-        };
-        landing.wait_for(Option::is_some).await.ok().and_then(|landed| landed.clone())
+        }
     }
 
-    fn ready(self: &Arc<Self>, needed: Needed) -> Landing<S> {
-        self.serving(needed).or_else(|| {
-            let failed = self.failed.load_full()?;
-            let ended = failed.started.at + failed.took;
-            let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
-            let mended = marked && failed.found.as_ref().is_err_and(Failure::mends);
-            let fresh = ended.elapsed() < self.pace.pause && !self.pace.slept_since(failed.started);
-            (fresh && !mended).then_some(failed)
-        })
+    /// Joins a measurement that serves. One may have landed since the caller looked.
+    fn join(self: &Arc<Self>, needed: Needed) -> Joined<S> {
+        let mut state = self.lock();
+        if let Some(landed) = self.found(needed).or_else(|| self.failing(needed)) {
+            return Joined::Landed(landed);
+        }
+        if let Some((started, round)) = &state.current
+            && needed.serves(*started)
+        {
+            return Joined::Waiting(round.subscribe());
+        }
+        let round = state.next.get_or_insert_with(|| Arc::new(watch::channel(None).0)).subscribe();
+        let driven = std::mem::replace(&mut state.driven, true);
+        // a runtime that ends drops the driver here and now, and that takes the lock
+        drop(state);
+        if !driven {
+            tokio::spawn(Driver { rounds: Arc::clone(self), done: false }.drive());
+        }
+        Joined::Waiting(round)
+    }
+
+    /// The latest measurement, if it serves; renews nothing.
+    fn found(&self, needed: Needed) -> Landing<S> {
+        let latest = self.latest.load();
+        let latest = latest.as_ref()?;
+        let serves = needed.serves(latest.started.at) && !self.pace.slept_since(latest.started);
+        serves.then(|| Arc::clone(latest))
+    }
+
+    /// The latest failure, if it lasts still.
+    fn failing(&self, needed: Needed) -> Landing<S> {
+        let failed = self.failed.load_full()?;
+        let ended = failed.started.at + failed.took;
+        let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
+        let mended = marked && failed.found.as_ref().is_err_and(Failure::mends);
+        let fresh = ended.elapsed() < self.pace.pause && !self.pace.slept_since(failed.started);
+        (fresh && !mended).then_some(failed)
     }
 
     /// Sees to it that a measurement that is used with a bound is followed by another before it ages out.

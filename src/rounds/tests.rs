@@ -292,3 +292,23 @@ fn a_mark_wants_a_strictly_later_start() {
     assert_eq!(earlier.marked(None), earlier);
     assert!(!earlier.marked(Some(now)).marked(Some(now - moment)).serves(now));
 }
+
+/// A measurement that lands between the look without the lock and the one under it is renewed like any other, and
+/// renewing takes the lock.
+#[tokio::test(start_paused = true)]
+async fn who_finds_a_landed_measurement_under_the_lock_does_not_block() {
+    let rounds = rounds(2);
+    rounds.get(Needed::since(Instant::now())).await.unwrap();
+    let (done, joined) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let blocked = Arc::clone(&rounds);
+    // a thread of its own: the test must end, and say so, where this never does
+    std::thread::spawn(move || {
+        let _runtime = runtime.enter();
+        let landed = matches!(blocked.join(within()), Joined::Landed(_));
+        done.send(landed).unwrap();
+    });
+    let landed = joined.recv_timeout(Duration::from_secs(20)).expect("no lock is taken twice");
+    assert!(landed);
+    assert!(rounds.get(within()).await.is_some());
+}
