@@ -8,6 +8,7 @@ use divan::Bencher;
 use escache::cache::{
     Asked as Moment, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
 };
+use escache::elastic::answer::Extent;
 use escache::elastic::api::{Api, route};
 use escache::elastic::filter_path::Widening;
 use escache::generation::Generation;
@@ -61,7 +62,8 @@ impl Setup {
             body: Bytes::from(answer),
             took: Duration::from_millis(3),
         };
-        let answer = Storable::check(&fetched, Api::Search, Widening::None, None).expect("a whole answer");
+        let answer = Storable::check(&fetched, Api::Search, Widening::None, &Extent::default())
+            .expect("a whole answer");
         for size in 0..=OTHERS {
             let entry = Entry::new(answer.clone(), setup.generation.tag(), now(), Arc::clone(&indices));
             setup.store.insert(setup.plan(&body(size)).key, Arc::new(entry), setup.store.epoch());

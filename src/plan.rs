@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RANGE, UPGRADE};
 
 use crate::cacheability::{self, Question, Terms};
+use crate::elastic::answer::Evidence;
 use crate::elastic::api::{Api, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
 use crate::elastic::json::{self, Json};
@@ -101,9 +102,14 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
         return Err(Reason::RequestCacheFalse.into());
     }
     let source = source(asked, &params)?;
+    if !source.is_empty() && !api.takes_body() {
+        return Err(Refusal::at(Reason::UnknownWord, "body"));
+    }
     let mut body = if source.trim_ascii().is_empty() { None } else { Some(json::parse(&source)?) };
-    // no body and an empty one ask the same: everything
-    body.take_if(|body| matches!(body, Json::Object(object) if object.members.is_empty()));
+    // a search without a body and one with an empty one ask the same; others look at `q` only where there is no body
+    body.take_if(|body| {
+        api == Api::Search && matches!(body, Json::Object(object) if object.members.is_empty())
+    });
     let params = params.without(&["source", "source_content_type"]);
     let question =
         Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: true };
@@ -115,9 +121,12 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
         return Err(Reason::Hits.into());
     }
     check_representation(asked.headers, &params)?;
-    let (widening, fill_query) = match params.get("filter_path") {
-        None => (Widening::None, None),
-        Some(filter) => match filter_path::widen(filter)? {
+    let (widening, fill_query) = match (params.get("filter_path"), Evidence::of(api)) {
+        (None, _) | (Some(_), Evidence::Status) => (Widening::None, None),
+        (Some(_), Evidence::Members) => {
+            return Err(Refusal::at(Reason::PartialityUnknown, "filter_path"));
+        }
+        (Some(filter), Evidence::Outline) => match filter_path::widen(filter)? {
             Widening::None => (Widening::None, None),
             Widening::Add => (Widening::Add, Some(widened(asked.query.unwrap_or_default()))),
         },
@@ -126,6 +135,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
         engine: context.cluster,
         api: api.name(),
         target: expression,
+        detail: asked.route.detail,
         params: &params,
         headers: asked.headers,
         rules: context.headers,

@@ -98,7 +98,7 @@ impl Counter {
 }
 
 /// How many endpoints requests are counted by.
-const APIS: usize = 16;
+const APIS: usize = 32;
 
 /// Everything that is counted.
 #[derive(Debug)]

@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::cache::{Fetched, Storable};
+    use crate::elastic::answer::Extent;
     use crate::elastic::api::Api;
     use crate::elastic::filter_path::Widening;
     use crate::stats::IndexSet;
@@ -154,7 +155,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
-        let answer = Storable::check(&fetched, Api::Count, Widening::None, None).unwrap();
+        let answer = Storable::check(&fetched, Api::Count, Widening::None, &Extent::default()).unwrap();
         Entry::new(answer, Generation::unwatched().tag(), asked, Arc::<IndexSet>::default())
             .meant_for(audience)
     }

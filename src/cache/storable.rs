@@ -7,7 +7,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::head::{EntityTag, StoredHead};
-use crate::elastic::answer::Outline;
+use crate::elastic::answer::{Extent, check_whole};
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
 use crate::outcome::Reason;
@@ -35,8 +35,8 @@ pub struct Storable {
 }
 
 impl Storable {
-    /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`. An answer of more
-    /// `shards` than the generation knows has come from indices that it does not watch.
+    /// Checks an answer, and cuts out what the fill had asked for beyond the client's `filter_path`. `extent` is how far
+    /// the generation says that it has to reach.
     ///
     /// # Errors
     /// Why it may not be stored. The caller then forwards the answer as it came (cut alike where it was widened).
@@ -44,7 +44,7 @@ impl Storable {
         fetched: &Fetched,
         api: Api,
         widening: Widening,
-        shards: Option<usize>,
+        extent: &Extent,
     ) -> Result<Storable, Reason> {
         if fetched.status != StatusCode::OK {
             return Err(Reason::Status);
@@ -58,11 +58,7 @@ impl Storable {
         if forbids(&fetched.headers) {
             return Err(Reason::NoStore);
         }
-        let outline = Outline::read(&fetched.body)?;
-        outline.is_whole(api)?;
-        if shards.is_some_and(|known| outline.shards() > known as u64) {
-            return Err(Reason::GenerationIncomplete);
-        }
+        check_whole(api, &fetched.body, extent)?;
         let body = match widening {
             // what came in one read is a part of the connection's buffer: kept as it is, it would keep all of that
             Widening::None => Bytes::copy_from_slice(&fetched.body),
@@ -142,9 +138,14 @@ mod tests {
     #[test]
     fn only_whole_answers_of_the_engine_are_stored() {
         let check = |status, headers: &[(&str, &str)], body: &str| {
-            Storable::check(&fetched(status, headers, body), Api::Search, Widening::None, Some(1))
-                .map(|_| ())
-                .err()
+            Storable::check(
+                &fetched(status, headers, body),
+                Api::Search,
+                Widening::None,
+                &Extent { shards: Some(1), ..Extent::default() },
+            )
+            .map(|_| ())
+            .err()
         };
         assert_eq!(check(200, &[JSON], WHOLE), None);
         assert_eq!(
@@ -192,7 +193,7 @@ mod tests {
             ],
             WHOLE,
         );
-        let stored = Storable::check(&answer, Api::Search, Widening::None, None).unwrap();
+        let stored = Storable::check(&answer, Api::Search, Widening::None, &Extent::default()).unwrap();
         let names: Vec<_> = stored.head.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["content-type", "warning", "warning", "x-elastic-product"]);
         assert!(stored.head.iter().any(|(name, value)| name == WARNING && value == "299 b"));
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn a_widened_answer_is_cut_before_it_is_stored() {
         let answer = fetched(200, &[JSON], WHOLE);
-        let stored = Storable::check(&answer, Api::Search, Widening::Add, None).unwrap();
+        let stored = Storable::check(&answer, Api::Search, Widening::Add, &Extent::default()).unwrap();
         assert_eq!(stored.body(), r#"{"took":1}"#);
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::ptr;
 
-use crate::elastic::api::Api;
 use crate::elastic::json::Order;
 use crate::outcome::Reason;
 
 use super::grammar::{ALL, ES7, ES8, ES9, Engines, Form, Kind, OS2, OS3, Rest, Rule, Word};
-use super::language::search::{COUNT, SEARCH};
+use super::language::reads::{FIELD_CAPS, QUERY_ALONE};
+use super::language::search::SEARCH;
 use super::parameters::{self, PARAMETERS};
 
 const COLUMNS: [(Engines, &str); 5] =
@@ -69,7 +69,8 @@ fn forms(engines: Engines) -> Vec<&'static Form> {
     }
     let mut seen = Vec::new();
     visit(&SEARCH, engines, &mut seen);
-    visit(&COUNT, engines, &mut seen);
+    visit(&QUERY_ALONE, engines, &mut seen);
+    visit(&FIELD_CAPS, engines, &mut seen);
     seen
 }
 
@@ -130,16 +131,16 @@ fn reasons(out: &mut String) {
 
 fn parameters(out: &mut String) {
     out.push_str("\n## URL parameters\n\n");
+    for (name, apis) in parameters::sets() {
+        line(out, format_args!("- *{name}*: {apis}"));
+    }
+    out.push('\n');
     let mut columns = vec!["parameter", "of"];
     columns.extend(COLUMNS.map(|(_, column)| column));
     columns.push("value");
     heading(out, &columns);
     for parameter in PARAMETERS {
-        let apis = match parameter.apis {
-            [Api::Search] => "search",
-            [Api::Count] => "count",
-            _ => "both",
-        };
+        let apis = parameters::name_of(parameter.apis);
         let (refused, value) = match parameter.rule {
             parameters::Rule::Allowed => (false, "any".to_owned()),
             parameters::Rule::QueryText => (false, "query text without `now`".to_owned()),

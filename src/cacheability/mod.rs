@@ -44,6 +44,18 @@ pub struct Question<'q, 'a> {
     pub rounded_now: bool,
 }
 
+/// What an answer rests on, so that it holds as long as that does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Basis {
+    /// What the shards show to searches, and the metadata of the target.
+    #[default]
+    Readers,
+    /// The metadata of the target alone.
+    Metadata,
+    /// Whatever the cluster state has.
+    State,
+}
+
 /// Under which terms a question may be answered from the cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
@@ -51,6 +63,8 @@ pub struct Terms {
     pub hits: bool,
     /// The rounded `now`s of the request, each once: with any of them the answer holds [until](valid_until) a moment.
     pub now: Vec<RoundedNow>,
+    /// What the answer rests on.
+    pub basis: Basis,
 }
 
 impl Terms {
@@ -69,19 +83,30 @@ impl Terms {
 pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
     let form = match question.api {
         Api::Search => &language::search::SEARCH,
-        Api::Count => &language::search::COUNT,
+        Api::Count | Api::ValidateQuery | Api::Explain => &language::reads::QUERY_ALONE,
+        Api::FieldCaps => &language::reads::FIELD_CAPS,
+        // a search that timed out or lost a shard is evaluated like any other, and nothing in the answer tells
+        Api::RankEval => return Err(Reason::PartialityUnknown.into()),
+        api if api.is_read() => &language::reads::NOTHING,
         _ => return Err(Reason::Api.into()),
     };
     let engine = question.engine.and_then(grammar::Engines::of);
     parameters::judge(question.api, engine, question.params)?;
     let mut size = question.params.get("size").map(is_zero);
     let mut walk = walk::Walk::new(engine, question.rounded_now);
+    let mut filtered = false;
     if let Some(body) = question.body {
         walk.body(form, body)?;
+        filtered = has(body, "index_filter");
         size = size.or_else(|| size_of(body));
     }
     let hits = question.api == Api::Search && size != Some(true);
-    Ok(Terms { hits, now: walk.now })
+    let basis = match question.api {
+        Api::FieldCaps if !filtered => Basis::Metadata,
+        api if !api.takes_body() => Basis::State,
+        _ => Basis::Readers,
+    };
+    Ok(Terms { hits, now: walk.now, basis })
 }
 
 /// Judges a query that stands alone, such as the filter of an alias. A rounded `now` is refused, too.
@@ -101,6 +126,10 @@ fn size_of(body: &Json<'_>) -> Option<bool> {
         Some((_, Json::String(text))) => Some(is_zero(text)),
         _ => None,
     }
+}
+
+fn has(body: &Json<'_>, member: &str) -> bool {
+    matches!(body, Json::Object(object) if object.members.iter().any(|(name, _)| name == member))
 }
 
 fn is_zero(text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The URL parameters of a search and a count.
+//! The URL parameters of the reads that may be answered from the cache.
 
 use crate::elastic::api::Api;
 use crate::elastic::params::Params;
@@ -28,8 +28,58 @@ pub(super) enum Rule {
     Only(&'static [&'static str], Reason, &'static str),
 }
 
-const BOTH: &[Api] = &[Api::Search, Api::Count];
+const EVERY: &[Api] = &Api::READS;
+/// Those that ask for a query.
+const QUERIES: &[Api] = &[Api::Search, Api::Count, Api::ValidateQuery, Api::Explain];
+/// Those that may have their body in the query string.
+const SOURCES: &[Api] = &[Api::Search, Api::Count, Api::ValidateQuery, Api::Explain, Api::FieldCaps];
+/// Those that name more than one index, with its options.
+const TARGETS: &[Api] = &[
+    Api::Search,
+    Api::Count,
+    Api::ValidateQuery,
+    Api::FieldCaps,
+    Api::GetIndex,
+    Api::GetMapping,
+    Api::GetFieldMapping,
+    Api::GetSettings,
+    Api::GetAlias,
+    Api::ResolveIndex,
+];
+/// Those that read metadata and could ask any node for its own state.
+const METADATA: &[Api] =
+    &[Api::GetIndex, Api::GetMapping, Api::GetFieldMapping, Api::GetSettings, Api::GetAlias];
+const SETTINGS: &[Api] = &[Api::GetIndex, Api::GetSettings];
+const MAPPINGS: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetFieldMapping];
+const MASTER: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetSettings];
+const SHARDS: &[Api] = &[Api::Search, Api::Count, Api::Explain];
+const DOCUMENTS: &[Api] = &[Api::Search, Api::Explain];
 const SEARCH: &[Api] = &[Api::Search];
+const FIELD_CAPS: &[Api] = &[Api::FieldCaps];
+const VALIDATE: &[Api] = &[Api::ValidateQuery];
+
+/// The sets of endpoints by their names for people.
+const SETS: &[(&[Api], &str)] = &[
+    (EVERY, "every"),
+    (QUERIES, "with a query"),
+    (SOURCES, "with a body"),
+    (TARGETS, "with indices"),
+    (METADATA, "of metadata"),
+];
+
+/// A set of endpoints as the page shows it.
+pub(super) fn name_of(apis: &[Api]) -> String {
+    let set = SETS.iter().find(|(set, _)| *set == apis);
+    set.map_or_else(
+        || apis.iter().map(|api| api.name()).collect::<Vec<_>>().join(", "),
+        |(_, name)| (*name).to_owned(),
+    )
+}
+
+/// What the names of sets mean.
+pub(super) fn sets() -> impl Iterator<Item = (&'static str, String)> {
+    SETS.iter().map(|(set, name)| (*name, set.iter().map(|api| api.name()).collect::<Vec<_>>().join(", ")))
+}
 
 const fn allowed(name: &'static str, apis: &'static [Api]) -> Parameter {
     Parameter { name, engines: ALL, apis, rule: Rule::Allowed }
@@ -41,7 +91,17 @@ const fn only(
     reason: Reason,
     why: &'static str,
 ) -> Parameter {
-    Parameter { name, engines: ALL, apis: SEARCH, rule: Rule::Only(values, reason, why) }
+    only_of(SEARCH, name, values, reason, why)
+}
+
+const fn only_of(
+    apis: &'static [Api],
+    name: &'static str,
+    values: &'static [&'static str],
+    reason: Reason,
+    why: &'static str,
+) -> Parameter {
+    Parameter { name, engines: ALL, apis, rule: Rule::Only(values, reason, why) }
 }
 
 impl Parameter {
@@ -50,38 +110,39 @@ impl Parameter {
     }
 }
 
-/// All that are known: `RestSearchAction`, `RestCountAction`, `RestActions.urlParamsToQueryBuilder`,
+/// All that are known: `RestSearchAction`, `RestCountAction`, `RestFieldCapabilitiesAction`, `RestValidateQueryAction`,
+/// `RestExplainAction`, `RestGetIndicesAction` and its like, `RestActions.urlParamsToQueryBuilder`,
 /// `IndicesOptions.fromRequest`, `AbstractRestChannel`.
 pub(super) static PARAMETERS: &[Parameter] = &[
     // -- the shape of any answer
-    allowed("error_trace", BOTH),
-    allowed("filter_path", BOTH),
-    allowed("format", BOTH),
-    allowed("human", BOTH),
-    allowed("include_source_on_error", BOTH).on(ES89),
-    allowed("pretty", BOTH),
+    allowed("error_trace", EVERY),
+    allowed("filter_path", EVERY),
+    allowed("format", EVERY),
+    allowed("human", EVERY),
+    allowed("include_source_on_error", &[Api::Search, Api::Count]).on(ES89),
+    allowed("pretty", EVERY),
     // -- the target
-    allowed("allow_no_indices", BOTH),
-    allowed("expand_wildcards", BOTH),
-    allowed("ignore_throttled", BOTH),
-    allowed("ignore_unavailable", BOTH),
-    allowed("preference", BOTH),
-    allowed("routing", BOTH),
+    allowed("allow_no_indices", TARGETS),
+    allowed("expand_wildcards", TARGETS),
+    allowed("ignore_throttled", TARGETS),
+    allowed("ignore_unavailable", TARGETS),
+    allowed("preference", SHARDS),
+    allowed("routing", SHARDS),
     // -- a body in the query string (the caller decodes it)
-    allowed("source", BOTH),
-    allowed("source_content_type", BOTH),
+    allowed("source", SOURCES),
+    allowed("source_content_type", SOURCES),
     // -- a query in the query string
-    allowed("analyze_wildcard", BOTH),
-    allowed("analyzer", BOTH),
-    allowed("default_operator", BOTH),
-    allowed("df", BOTH),
-    allowed("lenient", BOTH),
-    Parameter { name: "q", engines: ALL, apis: BOTH, rule: Rule::QueryText },
+    allowed("analyze_wildcard", QUERIES),
+    allowed("analyzer", QUERIES),
+    allowed("default_operator", QUERIES),
+    allowed("df", QUERIES),
+    allowed("lenient", QUERIES),
+    Parameter { name: "q", engines: ALL, apis: QUERIES, rule: Rule::QueryText },
     // -- what the body could say, too
-    allowed("_source", SEARCH),
+    allowed("_source", DOCUMENTS),
     allowed("_source_exclude_vectors", SEARCH).on(ES9),
-    allowed("_source_excludes", SEARCH),
-    allowed("_source_includes", SEARCH),
+    allowed("_source_excludes", DOCUMENTS),
+    allowed("_source_includes", DOCUMENTS),
     allowed("docvalue_fields", SEARCH),
     allowed("from", SEARCH),
     allowed("include_named_queries_score", SEARCH).on(ES89.and(OS)),
@@ -90,12 +151,12 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("size", SEARCH),
     allowed("sort", SEARCH),
     allowed("stats", SEARCH),
-    allowed("stored_fields", SEARCH),
+    allowed("stored_fields", DOCUMENTS),
     allowed("suggest_field", SEARCH),
     allowed("suggest_mode", SEARCH),
     allowed("suggest_size", SEARCH),
     allowed("suggest_text", SEARCH),
-    allowed("terminate_after", BOTH),
+    allowed("terminate_after", &[Api::Search, Api::Count]),
     allowed("timeout", SEARCH),
     allowed("track_scores", SEARCH),
     allowed("track_total_hits", SEARCH),
@@ -104,6 +165,32 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     // -- the shape of a search's answer
     allowed("rest_total_hits_as_int", SEARCH),
     allowed("typed_keys", SEARCH),
+    // -- field capabilities
+    allowed("fields", FIELD_CAPS),
+    allowed("filters", FIELD_CAPS).on(ES89),
+    allowed("include_unmapped", FIELD_CAPS),
+    allowed("types", FIELD_CAPS).on(ES89),
+    only_of(
+        FIELD_CAPS,
+        "include_empty_fields",
+        &["true"],
+        Reason::NotYet,
+        "segments tell which fields are empty",
+    )
+    .on(ES89),
+    // -- the validation of a query
+    only_of(VALIDATE, "all_shards", &["false"], Reason::Diagnostic, "it tells of each shard"),
+    only_of(VALIDATE, "explain", &["false"], Reason::Diagnostic, "it tells of a shard that chance chooses"),
+    only_of(VALIDATE, "rewrite", &["false"], Reason::Diagnostic, "it tells of a shard that chance chooses"),
+    // -- metadata
+    allowed("cluster_manager_timeout", MASTER).on(OS),
+    allowed("features", &[Api::GetIndex]).on(ES89),
+    allowed("flat_settings", SETTINGS),
+    allowed("include_type_name", MAPPINGS).on(ES7),
+    allowed("master_timeout", MASTER),
+    allowed("include_defaults", &[Api::GetFieldMapping]),
+    only_of(SETTINGS, "include_defaults", &["false"], Reason::NotYet, "each node has its own defaults"),
+    only_of(METADATA, "local", &["false"], Reason::NotYet, "a node's own state may be an old one"),
     // -- how the search is carried out
     allowed("allow_partial_search_results", SEARCH),
     allowed("batched_reduce_size", SEARCH),

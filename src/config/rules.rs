@@ -88,10 +88,10 @@ fn patterns(written: &Written) -> Result<Vec<String>, String> {
 struct Cached(Api);
 
 impl Scalar for Cached {
-    const WHAT: &'static str = "search or count";
+    const WHAT: &'static str = "a read that is cached, such as search or count";
 
     fn parse(text: &str) -> Result<Cached, Unfit> {
-        let cached = [Api::Search, Api::Count].into_iter().find(|api| api.name() == text);
+        let cached = Api::READS.into_iter().find(|api| api.name() == text);
         cached.map(Cached).ok_or(Unfit::Plainly)
     }
 
@@ -150,7 +150,10 @@ mod tests {
             "[{index: [a b], cache: true}]",
             Err("rule 1: index: [a b] is not an index pattern, such as logs-*"),
         );
-        check("[{api: bulk, cache: true}]", Err("rule 1: api: [bulk] is not search or count"));
+        check(
+            "[{api: bulk, cache: true}]",
+            Err("rule 1: api: [bulk] is not a read that is cached, such as search or count"),
+        );
         check("[{cache: maybe}]", Err("rule 1: cache: [maybe] is not true or false"));
         check("[{cache: true, cache: false}]", Err("rule 1: [cache] is set twice"));
         check("[logs-*]", Err("names with values are expected here, as in \"name: value\""));

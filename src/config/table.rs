@@ -190,7 +190,7 @@ settings! {
         key_identity_headers: Vec<HeaderName> = "key.identity_headers", "";
     }
     "Rules" {
-        /// What to cache by index and endpoint; the first rule that matches decides. Each has index (patterns with *), api (search or count), and what it sets: cache, ttl, max_staleness, hits.
+        /// What to cache by index and endpoint; the first rule that matches decides. Each has index (patterns with *), api (search, count, field_caps and the other reads of docs/cacheability.md), and what it sets: cache, ttl, max_staleness, hits.
         rules: Rules = "rules", "";
     }
     "Limits" {

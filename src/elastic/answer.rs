@@ -1,10 +1,127 @@
-//! What escache reads of an answer: the outline that tells whether it is whole. The rest is never parsed.
+//! What escache reads of an answer: what tells whether it is whole. The rest is never parsed.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::elastic::api::Api;
 use crate::outcome::Reason;
+
+/// How an answer shows whether it is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// By `_shards`, `timed_out` and `terminated_early`, which a fill can ask for beyond the client's `filter_path`.
+    Outline,
+    /// By other members, which a `filter_path` may take away.
+    Members,
+    /// By its status alone: it comes from one shard, or from the cluster state.
+    Status,
+}
+
+impl Evidence {
+    /// That of an endpoint.
+    #[must_use]
+    pub fn of(api: Api) -> Evidence {
+        match api {
+            Api::Explain
+            | Api::GetIndex
+            | Api::GetMapping
+            | Api::GetSettings
+            | Api::GetAlias
+            | Api::ResolveIndex => Evidence::Status,
+            Api::FieldCaps | Api::ValidateQuery | Api::GetFieldMapping => Evidence::Members,
+            _ => Evidence::Outline,
+        }
+    }
+}
+
+/// How far an answer has to reach to be whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// How many shards the target has; `None` where nothing is watched.
+    pub shards: Option<usize>,
+    /// The indices that it has to tell of, where it tells of each.
+    pub indices: Indices,
+}
+
+/// The indices that an answer has to tell of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Indices {
+    /// Nothing is watched.
+    #[default]
+    Unknown,
+    /// Some of those of the target, as the question chooses.
+    Some,
+    /// Just these, in their order by name.
+    All(Vec<String>),
+}
+
+impl Indices {
+    /// Whether an answer about these indices is whole.
+    fn check(&self, found: &BTreeSet<&str>) -> Result<(), Reason> {
+        match self {
+            Indices::Unknown => Err(Reason::PartialityUnknown),
+            Indices::Some => Ok(()),
+            Indices::All(all) if found.iter().copied().eq(all.iter().map(String::as_str)) => Ok(()),
+            Indices::All(_) => Err(Reason::Partial),
+        }
+    }
+}
+
+/// Whether an answer of status 200 is whole, and has come from no more than its target. An answer of more shards than
+/// the generation knows has come from indices that it does not watch.
+///
+/// # Errors
+/// The reason why it is not, or why that cannot be seen.
+pub fn check_whole(api: Api, body: &[u8], extent: &Extent) -> Result<(), Reason> {
+    let unknown = |_| Reason::PartialityUnknown;
+    match (Evidence::of(api), api) {
+        (Evidence::Status, _) => {
+            serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body).map_err(unknown)?;
+            Ok(())
+        }
+        (_, Api::FieldCaps) => FieldCaps::read(body)?.is_whole(extent),
+        // an index whose shard fails is left out
+        (_, Api::GetFieldMapping) => {
+            let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(unknown)?;
+            extent.indices.check(&members.keys().map(String::as_str).collect())
+        }
+        _ => {
+            let outline = Outline::read(body)?;
+            outline.is_whole(api)?;
+            match extent.shards {
+                Some(known) if outline.shards() > known as u64 => Err(Reason::GenerationIncomplete),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// The members of an answer about field capabilities that decide whether it may be stored. Elasticsearch tells of
+/// failures; OpenSearch leaves out an index that fails.
+#[derive(Debug, Deserialize)]
+struct FieldCaps {
+    indices: Vec<String>,
+    #[serde(rename = "fields")]
+    _fields: IgnoredAny,
+    failures: Option<IgnoredAny>,
+    failed_indices: Option<IgnoredAny>,
+    error: Option<IgnoredAny>,
+}
+
+impl FieldCaps {
+    fn read(body: &[u8]) -> Result<FieldCaps, Reason> {
+        serde_json::from_slice(body).map_err(|_| Reason::PartialityUnknown)
+    }
+
+    fn is_whole(&self, extent: &Extent) -> Result<(), Reason> {
+        if self.failures.is_some() || self.failed_indices.is_some() || self.error.is_some() {
+            return Err(Reason::Partial);
+        }
+        extent.indices.check(&self.indices.iter().map(String::as_str).collect())
+    }
+}
 
 /// The members of a search or count answer that decide whether it may be stored.
 #[derive(Debug, Deserialize)]
@@ -19,6 +136,7 @@ pub struct Outline {
     #[serde(rename = "_clusters")]
     clusters: Option<IgnoredAny>,
     error: Option<IgnoredAny>,
+    valid: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +182,12 @@ impl Outline {
             (None, Api::Search) => return Err(Reason::PartialityUnknown),
             _ => {}
         }
+        // a query that no shard has looked at is not valid for a reason that may have passed
+        if api == Api::ValidateQuery
+            && (self.valid.is_none() || self.valid == Some(false) && shards.total == 0)
+        {
+            return Err(Reason::PartialityUnknown);
+        }
         if self.terminated_early == Some(true) { Err(Reason::TerminatedEarly) } else { Ok(()) }
     }
 }
@@ -75,6 +199,54 @@ mod tests {
     #[track_caller]
     fn check(api: Api, body: &str, expected: Result<(), Reason>) {
         assert_eq!(Outline::read(body.as_bytes()).and_then(|o| o.is_whole(api)), expected, "{body}");
+    }
+
+    #[track_caller]
+    fn check_reach(api: Api, body: &str, indices: &Indices, expected: Result<(), Reason>) {
+        let extent = Extent { shards: Some(1), indices: indices.clone() };
+        assert_eq!(check_whole(api, body.as_bytes(), &extent), expected, "{body}");
+    }
+
+    #[test]
+    fn an_answer_tells_of_each_index_of_its_target() {
+        use Api::{FieldCaps, GetFieldMapping};
+        let all = Indices::All(vec!["a".to_owned(), "b".to_owned()]);
+        let whole = r#"{"indices":["b","a"],"fields":{}}"#;
+        check_reach(FieldCaps, whole, &all, Ok(()));
+        check_reach(FieldCaps, whole, &Indices::Some, Ok(()));
+        check_reach(FieldCaps, whole, &Indices::Unknown, Err(Reason::PartialityUnknown));
+        check_reach(FieldCaps, r#"{"indices":["a"],"fields":{}}"#, &all, Err(Reason::Partial));
+        check_reach(FieldCaps, r#"{"indices":["a","b","c"],"fields":{}}"#, &all, Err(Reason::Partial));
+        let failed = r#"{"indices":["a","b"],"fields":{},"failed_indices":1,"failures":[]}"#;
+        check_reach(FieldCaps, failed, &Indices::Some, Err(Reason::Partial));
+        check_reach(FieldCaps, r#"{"indices":["a","b"]}"#, &all, Err(Reason::PartialityUnknown));
+        check_reach(GetFieldMapping, r#"{"a":{"mappings":{}},"b":{"mappings":{}}}"#, &all, Ok(()));
+        check_reach(GetFieldMapping, r#"{"b":{"mappings":{}}}"#, &all, Err(Reason::Partial));
+    }
+
+    #[test]
+    fn a_query_is_valid_for_shards_that_looked_at_it() {
+        let (all, api) = (Indices::Some, Api::ValidateQuery);
+        check_reach(api, r#"{"_shards":{"total":1,"successful":1,"failed":0},"valid":false}"#, &all, Ok(()));
+        let shards = |shards: &str, valid| format!(r#"{{"_shards":{shards},"valid":{valid}}}"#);
+        let none = r#"{"total":0,"successful":0,"failed":0}"#;
+        check_reach(api, &shards(none, true), &all, Ok(()));
+        check_reach(api, &shards(none, false), &all, Err(Reason::PartialityUnknown));
+        let lost = r#"{"total":1,"successful":0,"failed":0}"#;
+        check_reach(api, &shards(lost, true), &all, Err(Reason::Partial));
+        check_reach(api, r#"{"valid":false}"#, &all, Err(Reason::PartialityUnknown));
+        let wide = r#"{"total":2,"successful":2,"failed":0}"#;
+        check_reach(api, &shards(wide, true), &all, Err(Reason::GenerationIncomplete));
+    }
+
+    #[test]
+    fn an_answer_of_the_state_is_an_object() {
+        for body in [r#"{"error":{"aliases":{}}}"#, "{}", r#"{"_shards":{}}"#] {
+            check_reach(Api::GetIndex, body, &Indices::Unknown, Ok(()));
+        }
+        for body in ["", "[]", "{", "{}x"] {
+            check_reach(Api::GetIndex, body, &Indices::Unknown, Err(Reason::PartialityUnknown));
+        }
     }
 
     #[test]

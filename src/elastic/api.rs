@@ -18,6 +18,26 @@ pub enum Api {
     Count,
     /// `msearch`: GET or POST `/{index}/_msearch`, `/_msearch`.
     Msearch,
+    /// `field_caps`: GET or POST `[/{index}]/_field_caps`.
+    FieldCaps,
+    /// `indices.validate_query`: GET or POST `[/{index}]/_validate/query`.
+    ValidateQuery,
+    /// `explain`: GET or POST `/{index}/_explain/{id}`.
+    Explain,
+    /// `rank_eval`: GET or POST `[/{index}]/_rank_eval`.
+    RankEval,
+    /// `indices.get`: GET `/{index}`.
+    GetIndex,
+    /// `indices.get_mapping`: GET `[/{index}]/_mapping`.
+    GetMapping,
+    /// `indices.get_field_mapping`: GET `[/{index}]/_mapping/field/{fields}`.
+    GetFieldMapping,
+    /// `indices.get_settings`: GET `[/{index}]/_settings[/{name}]`.
+    GetSettings,
+    /// `indices.get_alias`: GET `[/{index}]/_alias[/{name}]`.
+    GetAlias,
+    /// `indices.resolve_index`: GET `/_resolve/index/{name}`.
+    ResolveIndex,
     /// `indices.stats` with the metric `request_cache`: GET `[/{index}]/_stats/request_cache`.
     RequestCacheStats,
     /// `nodes.stats` with `indices/request_cache`: GET `/_nodes/stats/indices/request_cache`.
@@ -30,15 +50,54 @@ pub enum Api {
 
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 7] = [
+    pub const ALL: [Api; 17] = [
         Api::Search,
         Api::Count,
         Api::Msearch,
+        Api::FieldCaps,
+        Api::ValidateQuery,
+        Api::Explain,
+        Api::RankEval,
+        Api::GetIndex,
+        Api::GetMapping,
+        Api::GetFieldMapping,
+        Api::GetSettings,
+        Api::GetAlias,
+        Api::ResolveIndex,
         Api::RequestCacheStats,
         Api::NodesRequestCacheStats,
         Api::ClearCache,
         Api::Other,
     ];
+
+    /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
+    pub const READS: [Api; 12] = [
+        Api::Search,
+        Api::Count,
+        Api::FieldCaps,
+        Api::ValidateQuery,
+        Api::Explain,
+        Api::RankEval,
+        Api::GetIndex,
+        Api::GetMapping,
+        Api::GetFieldMapping,
+        Api::GetSettings,
+        Api::GetAlias,
+        Api::ResolveIndex,
+    ];
+
+    /// Whether it is one of [`Api::READS`].
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        Api::READS.contains(&self)
+    }
+
+    /// Whether its question may be in a body.
+    #[must_use]
+    pub fn takes_body(self) -> bool {
+        use Api::{GetAlias, GetFieldMapping, GetIndex, GetMapping, GetSettings, ResolveIndex};
+        !matches!(self, GetIndex | GetMapping | GetFieldMapping | GetSettings | GetAlias | ResolveIndex)
+    }
 
     /// The name in rest-api-spec; `other` for the rest.
     #[must_use]
@@ -47,6 +106,16 @@ impl Api {
             Api::Search => "search",
             Api::Count => "count",
             Api::Msearch => "msearch",
+            Api::FieldCaps => "field_caps",
+            Api::ValidateQuery => "indices.validate_query",
+            Api::Explain => "explain",
+            Api::RankEval => "rank_eval",
+            Api::GetIndex => "indices.get",
+            Api::GetMapping => "indices.get_mapping",
+            Api::GetFieldMapping => "indices.get_field_mapping",
+            Api::GetSettings => "indices.get_settings",
+            Api::GetAlias => "indices.get_alias",
+            Api::ResolveIndex => "indices.resolve_index",
             Api::RequestCacheStats => "indices.stats",
             Api::NodesRequestCacheStats => "nodes.stats",
             Api::ClearCache => "indices.clear_cache",
@@ -84,6 +153,8 @@ pub struct Route<'a> {
     pub api: Api,
     /// The index expression of the path, decoded; `None` where the path has none.
     pub index: Option<Cow<'a, str>>,
+    /// What else the path says, such as the id of a document, as it is written.
+    pub detail: Option<&'a str>,
     /// What it may do to later answers.
     pub effect: Effect,
 }
@@ -96,11 +167,14 @@ pub struct Route<'a> {
 pub fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Route<'a> {
     let segments = segments(path);
     let effect = effect(method, &segments, query);
-    let (api, index) = endpoint(method, &segments);
+    let (api, index, detail) = match read(method, &segments) {
+        Some(found) => found,
+        None => endpoint(method, &segments),
+    };
     match index.map(index_expression) {
-        None => Route { api, index: None, effect },
-        Some(Some(index)) => Route { api, index: Some(index), effect },
-        Some(None) => Route { api: Api::Other, index: None, effect },
+        None => Route { api, index: None, detail, effect },
+        Some(Some(index)) => Route { api, index: Some(index), detail, effect },
+        Some(None) => Route { api: Api::Other, index: None, detail: None, effect },
     }
 }
 
@@ -124,15 +198,42 @@ pub fn is_expression(text: &str) -> bool {
     certain && is_index(text)
 }
 
-fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> (Api, Option<&'a str>) {
-    let reads = matches!(*method, Method::GET | Method::POST);
-    match *segments {
-        ["_search"] if reads => (Api::Search, None),
-        [index, "_search"] if reads => (Api::Search, Some(index)),
-        ["_count"] if reads => (Api::Count, None),
-        [index, "_count"] if reads => (Api::Count, Some(index)),
-        ["_msearch"] if reads => (Api::Msearch, None),
-        [index, "_msearch"] if reads => (Api::Msearch, Some(index)),
+/// An endpoint, the raw index expression of the path, and what else the path says.
+type Found<'a> = (Api, Option<&'a str>, Option<&'a str>);
+
+/// The reads that may be answered from the cache.
+fn read<'a>(method: &Method, segments: &[&'a str]) -> Option<Found<'a>> {
+    // an index expression that is not one is another endpoint, which this table does not know
+    let (index, rest) = match segments {
+        [first, rest @ ..] if !first.starts_with('_') || *first == "_all" => (Some(*first), rest),
+        rest => (None, rest),
+    };
+    let get = method == Method::GET;
+    let (api, detail) = match *rest {
+        _ if !get && method != Method::POST => return None,
+        ["_search"] => (Api::Search, None),
+        ["_count"] => (Api::Count, None),
+        ["_msearch"] => (Api::Msearch, None),
+        ["_field_caps"] => (Api::FieldCaps, None),
+        ["_validate", "query"] => (Api::ValidateQuery, None),
+        ["_rank_eval"] => (Api::RankEval, None),
+        ["_explain", id] if index.is_some() => (Api::Explain, Some(id)),
+        _ if !get => return None,
+        [] => (Api::GetIndex, None),
+        ["_mapping" | "_mappings"] => (Api::GetMapping, None),
+        ["_mapping", "field", fields] => (Api::GetFieldMapping, Some(fields)),
+        ["_settings"] => (Api::GetSettings, None),
+        ["_settings", name] => (Api::GetSettings, Some(name)),
+        ["_alias"] => (Api::GetAlias, None),
+        ["_alias", name] => (Api::GetAlias, Some(name)),
+        ["_resolve", "index", name] if index.is_none() => return Some((Api::ResolveIndex, Some(name), None)),
+        _ => return None,
+    };
+    Some((api, index, detail))
+}
+
+fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> Found<'a> {
+    let (api, index) = match *segments {
         ["_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, None),
         [index, "_stats", "request_cache"] if method == Method::GET => (Api::RequestCacheStats, Some(index)),
         ["_nodes", "stats", "indices", "request_cache"] if method == Method::GET => {
@@ -141,7 +242,8 @@ fn endpoint<'a>(method: &Method, segments: &[&'a str]) -> (Api, Option<&'a str>)
         ["_cache", "clear"] if method == Method::POST => (Api::ClearCache, None),
         [index, "_cache", "clear"] if method == Method::POST => (Api::ClearCache, Some(index)),
         _ => (Api::Other, None),
-    }
+    };
+    (api, index, None)
 }
 
 /// Names that begin with `_` are endpoints; `_all` is the one index expression among them.
@@ -263,6 +365,45 @@ impl std::fmt::Display for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn further_reads() {
+        use Api::*;
+        check("GET /_field_caps?fields=*", FieldCaps, None, None_);
+        check("POST /a,b/_field_caps", FieldCaps, Some("a,b"), None_);
+        check("POST /logs/_validate/query", ValidateQuery, Some("logs"), None_);
+        check("GET /_validate/query", ValidateQuery, None, None_);
+        check("GET /logs/_explain/a%2Fb", Explain, Some("logs"), None_);
+        check("GET /_explain/1", Other, None, None_);
+        check("POST /logs/_doc/1/_explain", Other, None, None_);
+        check("GET /_rank_eval", RankEval, None, None_);
+        check("GET /logs", GetIndex, Some("logs"), None_);
+        check("GET /", Other, None, None_);
+        check("HEAD /logs", Other, None, None_);
+        check("PUT /logs", Other, None, Effect::Mark);
+        check("GET /_all", GetIndex, Some("_all"), None_);
+        check("GET /_nodes", Other, None, None_);
+        check("GET /_mapping", GetMapping, None, None_);
+        check("GET /logs/_mappings", GetMapping, Some("logs"), None_);
+        check("GET /logs/_mapping/type", Other, None, None_);
+        check("PUT /logs/_mapping", Other, None, Effect::Mark);
+        check("GET /logs/_mapping/field/a,b", GetFieldMapping, Some("logs"), None_);
+        check("GET /_settings/index.*", GetSettings, None, None_);
+        check("POST /logs/_settings", Other, None, Effect::Mark);
+        check("GET /logs/_alias/x*", GetAlias, Some("logs"), None_);
+        check("GET /_resolve/index/a*,b", ResolveIndex, Some("a*,b"), None_);
+        check("GET /_resolve/cluster/a", Other, None, None_);
+        check("GET /logs/_resolve/index/a", Other, None, None_);
+        let detail = |path| route(&Method::GET, path, None).detail;
+        assert_eq!(detail("/logs/_explain/a%2Fb"), Some("a%2Fb"));
+        assert_eq!(detail("/logs/_alias/x*"), Some("x*"));
+        assert_eq!(detail("/logs/_alias"), None);
+    }
+
+    #[test]
+    fn apis_are_counted_by_their_number() {
+        assert!(Api::ALL.iter().enumerate().all(|(at, api)| *api as usize == at));
+    }
 
     #[track_caller]
     fn check(request: &str, api: Api, index: Option<&str>, effect: Effect) {

@@ -169,6 +169,12 @@ impl Metadata {
         &self.names
     }
 
+    /// The names of the open ones among them, sorted.
+    #[must_use]
+    pub fn open_names(&self) -> Vec<String> {
+        self.open_indices().map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// How many shards the open indices have; `None` where nothing is watched.
     #[must_use]
     pub fn shards(&self) -> Option<usize> {

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 pub use self::sandwich::{Known, Question, Sandwich};
+use crate::cacheability::Basis;
+use crate::elastic::answer::{Extent, Indices};
 use crate::outcome::Reason;
 
 /// What stands for a generation in an entry: small, and compared by equality only.
@@ -47,6 +49,7 @@ pub struct Generation {
     tag: Tag,
     whole: Tag,
     metadata: Arc<Metadata>,
+    basis: Basis,
 }
 
 impl Generation {
@@ -72,7 +75,7 @@ impl Generation {
             true => whole,
             false => tag(counters.digest(|index| metadata.may_idle(index))),
         };
-        Ok(Generation { tag, whole, metadata })
+        Ok(Generation { tag, whole, metadata, basis: Basis::Readers })
     }
 
     /// The same with the permissions of who asks: equal only if both are.
@@ -83,6 +86,34 @@ impl Generation {
         Generation { tag: Tag(*hasher.finalize().as_bytes()), ..self }
     }
 
+    /// The same for answers that rest on less than what the shards show, or on more than the metadata of the target.
+    #[must_use]
+    pub fn resting_on(self, basis: Basis) -> Generation {
+        let mut hasher = blake3::Hasher::new_derive_key("escache 1 tag by metadata");
+        hasher.update(&self.metadata.digest());
+        match basis {
+            Basis::Readers => return self,
+            Basis::Metadata => {}
+            Basis::State => {
+                let version = self.metadata.version();
+                hasher.update(&version.version.to_le_bytes()).update(version.state_uuid.as_bytes());
+            }
+        }
+        Generation { tag: Tag(*hasher.finalize().as_bytes()), basis, ..self }
+    }
+
+    /// How far an answer under it has to reach to be whole.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let shards = self.metadata.shards();
+        let indices = match self.basis {
+            _ if shards.is_none() => Indices::Unknown,
+            Basis::Readers => Indices::Some,
+            Basis::Metadata | Basis::State => Indices::All(self.metadata.open_names()),
+        };
+        Extent { shards, indices }
+    }
+
     /// The same, shown by metadata of an equal digest: what is not in the digest is the version of the state.
     fn with_metadata(self, metadata: Arc<Metadata>) -> Generation {
         Generation { metadata, ..self }
@@ -91,7 +122,7 @@ impl Generation {
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
-        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default() }
+        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default(), basis: Basis::Readers }
     }
 
     /// What stands for it.

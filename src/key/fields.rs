@@ -42,6 +42,8 @@ pub enum Field {
     Rules = 17,
     /// The certificate that the client showed.
     Certificate = 18,
+    /// What the path says beside the endpoint and the index expression.
+    Detail = 19,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

@@ -35,6 +35,8 @@ pub struct Inputs<'i> {
     pub api: &'i str,
     /// The path segment with the index expression, decoded, otherwise as written; `None` if the path has none.
     pub target: Option<&'i str>,
+    /// What else the path says, such as the id of a document, as it is written.
+    pub detail: Option<&'i str>,
     /// The URL parameters, without those that escache itself takes.
     pub params: &'i Params<'i>,
     /// The headers as the client sent them.
@@ -56,6 +58,9 @@ impl CacheKey {
         fields.put(Field::Api, inputs.api.as_bytes());
         if let Some(target) = inputs.target {
             fields.put(Field::Target, target.as_bytes());
+        }
+        if let Some(detail) = inputs.detail {
+            fields.put(Field::Detail, detail.as_bytes());
         }
         put_params(inputs.params, &mut fields);
         // an epoch of the configuration: what one set of rules ignored, another may not

@@ -48,6 +48,7 @@ fn key_with(request: &Request, rules: &HeaderRules) -> CacheKey {
         engine: request.engine,
         api: request.api,
         target: request.target,
+        detail: None,
         params: &Params::parse(request.query).unwrap(),
         headers: &headers,
         rules,

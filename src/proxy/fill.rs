@@ -101,7 +101,7 @@ impl Proxy {
         let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
-        let checked = Storable::check(&fetched, api, widening, keep.generation.metadata().shards());
+        let checked = Storable::check(&fetched, api, widening, &keep.generation.extent());
         if widening == Widening::Add {
             match filter_path::cut(&fetched.body) {
                 Ok(cut) => fetched.body = cut.into(),

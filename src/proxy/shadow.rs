@@ -141,7 +141,7 @@ impl Proxy {
         }
         let status = head.status;
         let fetched = Fetched { status, headers: head.headers, body, took: asked.elapsed() };
-        match Storable::check(&fetched, plan.api, plan.widening, metadata.shards()) {
+        match Storable::check(&fetched, plan.api, plan.widening, &view.generation.extent()) {
             Ok(answer) => Ok(Answer { status, body: answer.body().clone() }),
             // it refuses what the entry gives; too busy is no refusal
             Err(Reason::Status) if status.is_client_error() && !matches!(status.as_u16(), 408 | 429) => {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Live, Proxy};
 use crate::cache::{Audience, Epoch, Lifetime};
+use crate::cacheability::Basis;
 use crate::control::Control;
 use crate::generation::{Generation, Reading};
 use crate::outcome::{Reason, Refusal};
@@ -86,9 +87,12 @@ impl Proxy {
             return Err(Reason::Hits.into());
         }
         let lifetime = lifetime.and(ruling.ttl);
-        let generation = reading.found?;
+        let generation = reading.found?.resting_on(plan.terms.basis);
         let metadata = generation.metadata();
-        if let Some(refusal) = metadata.refusal() {
+        // what the state shows of an index is the same whatever a search of it depends on
+        if let Some(refusal) = metadata.refusal()
+            && plan.terms.basis != Basis::State
+        {
             return Err(refusal.clone());
         }
         if metadata.property().cache_disabled && plan.request_cache != Some(true) {

@@ -25,7 +25,7 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: Client
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {
-        Api::Search | Api::Count => proxy.search(&head, &route, body, client).await,
+        api if api.is_read() => proxy.search(&head, &route, body, client).await,
         // boxed, since the future of a hit would have room for them
         Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
         Api::RequestCacheStats | Api::NodesRequestCacheStats => {
@@ -44,7 +44,7 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: Client
             };
             Box::pin(proxy.pass_and_purge(head, body, client, everything)).await
         }
-        Api::Other => Box::pin(proxy.pass(head, effect, body, client)).await,
+        _ => Box::pin(proxy.pass(head, effect, body, client)).await,
     };
     proxy.stats.count(api as usize, &status);
     tracing::debug!(api = api.name(), status = response.status().as_u16(), cache = %status, "answered");

@@ -115,7 +115,7 @@ async fn explain_one(
         "headers_in_key": keyed,
         "identity_headers": carriers,
     });
-    if !matches!(route.api, Api::Search | Api::Count) {
+    if !route.api.is_read() {
         refuse(&mut out, &route.effect.reason().into());
         return out;
     }

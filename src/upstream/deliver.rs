@@ -308,10 +308,11 @@ pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
     response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
 }
 
-/// Whether a request may be sent twice: a search, count or multi search, whatever its method, and every other GET and HEAD but the
+/// Whether a request may be sent twice: a search or the like, whatever its method, and every other GET and HEAD but the
 /// next page of a scroll, which the first sending may have turned over.
 pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
-    if matches!(route(method, path, query).api, Api::Search | Api::Count | Api::Msearch) {
+    let api = route(method, path, query).api;
+    if api.is_read() || api == Api::Msearch {
         return true;
     }
     matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")

@@ -45,6 +45,8 @@ mod real;
 
 mod readings;
 
+mod reads;
+
 mod review;
 
 mod scope;

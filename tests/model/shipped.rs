@@ -251,8 +251,7 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
         headers.extend(hit.headers().clone());
     }
     let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
-    let answer =
-        Storable::check(&fetched, Api::Search, Widening::None, generation.0.metadata().shards()).ok()?;
+    let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
     let entry = Arc::new(Entry::new(answer, generation.0.tag(), asked(0), indices));
     Some(Stored { entry, parts: parts.to_vec() })
@@ -284,6 +283,7 @@ pub(crate) fn admits(now: u8, asked: Epoch, stored: &Stored) -> bool {
             engine: "c",
             api: "search",
             target: None,
+            detail: None,
             params: &escache::elastic::params::Params::default(),
             headers: &HeaderMap::new(),
             rules: &escache::key::headers::HeaderRules::default(),

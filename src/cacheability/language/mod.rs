@@ -4,6 +4,8 @@ use super::grammar::{Form, Kind};
 
 pub(super) mod search;
 
+pub(super) mod reads;
+
 pub(super) mod hits;
 
 pub(super) mod suggest;

@@ -1,4 +1,4 @@
-//! The body of a search and of a count.
+//! The body of a search.
 
 use crate::cacheability::grammar::{ES, ES89, Form, Kind, OS, Rest, refuse, word};
 use crate::outcome::Reason;
@@ -8,10 +8,6 @@ use super::hits::{COLLAPSE, HITS, RESCORE, SORT};
 use super::queries::{QUERIES, QUERY};
 use super::suggest::SUGGEST;
 use super::{SCALARS, form};
-
-/// The body of a count.
-pub(crate) static COUNT: Form =
-    form("the body of _count", "RestActions.getQueryContent", &[&[word("query", QUERY)]]);
 
 /// The body of a search.
 pub(crate) static SEARCH: Form = form(

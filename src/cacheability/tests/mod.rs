@@ -48,7 +48,7 @@ fn no_body_is_a_search() {
     let params = Params::parse("").unwrap();
     for (api, hits) in [(Api::Search, true), (Api::Count, false)] {
         let terms = judge(Question { api, engine: None, params: &params, body: None, rounded_now: false });
-        assert_eq!(terms, Ok(Terms { hits, now: vec![] }));
+        assert_eq!(terms, Ok(Terms { hits, ..Terms::default() }));
     }
 }
 

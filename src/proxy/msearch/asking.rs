@@ -204,7 +204,7 @@ fn check_item(item: &[u8], fetched: &Fetched, keep: &Keep) -> Result<Storable, R
     let body = msearch::search_of(item).ok_or(Reason::Status)?.into();
     let answer =
         Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took: fetched.took };
-    Storable::check(&answer, Api::Search, Widening::None, keep.generation.metadata().shards())
+    Storable::check(&answer, Api::Search, Widening::None, &keep.generation.extent())
 }
 
 /// Whether the client vouches for the body: then no other one can be sent in its name.

@@ -37,6 +37,7 @@ impl Proxy {
             engine: &self.engine.load().cluster_uuid,
             api: Api::Msearch.name(),
             target: None,
+            detail: None,
             params: &Params::default(),
             headers: &head.headers,
             rules: &live.headers,

@@ -153,7 +153,7 @@ impl<'a> Searches<'a> {
         let mark = if query.is_empty() { "" } else { "?" };
         let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
         self.head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
-        let route = Route { api: Api::Search, index, effect: Effect::None };
+        let route = Route { api: Api::Search, index, detail: None, effect: Effect::None };
         Ok(Search { explicit, head: &self.head, route, body: self.body.slice_ref(lines.body) })
     }
 }
