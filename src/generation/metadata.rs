@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -73,6 +74,8 @@ pub(super) struct Index {
     /// Whether a search could make visible what waits on a shard: not where `index.refresh_interval` is set
     /// explicitly, since such shards never skip a scheduled refresh (`IndexShard.scheduledRefresh`).
     pub(super) may_idle: bool,
+    /// `index.search.idle.after`: how long a search keeps its shard from sleeping.
+    pub(super) idle_after: Duration,
     open: bool,
 }
 
@@ -111,6 +114,7 @@ impl Metadata {
         };
         let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
         let mut indices = BTreeMap::new();
+        let default_refresh = default_refresh(&settings);
         let mut refusal = judge_aliases(&aliases).or_else(|| judge_data_streams(&state.metadata));
         let mut property = Property::default();
         let empty = serde_json::Map::new();
@@ -124,7 +128,9 @@ impl Metadata {
                 _ => return Err(Reason::GenerationUnknown),
             };
             property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
+            let idle_after = idle_after(settings);
             refusal = refusal.or_else(|| judge_index(name, index));
+            refusal = refusal.or_else(|| judge_idle(name, settings, idle_after, default_refresh));
             // an alias that escache's own credentials do not see could have any filter
             for alias in index["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if aliases[name.as_str()]["aliases"].get(alias).is_none() {
@@ -132,7 +138,8 @@ impl Metadata {
                 }
             }
             let may_idle = settings["refresh_interval"].is_null();
-            indices.insert(name.clone(), Index { uuid, shards, may_idle, open });
+            let idle_after = Duration::from_millis(idle_after.unwrap_or_default());
+            indices.insert(name.clone(), Index { uuid, shards, may_idle, idle_after, open });
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(state.version.cluster_uuid.as_bytes());
@@ -244,14 +251,50 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
             return at(Reason::ReloadableAnalyzer, &format!("mappings: {analyzer}"));
         }
     }
-    // A2: the search that fills an entry must keep its shard awake until the next scheduled refresh
-    let idle_after = settings["search"]["idle"]["after"].as_str();
-    if settings["refresh_interval"].is_null()
-        && idle_after.is_some_and(|t| millis(t).is_none_or(|t| t < 2_000))
-    {
-        return at(Reason::SearchIdle, "settings.index.search.idle.after");
-    }
     None
+}
+
+/// A2: the search that fills an entry must keep its shard awake until the next scheduled refresh.
+fn judge_idle(
+    name: &str,
+    settings: &Value,
+    idle_after: Option<u64>,
+    default_refresh: Option<u64>,
+) -> Option<Refusal> {
+    if !settings["refresh_interval"].is_null() {
+        return None;
+    }
+    let enough = |refresh: u64| idle_after.is_some_and(|idle_after| idle_after >= refresh.saturating_mul(2));
+    if !enough(USUAL_REFRESH) {
+        return Some(Refusal::at(Reason::SearchIdle, format!("{name}.settings.index.search.idle.after")));
+    }
+    (!default_refresh.is_some_and(enough)).then(|| Refusal::at(Reason::SearchIdle, DEFAULT_REFRESH))
+}
+
+/// How often shards are refreshed where neither index nor cluster says, in milliseconds.
+const USUAL_REFRESH: u64 = 1_000;
+
+/// How long a search keeps its shard from sleeping where the index does not say, in milliseconds.
+const USUAL_IDLE_AFTER: u64 = 30_000;
+
+/// OpenSearch's setting for indices without an interval of their own. It does not keep them from sleeping.
+const DEFAULT_REFRESH: &str = "cluster.default.index.refresh_interval";
+
+/// In milliseconds; `None` if it is not understood.
+fn idle_after(settings: &Value) -> Option<u64> {
+    match &settings["search"]["idle"]["after"] {
+        Value::Null => Some(USUAL_IDLE_AFTER),
+        written => millis(written.as_str()?),
+    }
+}
+
+/// In milliseconds; `None` if it is not understood, as where it is `-1`: then there is no scheduled refresh.
+fn default_refresh(cluster_settings: &Value) -> Option<u64> {
+    let written = ["transient", "persistent", "defaults"]
+        .iter()
+        .map(|level| &cluster_settings[level][DEFAULT_REFRESH])
+        .find(|value| !value.is_null());
+    written.map_or(Some(USUAL_REFRESH), |written| millis(written.as_str()?))
 }
 
 /// A built-in analyzer of such a plugin that a mapping names.
@@ -408,6 +451,7 @@ mod tests {
         check_refusal("/settings/index/search", json!({"default_pipeline": "_none"}), None);
         check_refusal("/settings/index/search", json!({"idle": {"after": "0s"}}), Some(Reason::SearchIdle));
         check_refusal("/settings/index/search", json!({"idle": {"after": "30s"}}), None);
+        check_refusal("/settings/index/search", json!({"idle": {"after": "1.5h"}}), Some(Reason::SearchIdle));
         check_refusal(
             "/settings/index/analysis",
             json!({"filter": {"syn": {"type": "synonym", "updateable": "true"}}}),
@@ -429,6 +473,28 @@ mod tests {
             |analyzer| json!({"_doc": {"properties": {"t": {"fields": {"x": {"analyzer": analyzer}}}}}});
         check_refusal("/mappings", mapped("ik_max_word"), Some(Reason::ReloadableAnalyzer));
         check_refusal("/mappings", mapped("english"), None);
+    }
+
+    #[test]
+    fn shards_must_be_refreshed_before_they_sleep_again() {
+        let refused = |state: &Value, settings: &str| {
+            read(state, settings, "{}").refusal().map(|r| (r.reason, r.place.clone()))
+        };
+        let by_cluster = |level: &str, interval: &str| {
+            format!(r#"{{"{level}":{{"cluster.default.index.refresh_interval":"{interval}"}}}}"#)
+        };
+        let cluster = Some((Reason::SearchIdle, DEFAULT_REFRESH.to_owned()));
+        for level in ["persistent", "transient", "defaults"] {
+            assert_eq!(refused(&state(), &by_cluster(level, "15s")), None, "30 s is enough for it");
+            assert_eq!(refused(&state(), &by_cluster(level, "16s")), cluster, "{level}");
+            assert_eq!(refused(&state(), &by_cluster(level, "-1")), cluster, "{level}");
+        }
+        let both = r#"{"persistent":{"cluster.default.index.refresh_interval":"1s"},
+            "defaults":{"cluster.default.index.refresh_interval":"60s"}}"#;
+        assert_eq!(refused(&state(), both), None);
+        let mut explicit = state();
+        explicit["metadata"]["indices"]["logs"]["settings"]["index"]["refresh_interval"] = json!("60s");
+        assert_eq!(refused(&explicit, &by_cluster("persistent", "60s")), None, "it never sleeps");
     }
 
     #[test]

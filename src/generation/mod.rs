@@ -46,6 +46,7 @@ impl fmt::Display for Tag {
 pub struct Generation {
     tag: Tag,
     whole: Tag,
+    longest_life: Option<Duration>,
     metadata: Arc<Metadata>,
 }
 
@@ -72,7 +73,24 @@ impl Generation {
             true => whole,
             false => tag(counters.digest(|index| metadata.may_idle(index))),
         };
-        Ok(Generation { tag, whole, metadata })
+        let writing = metadata
+            .open_indices()
+            .filter(|(name, _)| metadata.may_idle(name) && counters.is_writing(name))
+            .map(|(_, index)| index.idle_after / 2);
+        Ok(Generation { tag, whole, longest_life: writing.min(), metadata })
+    }
+
+    /// How long an answer that carries it may live, counted from when it was asked for: where an operation had a number
+    /// and was not known to be written, half of the time for which a search keeps its shard from sleeping (A3).
+    ///
+    /// Such an operation may become searchable without a trace in the tag: it enters Lucene, and the checkpoint follows
+    /// later. That is seen by a refresh, which the tag shows, as long as the shard does not sleep; and the search that
+    /// asked for the answer keeps it awake for `index.search.idle.after`. After that time the shard may sleep, and then
+    /// an uncached search would wait for a refresh of what the entry does not show. Half, since the engines' clock
+    /// for this is a coarse one. Where the checkpoint is that of the last number, an operation to come has a new number.
+    #[must_use]
+    pub fn longest_life(&self) -> Option<Duration> {
+        self.longest_life
     }
 
     /// The same with the permissions of who asks: equal only if both are.
@@ -91,7 +109,7 @@ impl Generation {
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
-        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default() }
+        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), longest_life: None, metadata: Arc::default() }
     }
 
     /// What stands for it.

@@ -50,6 +50,13 @@ pub(super) struct Watched {
     usual_cost: AtomicU64,
 }
 
+/// What is set, and of the defaults the one that decides how long shards without an interval of their own go without a
+/// refresh: it may stand in the nodes' own files.
+const CLUSTER_SETTINGS: &str = concat!(
+    "/_cluster/settings?flat_settings=true&include_defaults=true",
+    "&filter_path=persistent,transient,defaults.cluster*default*index*refresh_interval"
+);
+
 /// What is kept of a target beside its metadata.
 const OVERHEAD: usize = 900;
 
@@ -207,7 +214,7 @@ impl Questions {
         let state = self.ask(&state).await?;
         let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases");
         let (settings, aliases) =
-            tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
+            tokio::join!(self.ask(CLUSTER_SETTINGS), self.ask(&aliases));
         Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)
     }
 

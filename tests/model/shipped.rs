@@ -216,11 +216,13 @@ pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
 pub(crate) struct Stored {
     pub(crate) entry: Arc<Entry>,
     pub(crate) parts: Vec<Part>,
+    /// `index.search.idle.after` has passed since its search.
+    pub(crate) past: bool,
 }
 
 impl PartialEq for Stored {
     fn eq(&self, other: &Stored) -> bool {
-        self.parts == other.parts && self.entry.tag() == other.entry.tag()
+        self.parts == other.parts && self.past == other.past && self.entry.tag() == other.entry.tag()
     }
 }
 
@@ -228,7 +230,7 @@ impl Eq for Stored {}
 
 impl Hash for Stored {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.entry.tag(), &self.parts).hash(state);
+        (self.entry.tag(), &self.parts, self.past).hash(state);
     }
 }
 
@@ -255,14 +257,25 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
         Storable::check(&fetched, Api::Search, Widening::None, generation.0.metadata().shards()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
     let entry = Arc::new(Entry::new(answer, generation.0.tag(), asked(0), indices));
-    Some(Stored { entry, parts: parts.to_vec() })
+    Some(Stored { entry, parts: parts.to_vec(), past: false })
 }
 
 /// Whether the entry may be served to a request whose reading found this.
-pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8) -> bool {
+pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8, without: Without) -> bool {
     let proof = Proof::Reading { generation: &found.0, started: at(started) };
-    matches!(decide(&stored.entry, proof, Lifetime::default(), asked(started + 1)), Decision::Serve { .. })
+    let now = asked(started + 1);
+    let late = if stored.past && without != Without::LongestLife { IDLE_AFTER } else { Duration::ZERO };
+    let now = Asked { at: now.at + late, wall: now.wall + late };
+    matches!(decide(&stored.entry, proof, Lifetime::default(), now), Decision::Serve { .. })
 }
+
+/// Whether the search of a flight that began `IDLE_AFTER` ago may be shared under this generation.
+pub(crate) fn may_board_late(found: &Known, without: Without) -> bool {
+    without == Without::LongestLife || found.0.longest_life().is_none_or(|limit| IDLE_AFTER <= limit)
+}
+
+/// `index.search.idle.after`, as it is where nobody sets it.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 fn store(epoch: u8) -> Store {
     let store = Store::new(1 << 20, None, Eviction::Lru, Arc::default());
