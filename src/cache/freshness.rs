@@ -149,20 +149,25 @@ mod tests {
     use crate::cache::{Fetched, Storable};
     use crate::elastic::api::Api;
     use crate::elastic::filter_path::Widening;
-    use crate::generation::{Counters, Metadata};
+    use crate::elastic::params::Params;
+    use crate::elastic::target::Target;
+    use crate::generation::{Counters, Metadata, Tag};
     use crate::stats::IndexSet;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn entry(asked: Asked, audience: Audience) -> Entry {
+        tagged(Generation::unwatched().tag(), asked, audience)
+    }
+
+    fn tagged(tag: Tag, asked: Asked, audience: Audience) -> Entry {
         let body =
             Bytes::from_static(br#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
         let answer = Storable::check(&fetched, Api::Count, Widening::None, None).unwrap();
-        Entry::new(answer, Generation::unwatched().tag(), asked, Arc::<IndexSet>::default())
-            .meant_for(audience)
+        Entry::new(answer, tag, asked, Arc::<IndexSet>::default()).meant_for(audience)
     }
 
     #[test]
@@ -209,7 +214,9 @@ mod tests {
     fn generation(checkpoint: i64) -> Generation {
         let state = r#"{"cluster_uuid":"c","version":1,"state_uuid":"s","metadata":{"indices":{"logs":{"state":"open",
             "settings":{"index":{"uuid":"u","number_of_shards":"1","search":{"idle":{"after":"30s"}}}}}}}}"#;
-        let metadata = Metadata::read(state.as_bytes(), Some(b"{}"), b"{}").unwrap();
+        let metadata =
+            Metadata::read(&Target::new(None, &Params::default()), state.as_bytes(), Some(b"{}"), b"{}")
+                .unwrap();
         let stats = format!(
             r#"{{"_shards":{{"failed":0}},"indices":{{"logs":{{"uuid":"u","shards":{{"0":[{{
                 "routing":{{"state":"STARTED","primary":true,"node":"n"}},
@@ -223,7 +230,7 @@ mod tests {
     fn what_was_asked_for_during_a_write_lives_no_longer_than_its_search_keeps_the_shard_awake() {
         let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let state_after = |generation: &Generation, seconds: u64| {
-            let entry = Entry { tag: generation.tag(), ..entry(asked, Audience::Everybody) };
+            let entry = tagged(generation.tag(), asked, Audience::Everybody);
             let passed = Duration::from_secs(seconds);
             let now = Asked { at: asked.at + passed, wall: asked.wall + passed };
             decide(&entry, Proof::Reading { generation, started: now.at }, Lifetime::default(), now)

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::digest_unordered;
 use crate::cacheability;
 use crate::elastic::json;
+use crate::elastic::target::Target;
 use crate::outcome::{Reason, Refusal};
 
 /// The `filter_path` that keeps `/_cluster/state/metadata,routing_table,nodes/{target}` to what [`Metadata`] reads.
@@ -80,10 +81,10 @@ pub(super) struct Index {
 }
 
 /// Properties of the indices of a target that the request itself can override.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Property {
-    /// `index.requests.cache.enable` is false on one of them.
-    pub cache_disabled: bool,
+    /// The first one on which `index.requests.cache.enable` is false.
+    pub cache_disabled: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -99,13 +100,18 @@ struct State {
 }
 
 impl Metadata {
-    /// Reads the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
+    /// Reads what the engine says of a target: the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
     /// (the filters of aliases are not in the cluster state's JSON). Where the cluster settings may not be read, the
     /// state's own uuid stands for them.
     ///
     /// # Errors
     /// [`Reason::GenerationUnknown`] if something is missing.
-    pub fn read(state: &[u8], cluster_settings: Option<&[u8]>, aliases: &[u8]) -> Result<Metadata, Reason> {
+    pub fn read(
+        target: &Target,
+        state: &[u8],
+        cluster_settings: Option<&[u8]>,
+        aliases: &[u8],
+    ) -> Result<Metadata, Refusal> {
         let unknown = |_| Reason::GenerationUnknown;
         let state: State = serde_json::from_slice(state).map_err(unknown)?;
         let settings: Value = match cluster_settings {
@@ -115,7 +121,8 @@ impl Metadata {
         let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
         let mut indices = BTreeMap::new();
         let default_refresh = default_refresh(&settings);
-        let mut refusal = judge_aliases(&aliases).or_else(|| judge_data_streams(&state.metadata));
+        let mut refusal =
+            judge_aliases(target, &aliases).or_else(|| judge_data_streams(target, &state.metadata));
         let mut property = Property::default();
         let empty = serde_json::Map::new();
         for (name, index) in state.metadata["indices"].as_object().unwrap_or(&empty) {
@@ -125,16 +132,18 @@ impl Metadata {
             let open = match index["state"].as_str() {
                 Some("open") => true,
                 Some("close") => false,
-                _ => return Err(Reason::GenerationUnknown),
+                _ => return Err(Refusal::at(Reason::GenerationUnknown, format!("{name}.state"))),
             };
-            property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
+            if property.cache_disabled.is_none() && is(&settings["requests"]["cache"]["enable"], "false") {
+                property.cache_disabled = Some(name.as_str().into());
+            }
             let idle_after = idle_after(settings);
             refusal = refusal.or_else(|| judge_index(name, index));
             refusal = refusal.or_else(|| judge_idle(name, settings, idle_after, default_refresh));
             // an alias that escache's own credentials do not see could have any filter
             for alias in index["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if aliases[name.as_str()]["aliases"].get(alias).is_none() {
-                    return Err(Reason::GenerationIncomplete);
+                    return Err(Refusal::at(Reason::GenerationIncomplete, format!("{name}.aliases.{alias}")));
                 }
             }
             let may_idle = settings["refresh_interval"].is_null();
@@ -202,8 +211,8 @@ impl Metadata {
 
     /// Properties that a request can override.
     #[must_use]
-    pub fn property(&self) -> Property {
-        self.property
+    pub fn property(&self) -> &Property {
+        &self.property
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {
@@ -306,12 +315,12 @@ fn names_reloading(mapping: &Value) -> Option<&str> {
     }
 }
 
-/// An alias filter is a query, and judged as one: by the allow-list.
-fn judge_aliases(aliases: &Value) -> Option<Refusal> {
+/// An alias filter is a query, and judged as one: by the allow-list. One that the target cannot reach is none of its own.
+fn judge_aliases(target: &Target, aliases: &Value) -> Option<Refusal> {
     for (index, entry) in aliases.as_object()? {
         for (alias, definition) in entry["aliases"].as_object().into_iter().flatten() {
             let filter = &definition["filter"];
-            if !filter.is_null() && !is_plain(filter) {
+            if !filter.is_null() && !is_plain(filter) && target.may_name(alias) {
                 return Some(Refusal::at(Reason::AliasFilter, format!("{index}.aliases.{alias}")));
             }
         }
@@ -325,8 +334,8 @@ fn is_plain(filter: &Value) -> bool {
 }
 
 /// The filters of data stream aliases are in the state alone, for all data streams: none of them may be, while the
-/// target has the backing index of one.
-fn judge_data_streams(metadata: &Value) -> Option<Refusal> {
+/// target has the backing index of one, unless it is that of an alias which the target cannot reach.
+fn judge_data_streams(target: &Target, metadata: &Value) -> Option<Refusal> {
     fn has_filter(value: &Value) -> bool {
         match value {
             Value::Object(members) => members.iter().any(|(name, value)| {
@@ -338,7 +347,21 @@ fn judge_data_streams(metadata: &Value) -> Option<Refusal> {
         }
     }
     let backing = metadata["indices"].as_object()?.keys().any(|name| name.starts_with(".ds-"));
-    (backing && has_filter(&metadata["data_stream"])).then(|| Refusal::at(Reason::AliasFilter, "data_stream"))
+    let streams = metadata["data_stream"].as_object().filter(|_| backing)?;
+    for (section, content) in streams {
+        match content.as_object().filter(|_| section == "data_stream_aliases") {
+            None if has_filter(content) => return Some(Refusal::at(Reason::AliasFilter, "data_stream")),
+            None => {}
+            Some(aliases) => {
+                let reached =
+                    |(alias, content): &(&String, &Value)| has_filter(content) && target.may_name(alias);
+                if let Some((alias, _)) = aliases.iter().find(reached) {
+                    return Some(Refusal::at(Reason::AliasFilter, format!("data_stream_aliases.{alias}")));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// A setting that the engines show as text, but may show as a JSON value.
@@ -374,6 +397,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::elastic::params::Params;
+
+    fn target(expression: &str) -> Target {
+        Target::new(Some(expression), &Params::default())
+    }
 
     fn state() -> Value {
         json!({
@@ -391,7 +419,8 @@ mod tests {
     }
 
     fn read(state: &Value, settings: &str, aliases: &str) -> Metadata {
-        Metadata::read(state.to_string().as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
+        let state = state.to_string();
+        Metadata::read(&target("a"), state.as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
     }
 
     #[test]
@@ -420,8 +449,9 @@ mod tests {
             read(&state(), "{}", r#"{"logs":{"aliases":{"a":{"filter":{"term":{"x":1}}}}}}"#).digest(),
             base.digest()
         );
-        let unreadable =
-            |state: &Value| Metadata::read(state.to_string().as_bytes(), None, b"{}").unwrap().digest();
+        let unreadable = |state: &Value| {
+            Metadata::read(&target("a"), state.to_string().as_bytes(), None, b"{}").unwrap().digest()
+        };
         let mut later = state();
         later["version"] = json!(8);
         later["state_uuid"] = json!("t");
@@ -514,25 +544,61 @@ mod tests {
     }
 
     #[test]
+    fn the_filter_of_an_alias_is_no_matter_of_who_does_not_name_it() {
+        let moving = r#"{"logs":{"aliases":{"recent":{"filter":{"range":{"at":{"gte":"now-1d"}}}}}}}"#;
+        let refused = |expression: &str, state: &Value, aliases: &str| {
+            let state = state.to_string();
+            let read = Metadata::read(&target(expression), state.as_bytes(), Some(b"{}"), aliases.as_bytes());
+            read.unwrap().refusal().map(|refusal| refusal.place.clone())
+        };
+        let by_alias = Some("logs.aliases.recent".to_owned());
+        for expression in ["recent", "logs,recent", "rec*", "*", "", "<recent>", "log*,r*"] {
+            assert_eq!(refused(expression, &state(), moving), by_alias, "{expression}");
+        }
+        for expression in ["logs", "log*", "logs,other", "l*,-recent"] {
+            assert_eq!(refused(expression, &state(), moving), None, "{expression}");
+        }
+        let mut streams = state();
+        let index = streams["metadata"]["indices"]["logs"].clone();
+        streams["metadata"]["indices"] = json!({".ds-logs-1": index});
+        streams["metadata"]["data_stream"] = json!({
+            "data_stream": {"logs": {"name": "logs", "template": null, "filter": {}}},
+            "data_stream_aliases": {
+                "recent": {"data_streams": ["logs"], "filters": {"logs": {"range": {}}}},
+                "plain": {"data_streams": ["logs"], "filters": {}}
+            }
+        });
+        assert_eq!(refused("recent", &streams, "{}"), Some("data_stream_aliases.recent".to_owned()));
+        assert_eq!(refused("*", &streams, "{}"), Some("data_stream_aliases.recent".to_owned()));
+        assert_eq!(refused("logs", &streams, "{}"), None);
+        assert_eq!(refused("plain", &streams, "{}"), None);
+        // a shape that is not known
+        streams["metadata"]["data_stream"] = json!({"aliases": {"recent": {"filter": {"range": {}}}}});
+        assert_eq!(refused("logs", &streams, "{}"), Some("data_stream".to_owned()));
+    }
+
+    #[test]
     fn an_alias_that_is_not_shown_makes_a_reading_incomplete() {
         let mut aliased = state();
         aliased["metadata"]["indices"]["logs"]["aliases"] = json!(["a"]);
         let read = |aliases: &str| {
             let state = aliased.to_string();
-            Metadata::read(state.as_bytes(), Some(b"{}"), aliases.as_bytes()).map(|_| ())
+            let read = Metadata::read(&target("a"), state.as_bytes(), Some(b"{}"), aliases.as_bytes());
+            read.map(|_| ()).map_err(|refusal| (refusal.reason, refusal.place))
         };
-        assert_eq!(read("{}"), Err(Reason::GenerationIncomplete));
-        assert_eq!(read(r#"{"logs":{"aliases":{"b":{}}}}"#), Err(Reason::GenerationIncomplete));
+        let incomplete = Err((Reason::GenerationIncomplete, "logs.aliases.a".to_owned()));
+        assert_eq!(read("{}"), incomplete);
+        assert_eq!(read(r#"{"logs":{"aliases":{"b":{}}}}"#), incomplete);
         assert_eq!(read(r#"{"logs":{"aliases":{"a":{}}}}"#), Ok(()));
     }
 
     #[test]
     fn the_cache_setting_of_one_index_is_the_targets() {
-        assert!(!read(&state(), "{}", "{}").property().cache_disabled);
+        assert_eq!(read(&state(), "{}", "{}").property().cache_disabled, None);
         let mut off = state();
         off["metadata"]["indices"]["logs"]["settings"]["index"]["requests"] =
             json!({"cache": {"enable": "false"}});
-        assert!(read(&off, "{}", "{}").property().cache_disabled);
+        assert_eq!(read(&off, "{}", "{}").property().cache_disabled.as_deref(), Some("logs"));
     }
 
     #[test]
@@ -540,7 +606,8 @@ mod tests {
         for missing in ["cluster_uuid", "state_uuid", "version"] {
             let mut without = state();
             without.as_object_mut().unwrap().remove(missing);
-            assert!(Metadata::read(without.to_string().as_bytes(), Some(b"{}"), b"{}").is_err(), "{missing}");
+            let read = Metadata::read(&target("a"), without.to_string().as_bytes(), Some(b"{}"), b"{}");
+            assert!(read.is_err(), "{missing}");
         }
     }
 }

@@ -11,6 +11,8 @@ mod metadata;
 
 mod sandwich;
 
+mod settling;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,8 @@ use tokio::time::Instant;
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 pub use self::sandwich::{Known, Question, Sandwich};
-use crate::outcome::Reason;
+pub use self::settling::Settling;
+use crate::outcome::{Reason, Refusal};
 
 /// What stands for a generation in an entry: small, and compared by equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +60,10 @@ impl Generation {
     /// [`Reason::GenerationIncomplete`] if the counters do not show every open index that the metadata lists, each of
     /// its shards with a started copy: credentials that see fewer indices than the client does would otherwise hide
     /// changes for ever.
-    pub fn new(counters: &Counters, metadata: Arc<Metadata>) -> Result<Generation, Reason> {
+    pub fn new(counters: &Counters, metadata: Arc<Metadata>) -> Result<Generation, Refusal> {
         for (name, index) in metadata.open_indices() {
             if !counters.has_started(name, &index.uuid, index.shards) {
-                return Err(Reason::GenerationIncomplete);
+                return Err(Refusal::at(Reason::GenerationIncomplete, name));
             }
         }
         let tag = |counters: [u8; 32]| {
@@ -145,7 +148,9 @@ pub struct Reading {
     /// When its first request to the engine was about to be sent. What counts (R2, R8) is the start, never the end.
     pub started: Instant,
     /// What it found, or why it is invalid.
-    pub found: Result<Generation, Reason>,
+    pub found: Result<Generation, Refusal>,
+    /// Whether the metadata of the target has been what it is for `freshness.metadata_settling`.
+    pub settled: bool,
     /// What a reading of the target usually costs each of those who share it; `None` while that is not known well.
     pub usual_cost: Option<Duration>,
 }

@@ -15,8 +15,10 @@ use escache::cache::{
 use escache::control::{self, Control};
 use escache::elastic::api::Api;
 use escache::elastic::filter_path::Widening;
+use escache::elastic::params::Params;
+use escache::elastic::target::Target;
 use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion};
-use escache::outcome::{CacheStatus, Outcome, Reason};
+use escache::outcome::{CacheStatus, Outcome, Refusal};
 use escache::respond;
 use escache::rounds::Needed;
 use escache::stats::Stats;
@@ -106,11 +108,12 @@ fn tell(
     without: Without,
     shape: &Shape,
     heard: &Heard,
-) -> Result<Option<Before>, Reason> {
+) -> Result<Option<Before>, Refusal> {
     match heard {
         Heard::Metadata(state) => sandwich.metadata(metadata(without, shape, state)),
         Heard::Counters(shown) => {
-            sandwich.counters(counters_json(without, shape.shards, shown).into(), None).map(|()| None)
+            sandwich.counters(counters_json(without, shape.shards, shown).into(), None)?;
+            Ok(None)
         }
         Heard::Version(version) => {
             let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
@@ -142,7 +145,8 @@ fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
         "routing_table":{{"indices":{{"logs":{{"shards":{{{}}}}}}}}},"nodes":{{"n":{{"ephemeral_id":"e"}}}}}}"#,
         table.join(",")
     );
-    Arc::new(Metadata::read(json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
+    let target = Target::new(Some("logs"), &Params::default());
+    Arc::new(Metadata::read(&target, json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
 }
 
 fn counters_json(without: Without, shards: u8, shown: &[Shown]) -> String {
@@ -297,7 +301,7 @@ pub(crate) fn admits(now: u8, asked: Epoch, stored: &Stored) -> bool {
             engine: "c",
             api: "search",
             target: None,
-            params: &escache::elastic::params::Params::default(),
+            params: &Params::default(),
             headers: &HeaderMap::new(),
             rules: &escache::key::headers::HeaderRules::default(),
             identity: &escache::key::identity::Identity::of(
