@@ -424,6 +424,8 @@ async fn the_host_that_searches_is_the_one_that_must_say_the_same() {
         {"names": ["*"], "privileges": ["read", "write"], "allow_restricted_indices": false}
     ]});
     other.on(Api::Privileges).always(Twist::Status(200, rights.to_string().into()));
+    // the first host is used again, and tells what it told before
+    escache.proxy.upstream.check_hosts(false).await;
     let told_apart = asked(2).await;
     assert_eq!(verdict(&told_apart.headers), ("MISS", "escache; fwd=miss; detail=scope-settling"));
     busy.iter().for_each(tokio::task::JoinHandle::abort);
