@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use divan::{Bencher, counter::BytesCount};
+use escache::elastic::params::Params;
+use escache::elastic::target::Target;
 use escache::generation::{Counters, Generation, Metadata};
 
 fn main() {
@@ -40,7 +42,10 @@ fn metadata(indices: usize) -> Arc<Metadata> {
     let state = format!(
         r#"{{"cluster_uuid":"c","version":1,"state_uuid":"s","metadata":{{"indices":{{{settings}}}}}}}"#
     );
-    Arc::new(Metadata::read(state.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
+    Arc::new(
+        Metadata::read(&Target::new(None, &Params::default()), state.as_bytes(), Some(b"{}"), b"{}")
+            .expect("metadata"),
+    )
 }
 
 fn generation(indices: usize) -> Generation {

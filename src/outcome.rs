@@ -122,6 +122,8 @@ reasons! {
     GenerationIncomplete => "generation-incomplete",
     /// The target changed while it was being read.
     GenerationMoving => "generation-moving",
+    /// The metadata of the target changed, or was first seen, so short a time ago that a node may still go by the old (`freshness.metadata_settling`).
+    MetadataSettling => "metadata-settling",
     /// Too many readings are under way (`freshness.max_concurrent_readings`).
     ReadingsLimit => "readings-limit",
     /// To ask whether anything changed costs the engine more than the search itself (`freshness.reading_dearer`).
@@ -160,7 +162,7 @@ impl Reason {
     pub fn tells_of_the_target(self) -> bool {
         use Reason::{
             AliasFilter, DefaultPipeline, GenerationIncomplete, GenerationMoving, GenerationUnknown,
-            IndexSetting, ReloadableAnalyzer, Rule, RuntimeField, SearchIdle,
+            IndexSetting, MetadataSettling, ReloadableAnalyzer, Rule, RuntimeField, SearchIdle,
         };
         matches!(
             self,
@@ -170,6 +172,7 @@ impl Reason {
                 | GenerationMoving
                 | GenerationUnknown
                 | IndexSetting
+                | MetadataSettling
                 | ReloadableAnalyzer
                 | Rule
                 | RuntimeField

@@ -86,7 +86,7 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
     let policy = context.policy;
     let api = asked.route.api;
     if !policy.enabled {
-        return Err(Reason::Off.into());
+        return Err(Refusal::at(Reason::Off, "cache.enabled"));
     }
     check_headers(asked)?;
     let identity = Identity::of(asked.headers, context.headers);
@@ -171,7 +171,11 @@ fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
         return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
     }
     let kind = asked.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if asked.body.is_empty() || kind.is_some_and(is_json) { Ok(()) } else { Err(Reason::ContentType.into()) }
+    if asked.body.is_empty() || kind.is_some_and(is_json) {
+        Ok(())
+    } else {
+        Err(Refusal::at(Reason::ContentType, CONTENT_TYPE.as_str()))
+    }
 }
 
 fn is_json(kind: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::elastic::api::{Distribution, Engine};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
 use crate::generation::StateVersion;
-use crate::outcome::Reason;
+use crate::outcome::{Reason, Refusal};
 use crate::proxy::{EngineInfo, Proxy};
 use crate::rounds::Needed;
 
@@ -101,9 +101,9 @@ async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
     let everything = Target::new(None, &Params::default());
     let reading = proxy.watcher.reading(&everything, Needed::since(Instant::now())).await;
     match reading.found {
-        Err(Reason::GenerationUnknown) => Some(
-            "generations cannot be read (_stats, _cluster/state or _alias refused); searches will be forwarded".to_owned(),
-        ),
+        Err(Refusal { reason: Reason::GenerationUnknown, place }) => Some(format!(
+            "generations cannot be read (_stats, _cluster/state or _alias refused: {place}); searches will be forwarded"
+        )),
         Ok(_) | Err(_) => None,
     }
 }

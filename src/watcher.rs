@@ -4,8 +4,8 @@
 mod questions;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use self::questions::{Questions, Version, Watched};
 use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
-use crate::generation::{Generation, Reading};
-use crate::outcome::Reason;
+use crate::generation::{Generation, Reading, Settling};
+use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Measured, Needed, Pace, Rounds};
 use crate::stats::Stats;
 use crate::upstream::Upstream;
@@ -31,6 +31,8 @@ pub struct WatcherSettings {
     pub max_bytes: u64,
     /// `freshness.tag: segments`: the segments that searches see are part of a generation.
     pub tag: TagSource,
+    /// `freshness.metadata_settling`: how long the metadata of a target must have been what it is (A4).
+    pub metadata_settling: Duration,
     /// The wall clock; it is compared with the monotonic one to notice a machine that slept.
     pub wall: fn() -> SystemTime,
 }
@@ -75,6 +77,9 @@ pub struct Watcher {
 #[derive(Debug)]
 struct Watch {
     rounds: Arc<Rounds<Watched>>,
+    metadata: Mutex<Settling>,
+    /// How long that must have been what it is.
+    settling: Duration,
     /// What it weighed when it was last put among the targets.
     weighed: AtomicU32,
 }
@@ -188,7 +193,8 @@ impl Watcher {
             self.targets.get_or_insert_with(target.clone(), || {
                 let watched = Watched::new(self, target.clone());
                 let rounds = Arc::new(Rounds::new(watched, Arc::clone(&self.pace)));
-                Arc::new(Watch { rounds, weighed: AtomicU32::new(0) })
+                let (metadata, settling) = (Mutex::default(), self.settings.metadata_settling);
+                Arc::new(Watch { rounds, metadata, settling, weighed: AtomicU32::new(0) })
             })
         })
     }
@@ -209,9 +215,18 @@ impl Watch {
         weight
     }
 
-    fn reading(&self, measured: &Measured<Generation, Reason>) -> Reading {
+    fn reading(&self, measured: &Measured<Generation, Refusal>) -> Reading {
         let usual_cost = self.rounds.subject.usual_cost();
-        Reading { started: measured.started.at, found: measured.found.clone(), usual_cost }
+        let (started, found) = (measured.started.at, measured.found.clone());
+        let settled = self.settling.is_zero() || found.as_ref().is_ok_and(|found| self.note(found, started));
+        Reading { started, found, settled, usual_cost }
+    }
+
+    /// Whether the metadata has been what it is for long enough: a node that has missed the change may search by the old
+    /// one until it has caught up, or is out of the cluster.
+    fn note(&self, found: &Generation, started: Instant) -> bool {
+        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        metadata.note(found.metadata().digest(), started, Instant::now(), self.settling)
     }
 
     fn has_grown(&self) -> bool {
@@ -221,5 +236,6 @@ impl Watch {
 
 /// Nobody reads any more.
 fn lost() -> Reading {
-    Reading { started: Instant::now(), found: Err(Reason::GenerationUnknown), usual_cost: None }
+    let found = Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
+    Reading { started: Instant::now(), found, settled: false, usual_cost: None }
 }

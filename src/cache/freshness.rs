@@ -117,6 +117,11 @@ pub enum Decision {
 /// Decides on an entry at `now`. Generations compare by equality, never by order (R3).
 #[must_use]
 pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Asked) -> Decision {
+    let lifetime = match proof {
+        // equal generations have it in common: what it depends on is in the tag
+        Proof::Reading { generation, .. } => lifetime.and(generation.longest_life()),
+        Proof::Unwatched { .. } => lifetime,
+    };
     let lived = entry.asked().age(now);
     if lifetime.0.is_some_and(|limit| lived >= limit) {
         return Decision::Expired;
@@ -145,19 +150,25 @@ mod tests {
     use crate::elastic::answer::Extent;
     use crate::elastic::api::Api;
     use crate::elastic::filter_path::Widening;
+    use crate::elastic::params::Params;
+    use crate::elastic::target::Target;
+    use crate::generation::{Counters, Metadata, Tag};
     use crate::stats::IndexSet;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn entry(asked: Asked, audience: Audience) -> Entry {
+        tagged(Generation::unwatched().tag(), asked, audience)
+    }
+
+    fn tagged(tag: Tag, asked: Asked, audience: Audience) -> Entry {
         let body =
             Bytes::from_static(br#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
         let answer = Storable::check(&fetched, Api::Count, Widening::None, &Extent::default()).unwrap();
-        Entry::new(answer, Generation::unwatched().tag(), asked, Arc::<IndexSet>::default())
-            .meant_for(audience)
+        Entry::new(answer, tag, asked, Arc::<IndexSet>::default()).meant_for(audience)
     }
 
     #[test]
@@ -198,6 +209,39 @@ mod tests {
             decide_stale(&entry, unlimited, Asked { wall: SystemTime::UNIX_EPOCH, ..later(MINUTE * 9) }),
             None
         );
+    }
+
+    /// A generation whose shard has an operation with a number that is not written, or has not.
+    fn generation(checkpoint: i64) -> Generation {
+        let state = r#"{"cluster_uuid":"c","version":1,"state_uuid":"s","metadata":{"indices":{"logs":{"state":"open",
+            "settings":{"index":{"uuid":"u","number_of_shards":"1","search":{"idle":{"after":"30s"}}}}}}}}"#;
+        let metadata =
+            Metadata::read(&Target::new(None, &Params::default()), state.as_bytes(), Some(b"{}"), b"{}")
+                .unwrap();
+        let stats = format!(
+            r#"{{"_shards":{{"failed":0}},"indices":{{"logs":{{"uuid":"u","shards":{{"0":[{{
+                "routing":{{"state":"STARTED","primary":true,"node":"n"}},
+                "refresh":{{"total":1,"external_total":1}},"merges":{{"current":0,"total":0}},
+                "seq_no":{{"max_seq_no":9,"local_checkpoint":{checkpoint}}}}}]}}}}}}}}"#
+        );
+        Generation::new(&Counters::read(stats.as_bytes()).unwrap(), Arc::new(metadata)).unwrap()
+    }
+
+    #[test]
+    fn what_was_asked_for_during_a_write_lives_no_longer_than_its_search_keeps_the_shard_awake() {
+        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let state_after = |generation: &Generation, seconds: u64| {
+            let entry = tagged(generation.tag(), asked, Audience::Everybody);
+            let passed = Duration::from_secs(seconds);
+            let now = Asked { at: asked.at + passed, wall: asked.wall + passed };
+            decide(&entry, Proof::Reading { generation, started: now.at }, Lifetime::default(), now)
+        };
+        let serve = |ttl| Decision::Serve { age: Duration::ZERO, ttl };
+        let writing = generation(8);
+        assert_eq!(state_after(&writing, 14), serve(Some(Duration::from_secs(1))));
+        assert_eq!(state_after(&writing, 15), Decision::Expired);
+        assert_eq!(state_after(&writing.clone().within(&[1; 32]), 15), Decision::Expired);
+        assert_eq!(state_after(&generation(9), 1_000_000), serve(None));
     }
 
     #[test]

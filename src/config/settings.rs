@@ -161,6 +161,7 @@ fn together(
             },
             watcher: WatcherSettings {
                 tag: values.freshness_tag,
+                metadata_settling: values.freshness_metadata_settling,
                 max_concurrent: values.freshness_max_concurrent_readings.get(),
                 timeout: values.freshness_reading_timeout.0,
                 max_bytes: values.limits_max_target_memory.0,

@@ -162,6 +162,8 @@ settings! {
         freshness_max_staleness: Duration = "freshness.max_staleness", "0s", "--max-staleness";
         /// What tells that a shard has a new view. counters reads the refresh counters; segments reads the views themselves as well, which closes the instant between a new view and its counter and costs one more call for each reading.
         freshness_tag: TagSource = "freshness.tag", "counters";
+        /// For how long after a change of a target's metadata (mapping, aliases, settings, where its shards are) its answers are not cached. A node that has missed the change goes by the old metadata until it has caught up or is out of the cluster; 2m outlasts cluster.publish.timeout and cluster.follower_lag.timeout together. 0s takes for granted that none misses one.
+        freshness_metadata_settling: Duration = "freshness.metadata_settling", "0s";
         /// How much older an answer a request may allow with Cache-Control: max-stale.
         freshness_max_stale: Duration = "freshness.max_stale", "0s";
         /// Never ask whether anything changed, and serve answers for this long. Only for clusters that have no _stats (serverless); answers are stale for up to this time.

@@ -46,6 +46,26 @@ impl Target {
         self.expression.contains('<')
     }
 
+    /// Whether it may name this alias, in whatever state of the cluster: by its name, by a wildcard, or by date math.
+    ///
+    /// An engine resolves an expression to names first (`IndexNameExpressionResolver.resolveExpressions`), and gives an
+    /// index the filters of those of its aliases that are among them (`filteringAliases`). A part without `*` and
+    /// `<` resolves to itself, and one with `*` to names that match it; what begins with `-` only takes names away, or
+    /// names nothing that can exist. So what this denies is not among the names, on any engine. A wildcard that matches
+    /// alias and index alike is not denied: whether the index is among the names too depends on its state, on hidden
+    /// indices, and on what who asks may see.
+    #[must_use]
+    pub fn may_name(&self, alias: &str) -> bool {
+        let may_name = |part: &str| {
+            let inner = part.strip_prefix('-').unwrap_or(part);
+            if inner.starts_with('<') || part == "_all" {
+                return true;
+            }
+            !part.starts_with('-') && matches(part, alias)
+        };
+        self.expression.is_empty() || self.expression.split(',').any(may_name)
+    }
+
     /// The expression as a path segment, `_all` where it is empty.
     #[must_use]
     pub fn path(&self) -> String {
@@ -84,6 +104,28 @@ impl Target {
     }
 }
 
+/// `Regex.simpleMatch` of the engines: `*` stands for any text.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.expression.is_empty() { "_all" } else { &self.expression })
@@ -93,6 +135,48 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_an_alias_or_surely_does_not() {
+        for (expression, expected) in [
+            ("recent", true),
+            ("a,recent", true),
+            ("*", true),
+            ("", true),
+            ("_all", true),
+            ("rec*", true),
+            ("*ent,-recent", true),
+            ("<recent>", true),
+            ("<logs-{now/d}>", true),
+            ("a,-<x>", true),
+            ("logs-1", false),
+            ("Recent", false),
+            ("logs-*", false),
+            ("logs-*,-recent", false),
+            ("-recent", false),
+            ("recent-1,x*", false),
+        ] {
+            let target = Target::new(Some(expression), &Params::default());
+            assert_eq!(target.may_name("recent"), expected, "{expression}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_as_in_the_engines() {
+        for (pattern, text, expected) in [
+            ("logs-*", "logs-2026", true),
+            ("logs-*", "logs-*", true),
+            ("logs-*", "other", false),
+            ("*", "", true),
+            ("a*b*c", "aXbYc", true),
+            ("a*b*c", "aXc", false),
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+            ("*ab", "abab", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
 
     #[test]
     fn writes_paths_and_options() {

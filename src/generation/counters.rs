@@ -126,6 +126,13 @@ impl Counters {
         index.uuid == uuid && index.shards.len() >= shards && index.shards.values().all(started)
     }
 
+    /// Whether a copy of one of these indices has numbered an operation that is not known to be written (A3): such an
+    /// operation becomes searchable while nothing in the tag moves, if it stalls between the two.
+    pub(super) fn is_writing(&self, index: &str) -> bool {
+        let copies = self.indices.get(index).into_iter().flat_map(|index| index.shards.values()).flatten();
+        copies.into_iter().any(|copy| copy.seq_no.max_seq_no != copy.seq_no.local_checkpoint)
+    }
+
     /// The digest of all copies, in an order of its own: the engine's order follows its nodes' answers. Where shards of
     /// an index cannot be idle, what waits on them becomes visible by a refresh alone, and is left out: so answers
     /// live from one refresh to the next under constant ingest.
@@ -250,6 +257,16 @@ mod tests {
         }
         let failed = stats(COPY).replace("\"failed\":0", "\"failed\":1");
         assert!(Counters::read(failed.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn an_operation_that_is_numbered_and_not_written_is_seen() {
+        let writing = |copies: &str| Counters::read(stats(copies).as_bytes()).unwrap().is_writing("logs");
+        let behind = COPY.replace("\"local_checkpoint\":9", "\"local_checkpoint\":8");
+        assert!(!writing(COPY));
+        assert!(writing(&behind));
+        assert!(writing(&format!("{COPY},{behind}")), "on any copy");
+        assert!(!Counters::read(stats(&behind).as_bytes()).unwrap().is_writing("other"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use super::digest_unordered;
 use crate::cacheability;
 use crate::elastic::json;
+use crate::elastic::target::Target;
 use crate::outcome::{Reason, Refusal};
 
 /// The `filter_path` that keeps `/_cluster/state/metadata,routing_table,nodes/{target}` to what [`Metadata`] reads.
@@ -73,14 +75,16 @@ pub(super) struct Index {
     /// Whether a search could make visible what waits on a shard: not where `index.refresh_interval` is set
     /// explicitly, since such shards never skip a scheduled refresh (`IndexShard.scheduledRefresh`).
     pub(super) may_idle: bool,
+    /// `index.search.idle.after`: how long a search keeps its shard from sleeping.
+    pub(super) idle_after: Duration,
     open: bool,
 }
 
 /// Properties of the indices of a target that the request itself can override.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Property {
-    /// `index.requests.cache.enable` is false on one of them.
-    pub cache_disabled: bool,
+    /// The first one on which `index.requests.cache.enable` is false.
+    pub cache_disabled: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -96,13 +100,18 @@ struct State {
 }
 
 impl Metadata {
-    /// Reads the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
+    /// Reads what the engine says of a target: the answers of `/_cluster/state/...`, of `/_cluster/settings?flat_settings`, and of `/{target}/_alias`
     /// (the filters of aliases are not in the cluster state's JSON). Where the cluster settings may not be read, the
     /// state's own uuid stands for them.
     ///
     /// # Errors
     /// [`Reason::GenerationUnknown`] if something is missing.
-    pub fn read(state: &[u8], cluster_settings: Option<&[u8]>, aliases: &[u8]) -> Result<Metadata, Reason> {
+    pub fn read(
+        target: &Target,
+        state: &[u8],
+        cluster_settings: Option<&[u8]>,
+        aliases: &[u8],
+    ) -> Result<Metadata, Refusal> {
         let unknown = |_| Reason::GenerationUnknown;
         let state: State = serde_json::from_slice(state).map_err(unknown)?;
         let settings: Value = match cluster_settings {
@@ -111,7 +120,9 @@ impl Metadata {
         };
         let aliases: Value = serde_json::from_slice(aliases).map_err(unknown)?;
         let mut indices = BTreeMap::new();
-        let mut refusal = judge_aliases(&aliases).or_else(|| judge_data_streams(&state.metadata));
+        let default_refresh = default_refresh(&settings);
+        let mut refusal =
+            judge_aliases(target, &aliases).or_else(|| judge_data_streams(target, &state.metadata));
         let mut property = Property::default();
         let empty = serde_json::Map::new();
         for (name, index) in state.metadata["indices"].as_object().unwrap_or(&empty) {
@@ -121,18 +132,23 @@ impl Metadata {
             let open = match index["state"].as_str() {
                 Some("open") => true,
                 Some("close") => false,
-                _ => return Err(Reason::GenerationUnknown),
+                _ => return Err(Refusal::at(Reason::GenerationUnknown, format!("{name}.state"))),
             };
-            property.cache_disabled |= is(&settings["requests"]["cache"]["enable"], "false");
+            if property.cache_disabled.is_none() && is(&settings["requests"]["cache"]["enable"], "false") {
+                property.cache_disabled = Some(name.as_str().into());
+            }
+            let idle_after = idle_after(settings);
             refusal = refusal.or_else(|| judge_index(name, index));
+            refusal = refusal.or_else(|| judge_idle(name, settings, idle_after, default_refresh));
             // an alias that escache's own credentials do not see could have any filter
             for alias in index["aliases"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if aliases[name.as_str()]["aliases"].get(alias).is_none() {
-                    return Err(Reason::GenerationIncomplete);
+                    return Err(Refusal::at(Reason::GenerationIncomplete, format!("{name}.aliases.{alias}")));
                 }
             }
             let may_idle = settings["refresh_interval"].is_null();
-            indices.insert(name.clone(), Index { uuid, shards, may_idle, open });
+            let idle_after = Duration::from_millis(idle_after.unwrap_or_default());
+            indices.insert(name.clone(), Index { uuid, shards, may_idle, idle_after, open });
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(state.version.cluster_uuid.as_bytes());
@@ -201,8 +217,8 @@ impl Metadata {
 
     /// Properties that a request can override.
     #[must_use]
-    pub fn property(&self) -> Property {
-        self.property
+    pub fn property(&self) -> &Property {
+        &self.property
     }
 
     pub(crate) fn digest(&self) -> [u8; 32] {
@@ -250,14 +266,50 @@ fn judge_index(name: &str, index: &Value) -> Option<Refusal> {
             return at(Reason::ReloadableAnalyzer, &format!("mappings: {analyzer}"));
         }
     }
-    // A2: the search that fills an entry must keep its shard awake until the next scheduled refresh
-    let idle_after = settings["search"]["idle"]["after"].as_str();
-    if settings["refresh_interval"].is_null()
-        && idle_after.is_some_and(|t| millis(t).is_none_or(|t| t < 2_000))
-    {
-        return at(Reason::SearchIdle, "settings.index.search.idle.after");
-    }
     None
+}
+
+/// A2: the search that fills an entry must keep its shard awake until the next scheduled refresh.
+fn judge_idle(
+    name: &str,
+    settings: &Value,
+    idle_after: Option<u64>,
+    default_refresh: Option<u64>,
+) -> Option<Refusal> {
+    if !settings["refresh_interval"].is_null() {
+        return None;
+    }
+    let enough = |refresh: u64| idle_after.is_some_and(|idle_after| idle_after >= refresh.saturating_mul(2));
+    if !enough(USUAL_REFRESH) {
+        return Some(Refusal::at(Reason::SearchIdle, format!("{name}.settings.index.search.idle.after")));
+    }
+    (!default_refresh.is_some_and(enough)).then(|| Refusal::at(Reason::SearchIdle, DEFAULT_REFRESH))
+}
+
+/// How often shards are refreshed where neither index nor cluster says, in milliseconds.
+const USUAL_REFRESH: u64 = 1_000;
+
+/// How long a search keeps its shard from sleeping where the index does not say, in milliseconds.
+const USUAL_IDLE_AFTER: u64 = 30_000;
+
+/// OpenSearch's setting for indices without an interval of their own. It does not keep them from sleeping.
+const DEFAULT_REFRESH: &str = "cluster.default.index.refresh_interval";
+
+/// In milliseconds; `None` if it is not understood.
+fn idle_after(settings: &Value) -> Option<u64> {
+    match &settings["search"]["idle"]["after"] {
+        Value::Null => Some(USUAL_IDLE_AFTER),
+        written => millis(written.as_str()?),
+    }
+}
+
+/// In milliseconds; `None` if it is not understood, as where it is `-1`: then there is no scheduled refresh.
+fn default_refresh(cluster_settings: &Value) -> Option<u64> {
+    let written = ["transient", "persistent", "defaults"]
+        .iter()
+        .map(|level| &cluster_settings[level][DEFAULT_REFRESH])
+        .find(|value| !value.is_null());
+    written.map_or(Some(USUAL_REFRESH), |written| millis(written.as_str()?))
 }
 
 /// A built-in analyzer of such a plugin that a mapping names.
@@ -269,12 +321,12 @@ fn names_reloading(mapping: &Value) -> Option<&str> {
     }
 }
 
-/// An alias filter is a query, and judged as one: by the allow-list.
-fn judge_aliases(aliases: &Value) -> Option<Refusal> {
+/// An alias filter is a query, and judged as one: by the allow-list. One that the target cannot reach is none of its own.
+fn judge_aliases(target: &Target, aliases: &Value) -> Option<Refusal> {
     for (index, entry) in aliases.as_object()? {
         for (alias, definition) in entry["aliases"].as_object().into_iter().flatten() {
             let filter = &definition["filter"];
-            if !filter.is_null() && !is_plain(filter) {
+            if !filter.is_null() && !is_plain(filter) && target.may_name(alias) {
                 return Some(Refusal::at(Reason::AliasFilter, format!("{index}.aliases.{alias}")));
             }
         }
@@ -288,8 +340,8 @@ fn is_plain(filter: &Value) -> bool {
 }
 
 /// The filters of data stream aliases are in the state alone, for all data streams: none of them may be, while the
-/// target has the backing index of one.
-fn judge_data_streams(metadata: &Value) -> Option<Refusal> {
+/// target has the backing index of one, unless it is that of an alias which the target cannot reach.
+fn judge_data_streams(target: &Target, metadata: &Value) -> Option<Refusal> {
     fn has_filter(value: &Value) -> bool {
         match value {
             Value::Object(members) => members.iter().any(|(name, value)| {
@@ -301,7 +353,21 @@ fn judge_data_streams(metadata: &Value) -> Option<Refusal> {
         }
     }
     let backing = metadata["indices"].as_object()?.keys().any(|name| name.starts_with(".ds-"));
-    (backing && has_filter(&metadata["data_stream"])).then(|| Refusal::at(Reason::AliasFilter, "data_stream"))
+    let streams = metadata["data_stream"].as_object().filter(|_| backing)?;
+    for (section, content) in streams {
+        match content.as_object().filter(|_| section == "data_stream_aliases") {
+            None if has_filter(content) => return Some(Refusal::at(Reason::AliasFilter, "data_stream")),
+            None => {}
+            Some(aliases) => {
+                let reached =
+                    |(alias, content): &(&String, &Value)| has_filter(content) && target.may_name(alias);
+                if let Some((alias, _)) = aliases.iter().find(reached) {
+                    return Some(Refusal::at(Reason::AliasFilter, format!("data_stream_aliases.{alias}")));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// A setting that the engines show as text, but may show as a JSON value.
@@ -337,6 +403,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::elastic::params::Params;
+
+    fn target(expression: &str) -> Target {
+        Target::new(Some(expression), &Params::default())
+    }
 
     fn state() -> Value {
         json!({
@@ -354,7 +425,8 @@ mod tests {
     }
 
     fn read(state: &Value, settings: &str, aliases: &str) -> Metadata {
-        Metadata::read(state.to_string().as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
+        let state = state.to_string();
+        Metadata::read(&target("a"), state.as_bytes(), Some(settings.as_bytes()), aliases.as_bytes()).unwrap()
     }
 
     #[test]
@@ -383,8 +455,9 @@ mod tests {
             read(&state(), "{}", r#"{"logs":{"aliases":{"a":{"filter":{"term":{"x":1}}}}}}"#).digest(),
             base.digest()
         );
-        let unreadable =
-            |state: &Value| Metadata::read(state.to_string().as_bytes(), None, b"{}").unwrap().digest();
+        let unreadable = |state: &Value| {
+            Metadata::read(&target("a"), state.to_string().as_bytes(), None, b"{}").unwrap().digest()
+        };
         let mut later = state();
         later["version"] = json!(8);
         later["state_uuid"] = json!("t");
@@ -414,6 +487,7 @@ mod tests {
         check_refusal("/settings/index/search", json!({"default_pipeline": "_none"}), None);
         check_refusal("/settings/index/search", json!({"idle": {"after": "0s"}}), Some(Reason::SearchIdle));
         check_refusal("/settings/index/search", json!({"idle": {"after": "30s"}}), None);
+        check_refusal("/settings/index/search", json!({"idle": {"after": "1.5h"}}), Some(Reason::SearchIdle));
         check_refusal(
             "/settings/index/analysis",
             json!({"filter": {"syn": {"type": "synonym", "updateable": "true"}}}),
@@ -438,6 +512,28 @@ mod tests {
     }
 
     #[test]
+    fn shards_must_be_refreshed_before_they_sleep_again() {
+        let refused = |state: &Value, settings: &str| {
+            read(state, settings, "{}").refusal().map(|r| (r.reason, r.place.clone()))
+        };
+        let by_cluster = |level: &str, interval: &str| {
+            format!(r#"{{"{level}":{{"cluster.default.index.refresh_interval":"{interval}"}}}}"#)
+        };
+        let cluster = Some((Reason::SearchIdle, DEFAULT_REFRESH.to_owned()));
+        for level in ["persistent", "transient", "defaults"] {
+            assert_eq!(refused(&state(), &by_cluster(level, "15s")), None, "30 s is enough for it");
+            assert_eq!(refused(&state(), &by_cluster(level, "16s")), cluster, "{level}");
+            assert_eq!(refused(&state(), &by_cluster(level, "-1")), cluster, "{level}");
+        }
+        let both = r#"{"persistent":{"cluster.default.index.refresh_interval":"1s"},
+            "defaults":{"cluster.default.index.refresh_interval":"60s"}}"#;
+        assert_eq!(refused(&state(), both), None);
+        let mut explicit = state();
+        explicit["metadata"]["indices"]["logs"]["settings"]["index"]["refresh_interval"] = json!("60s");
+        assert_eq!(refused(&explicit, &by_cluster("persistent", "60s")), None, "it never sleeps");
+    }
+
+    #[test]
     fn alias_filters_that_may_move_by_themselves_are_refused() {
         let filter = |f: &str| {
             let aliases = format!(r#"{{"logs":{{"aliases":{{"a":{{"filter":{f}}}}}}}}}"#);
@@ -454,25 +550,61 @@ mod tests {
     }
 
     #[test]
+    fn the_filter_of_an_alias_is_no_matter_of_who_does_not_name_it() {
+        let moving = r#"{"logs":{"aliases":{"recent":{"filter":{"range":{"at":{"gte":"now-1d"}}}}}}}"#;
+        let refused = |expression: &str, state: &Value, aliases: &str| {
+            let state = state.to_string();
+            let read = Metadata::read(&target(expression), state.as_bytes(), Some(b"{}"), aliases.as_bytes());
+            read.unwrap().refusal().map(|refusal| refusal.place.clone())
+        };
+        let by_alias = Some("logs.aliases.recent".to_owned());
+        for expression in ["recent", "logs,recent", "rec*", "*", "", "<recent>", "log*,r*"] {
+            assert_eq!(refused(expression, &state(), moving), by_alias, "{expression}");
+        }
+        for expression in ["logs", "log*", "logs,other", "l*,-recent"] {
+            assert_eq!(refused(expression, &state(), moving), None, "{expression}");
+        }
+        let mut streams = state();
+        let index = streams["metadata"]["indices"]["logs"].clone();
+        streams["metadata"]["indices"] = json!({".ds-logs-1": index});
+        streams["metadata"]["data_stream"] = json!({
+            "data_stream": {"logs": {"name": "logs", "template": null, "filter": {}}},
+            "data_stream_aliases": {
+                "recent": {"data_streams": ["logs"], "filters": {"logs": {"range": {}}}},
+                "plain": {"data_streams": ["logs"], "filters": {}}
+            }
+        });
+        assert_eq!(refused("recent", &streams, "{}"), Some("data_stream_aliases.recent".to_owned()));
+        assert_eq!(refused("*", &streams, "{}"), Some("data_stream_aliases.recent".to_owned()));
+        assert_eq!(refused("logs", &streams, "{}"), None);
+        assert_eq!(refused("plain", &streams, "{}"), None);
+        // a shape that is not known
+        streams["metadata"]["data_stream"] = json!({"aliases": {"recent": {"filter": {"range": {}}}}});
+        assert_eq!(refused("logs", &streams, "{}"), Some("data_stream".to_owned()));
+    }
+
+    #[test]
     fn an_alias_that_is_not_shown_makes_a_reading_incomplete() {
         let mut aliased = state();
         aliased["metadata"]["indices"]["logs"]["aliases"] = json!(["a"]);
         let read = |aliases: &str| {
             let state = aliased.to_string();
-            Metadata::read(state.as_bytes(), Some(b"{}"), aliases.as_bytes()).map(|_| ())
+            let read = Metadata::read(&target("a"), state.as_bytes(), Some(b"{}"), aliases.as_bytes());
+            read.map(|_| ()).map_err(|refusal| (refusal.reason, refusal.place))
         };
-        assert_eq!(read("{}"), Err(Reason::GenerationIncomplete));
-        assert_eq!(read(r#"{"logs":{"aliases":{"b":{}}}}"#), Err(Reason::GenerationIncomplete));
+        let incomplete = Err((Reason::GenerationIncomplete, "logs.aliases.a".to_owned()));
+        assert_eq!(read("{}"), incomplete);
+        assert_eq!(read(r#"{"logs":{"aliases":{"b":{}}}}"#), incomplete);
         assert_eq!(read(r#"{"logs":{"aliases":{"a":{}}}}"#), Ok(()));
     }
 
     #[test]
     fn the_cache_setting_of_one_index_is_the_targets() {
-        assert!(!read(&state(), "{}", "{}").property().cache_disabled);
+        assert_eq!(read(&state(), "{}", "{}").property().cache_disabled, None);
         let mut off = state();
         off["metadata"]["indices"]["logs"]["settings"]["index"]["requests"] =
             json!({"cache": {"enable": "false"}});
-        assert!(read(&off, "{}", "{}").property().cache_disabled);
+        assert_eq!(read(&off, "{}", "{}").property().cache_disabled.as_deref(), Some("logs"));
     }
 
     #[test]
@@ -480,7 +612,8 @@ mod tests {
         for missing in ["cluster_uuid", "state_uuid", "version"] {
             let mut without = state();
             without.as_object_mut().unwrap().remove(missing);
-            assert!(Metadata::read(without.to_string().as_bytes(), Some(b"{}"), b"{}").is_err(), "{missing}");
+            let read = Metadata::read(&target("a"), without.to_string().as_bytes(), Some(b"{}"), b"{}");
+            assert!(read.is_err(), "{missing}");
         }
     }
 }

@@ -11,6 +11,8 @@ mod metadata;
 
 mod sandwich;
 
+mod settling;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +22,10 @@ use tokio::time::Instant;
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 pub use self::sandwich::{Known, Question, Sandwich};
+pub use self::settling::Settling;
 use crate::cacheability::Basis;
 use crate::elastic::answer::{Extent, Indices};
-use crate::outcome::Reason;
+use crate::outcome::{Reason, Refusal};
 
 /// What stands for a generation in an entry: small, and compared by equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +51,7 @@ impl fmt::Display for Tag {
 pub struct Generation {
     tag: Tag,
     whole: Tag,
+    longest_life: Option<Duration>,
     metadata: Arc<Metadata>,
     basis: Basis,
 }
@@ -59,10 +63,10 @@ impl Generation {
     /// [`Reason::GenerationIncomplete`] if the counters do not show every open index that the metadata lists, each of
     /// its shards with a started copy: credentials that see fewer indices than the client does would otherwise hide
     /// changes for ever.
-    pub fn new(counters: &Counters, metadata: Arc<Metadata>) -> Result<Generation, Reason> {
+    pub fn new(counters: &Counters, metadata: Arc<Metadata>) -> Result<Generation, Refusal> {
         for (name, index) in metadata.open_indices() {
             if !counters.has_started(name, &index.uuid, index.shards) {
-                return Err(Reason::GenerationIncomplete);
+                return Err(Refusal::at(Reason::GenerationIncomplete, name));
             }
         }
         let tag = |counters: [u8; 32]| {
@@ -75,7 +79,24 @@ impl Generation {
             true => whole,
             false => tag(counters.digest(|index| metadata.may_idle(index))),
         };
-        Ok(Generation { tag, whole, metadata, basis: Basis::Readers })
+        let writing = metadata
+            .open_indices()
+            .filter(|(name, _)| metadata.may_idle(name) && counters.is_writing(name))
+            .map(|(_, index)| index.idle_after / 2);
+        Ok(Generation { tag, whole, longest_life: writing.min(), metadata, basis: Basis::Readers })
+    }
+
+    /// How long an answer that carries it may live, counted from when it was asked for: where an operation had a number
+    /// and was not known to be written, half of the time for which a search keeps its shard from sleeping (A3).
+    ///
+    /// Such an operation may become searchable without a trace in the tag: it enters Lucene, and the checkpoint follows
+    /// later. That is seen by a refresh, which the tag shows, as long as the shard does not sleep; and the search that
+    /// asked for the answer keeps it awake for `index.search.idle.after`. After that time the shard may sleep, and then
+    /// an uncached search would wait for a refresh of what the entry does not show. Half, since the engines' clock
+    /// for this is a coarse one. Where the checkpoint is that of the last number, an operation to come has a new number.
+    #[must_use]
+    pub fn longest_life(&self) -> Option<Duration> {
+        self.longest_life
     }
 
     /// The same with the permissions of who asks: equal only if both are.
@@ -122,7 +143,9 @@ impl Generation {
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
     #[must_use]
     pub fn unwatched() -> Generation {
-        Generation { tag: Tag([0; 32]), whole: Tag([0; 32]), metadata: Arc::default(), basis: Basis::Readers }
+        let nothing = Tag([0; 32]);
+        let metadata = Arc::default();
+        Generation { tag: nothing, whole: nothing, longest_life: None, metadata, basis: Basis::Readers }
     }
 
     /// What stands for it.
@@ -158,7 +181,9 @@ pub struct Reading {
     /// When its first request to the engine was about to be sent. What counts (R2, R8) is the start, never the end.
     pub started: Instant,
     /// What it found, or why it is invalid.
-    pub found: Result<Generation, Reason>,
+    pub found: Result<Generation, Refusal>,
+    /// Whether the metadata of the target has been what it is for `freshness.metadata_settling`.
+    pub settled: bool,
     /// What a reading of the target usually costs each of those who share it; `None` while that is not known well.
     pub usual_cost: Option<Duration>,
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Counters, Generation, Metadata, StateVersion, segments};
-use crate::outcome::Reason;
+use crate::outcome::{Reason, Refusal};
 
 /// How often a reading starts over because the metadata moved under it.
 const MOST_TRIES: usize = 3;
@@ -88,7 +88,7 @@ impl Sandwich {
     ///
     /// # Errors
     /// See [`Generation::new`].
-    pub fn version(&mut self, version: &StateVersion) -> Result<Option<Known>, Reason> {
+    pub fn version(&mut self, version: &StateVersion) -> Result<Option<Known>, Refusal> {
         match (&self.before, &mut self.counted) {
             (Some(before), Some(counted)) if before.version() == version => {
                 whole(self.known.as_ref(), counted, before).map(Some)
@@ -105,14 +105,14 @@ impl Sandwich {
     ///
     /// # Errors
     /// [`Reason::GenerationMoving`] if that has happened too often; see also [`Generation::new`].
-    pub fn metadata(&mut self, after: Arc<Metadata>) -> Result<Option<Known>, Reason> {
+    pub fn metadata(&mut self, after: Arc<Metadata>) -> Result<Option<Known>, Refusal> {
         if let (Some(before), Some(counted)) = (&self.before, &mut self.counted) {
             if before.digest() == after.digest() {
                 return whole(self.known.as_ref(), counted, &after).map(Some);
             }
             self.tries += 1;
             if self.tries == MOST_TRIES {
-                return Err(Reason::GenerationMoving);
+                return Err(Reason::GenerationMoving.into());
             }
         }
         (self.before, self.counted, self.moved) = (Some(after), None, false);
@@ -137,7 +137,7 @@ impl Counted {
 }
 
 /// The same text under the same metadata is the same generation, by whatever version of the state.
-fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>) -> Result<Known, Reason> {
+fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>) -> Result<Known, Refusal> {
     let digest = counted.digest;
     let same = known
         .filter(|known| known.digest == digest && known.generation.metadata().digest() == metadata.digest());

@@ -22,7 +22,7 @@ use crate::key::CacheKey;
 use crate::outcome::Reason;
 use crate::plan::Plan;
 use crate::scope::Confirm;
-use crate::upstream::{Body, Collected, collect};
+use crate::upstream::{Body, Collected, Giver, collect};
 
 /// How a flight ends.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Proxy {
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
         let tag = (!self.unwatched()).then(|| keep.generation.metadata().version());
-        let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
+        let Arrived { giver, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
                 tracing::warn!(%error, "no answer to a search");
@@ -112,7 +112,7 @@ impl Proxy {
         }
         let fetched = Arc::new(fetched);
         let kept = match checked {
-            Ok(answer) => self.keep(answer, keep, asked, applied).await,
+            Ok(answer) => self.keep(answer, keep, asked, giver).await,
             Err(reason) => Err(reason),
         };
         match kept {
@@ -137,22 +137,21 @@ impl Proxy {
         let collected =
             tokio::time::timeout(limit, collect(stream, self.live.load().policy.max_entry_size)).await;
         match collected.map_err(|_| ProxyError::TimedOut(limit))? {
-            Ok(body) => Ok(Arrived { applied: delivered.applied, head, body }),
+            Ok(body) => Ok(Arrived { giver: delivered.giver, head, body }),
             Err(error) => Err(ProxyError::BrokenAnswer(error.to_string())),
         }
     }
 
-    /// Stores an answer that was checked, if what it was asked under still holds. `applied` tells whether the host that
-    /// gave it had applied the state of the tag.
+    /// Stores an answer that was checked, if what it was asked under still holds.
     pub(super) async fn keep(
         &self,
         answer: Storable,
         keep: Keep,
         asked: Asked,
-        applied: bool,
+        giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
         let Keep { key, now, generation, bearer, audience, epoch } = keep;
-        if !self.unwatched() && !applied {
+        if !self.unwatched() && !giver.applied {
             return Err(Reason::HostLagging);
         }
         if let Some((terms, until)) = now
@@ -161,7 +160,7 @@ impl Proxy {
             return Err(Reason::ClockSkew);
         }
         if let Some(bearer) = bearer
-            && !self.scope.confirms(&bearer).await
+            && !self.scope.confirms(&bearer, giver.host).await
         {
             return Err(Reason::ScopeSettling);
         }
@@ -182,8 +181,7 @@ impl Proxy {
 
 /// An answer to a search.
 pub(super) struct Arrived {
-    /// Whether the host that gave it had applied the state of the tag.
-    pub(super) applied: bool,
+    pub(super) giver: Giver,
     pub(super) head: http::response::Parts,
     pub(super) body: Collected,
 }

@@ -68,7 +68,8 @@ impl Proxy {
     /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.
     pub(super) fn boards_from(&self, view: &View, arrival: Instant) -> Option<Instant> {
         // what is too old to be served is too old to be waited for
-        let not_before = view.lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
+        let lifetime = view.lifetime.and(view.generation.longest_life());
+        let not_before = lifetime.0.map(|limit| arrival.checked_sub(limit).unwrap_or(arrival));
         // without readings, nothing else tells that a write has passed through since
         let mark = self.watcher.last_mark().filter(|_| view.started.is_none());
         not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))

@@ -134,9 +134,9 @@ impl Proxy {
         let metadata = view.generation.metadata();
         let asked = Instant::now();
         let arrived = self.fetch(fill_head(head, plan), body.clone(), Some(metadata.version())).await;
-        let Ok(Arrived { applied, head, body }) = arrived else { return Err(Reason::GenerationUnknown) };
+        let Ok(Arrived { giver, head, body }) = arrived else { return Err(Reason::GenerationUnknown) };
         let Collected::Whole(body) = body else { return Err(Reason::EntryTooLarge) };
-        if !applied {
+        if !giver.applied {
             return Err(Reason::HostLagging);
         }
         let status = head.status;

@@ -114,7 +114,7 @@ impl Proxy {
         }
         let ruling = policy.tightened(plan.ruling, names, plan.api);
         let shows_hits = plan.terms.hits && !ruling.hits && plan.request_cache != Some(true);
-        let forbidden = shows_hits || policy.forbids(names, plan.api);
+        let forbidden = shows_hits || policy.forbids(names, plan.api).is_some();
         (!forbidden).then(|| Lifetime(policy.expire).and(ruling.ttl))
     }
 

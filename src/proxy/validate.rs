@@ -86,6 +86,7 @@ impl Proxy {
         if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
             return Err(Reason::Hits.into());
         }
+        let settled = reading.settled;
         let lifetime = lifetime.and(ruling.ttl);
         let generation = reading.found?.resting_on(plan.terms.basis);
         let metadata = generation.metadata();
@@ -95,11 +96,17 @@ impl Proxy {
         {
             return Err(refusal.clone());
         }
-        if metadata.property().cache_disabled && plan.request_cache != Some(true) {
-            return Err(Reason::IndexSetting.into());
+        if let Some(index) = &metadata.property().cache_disabled
+            && plan.request_cache != Some(true)
+        {
+            let place = format!("{index}.settings.index.requests.cache.enable");
+            return Err(Refusal::at(Reason::IndexSetting, place));
         }
-        if policy.forbids(metadata.names().iter(), plan.api) {
-            return Err(Reason::Rule.into());
+        if let Some(rule) = policy.forbids(metadata.names().iter(), plan.api) {
+            return Err(Refusal::at(Reason::Rule, format!("rules[{rule}]")));
+        }
+        if !settled {
+            return Err(Reason::MetadataSettling.into());
         }
         let (started, audience) = (Some(reading.started), Audience::Unproven);
         let reading_cost = reading.usual_cost.filter(|_| weighed);

@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::answers::{Bearer, Privileges};
-use super::settling::Settling;
 use super::survey::Kind;
 use crate::cache::{of_its_own, shows_a_cache};
+use crate::generation::Settling;
 use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::{Reason, Refusal};
@@ -80,6 +80,8 @@ pub(super) struct Identity {
     asker: Arc<Asker>,
     credentials: Arc<Credentials>,
     pub(super) kind: Kind,
+    /// The one host that is asked; any, if none is said.
+    host: Option<usize>,
     word: Mutex<Word>,
 }
 
@@ -198,7 +200,12 @@ impl Subject for Identity {
 
 impl Identity {
     pub(super) fn new(asker: Arc<Asker>, credentials: Arc<Credentials>, kind: Kind) -> Identity {
-        Identity { asker, credentials, kind, word: Mutex::default() }
+        Identity { asker, credentials, kind, host: None, word: Mutex::default() }
+    }
+
+    /// The same, as this host knows it.
+    pub(super) fn at(self, host: usize) -> Identity {
+        Identity { host: Some(host), ..self }
     }
 
     /// A scope was proven: by what the engine said of the bearer, and the generation of the security index.
@@ -253,7 +260,7 @@ impl Identity {
 
     async fn told(&self, question: &str) -> Result<Bytes, Unknown> {
         self.asker.stats.plain.scope_requests.inc();
-        match self.asker.upstream.ask_as(question, &self.credentials.headers).await {
+        match self.asker.upstream.ask_as(question, &self.credentials.headers, self.host).await {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");

@@ -52,7 +52,9 @@
 //!
 //! Unlike counters it can come back to what it was: changed between the reading and the search, and back before the
 //! next reading, it would show nothing. So it is asked once more *after* the search, and the answer stored only if it
-//! is the same (`Scope::confirms`). What is left, on Elasticsearch without a readable security index: roles that are
+//! is the same (`Scope::confirms`). Groups in a directory, and roles in files, are known to each node by a copy of its own,
+//! for minutes. So what is asked again is the host that has answered the search: the answer is stored only if that host
+//! says of the bearer what the reading of the tag says. What is left, on Elasticsearch without a readable security index: roles that are
 //! changed and changed back within one search, or within the gap and unseen by any request of the same user between.
 //!
 //! # Filters that move
@@ -68,8 +70,6 @@ mod bearer;
 
 mod roles;
 
-mod settling;
-
 mod survey;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,11 +83,10 @@ use tokio::time::Instant;
 
 use self::bearer::{Asker, Credentials, Identity, Known, Proof, Unknown};
 use self::roles::Roles;
-use self::settling::Settling;
 use self::survey::{Facts, Kind};
 use crate::cache::{Audience, Bounded};
 use crate::elastic::target::Target;
-use crate::generation::Generation;
+use crate::generation::{Generation, Settling};
 use crate::key::headers::HeaderRules;
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Measured, Needed, Pace, Rounds};
@@ -144,6 +143,8 @@ pub struct Scope {
     index: Mutex<Settling>,
     roles: Bounded<Target, Arc<Rounds<Roles>>>,
     known: Bounded<[u8; 32], Arc<Known>>,
+    /// What single hosts say, where there are several.
+    by_host: Bounded<([u8; 32], usize), Arc<Known>>,
 }
 
 /// How many security indices are known at once: there is one, and after a change of the cluster behind the address
@@ -171,6 +172,12 @@ pub struct Proven {
     pub started: Instant,
     /// To ask once more after the search.
     pub bearer: Confirm,
+}
+
+/// What the engine has to prove scope by.
+struct Means<'a> {
+    kind: Kind,
+    index: Option<&'a Target>,
 }
 
 /// The bearer of a request, and what the engine said of it.
@@ -203,6 +210,10 @@ impl Scope {
             known: Bounded::weighed(settings.max_identities, |_: &[u8; 32], known: &Arc<Known>| {
                 known.places()
             }),
+            by_host: Bounded::weighed(
+                settings.max_identities,
+                |_: &([u8; 32], usize), known: &Arc<Known>| known.places(),
+            ),
             settings,
         }
     }
@@ -216,6 +227,7 @@ impl Scope {
     /// Forgets what was seen, as after a change of the cluster behind the address: its gap begins anew.
     pub fn forget(&self) {
         self.known.clear();
+        self.by_host.clear();
         *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Settling::default();
     }
 
@@ -238,22 +250,12 @@ impl Scope {
         needed: Needed,
     ) -> Result<Found, Refusal> {
         let facts = self.facts.load_full();
-        let (kind, index) = match &*facts {
-            Facts::Open if anonymous => return Ok(Found::Free),
-            Facts::Open => return Ok(Found::Unproven(Reason::ScopeUnknown.into())),
-            Facts::Unknown => return Ok(unproven("engine")),
-            Facts::Secured { kind, index } => (*kind, index.as_ref()),
+        let Means { kind, index } = match self.means(&facts) {
+            Ok(Some(means)) => means,
+            Ok(None) if anonymous => return Ok(Found::Free),
+            Ok(None) => return Ok(Found::Unproven(Reason::ScopeUnknown.into())),
+            Err(place) => return Ok(unproven(place)),
         };
-        let index = match (self.settings.way, kind) {
-            (Way::None, _) | (Way::Privileges, Kind::OpenSearch) => return Ok(unproven("auth.proof")),
-            (Way::Privileges, _) => None,
-            (Way::SecurityIndex, _) | (Way::Auto, Kind::OpenSearch) => match index {
-                Some(index) => Some(index),
-                None => return Ok(unproven("security index")),
-            },
-            (Way::Auto, _) => index,
-        };
-        let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
         let credentials = Arc::new(Credentials::of(head, rules));
         let (security, (told, known_long)) =
             tokio::join!(self.security(index, needed), self.bearer(&credentials, kind, needed));
@@ -295,6 +297,36 @@ impl Scope {
         Ok(Found::Proven(proven))
     }
 
+    /// By what scope is proven; `None` if the engine has no users.
+    ///
+    /// # Errors
+    /// What is missing.
+    fn means<'a>(&self, facts: &'a Facts) -> Result<Option<Means<'a>>, &'static str> {
+        let (kind, index) = match facts {
+            Facts::Open => return Ok(None),
+            Facts::Unknown => return Err("engine"),
+            Facts::Secured { kind, index } => (*kind, index.as_ref()),
+        };
+        let index = match (self.settings.way, kind) {
+            (Way::None, _) | (Way::Privileges, Kind::OpenSearch) => return Err("auth.proof"),
+            (Way::Privileges, _) => None,
+            (Way::SecurityIndex, _) | (Way::Auto, Kind::OpenSearch) => Some(index.ok_or("security index")?),
+            (Way::Auto, _) => index,
+        };
+        let kind = if self.settings.way == Way::SecurityIndex { kind.without_privileges() } else { kind };
+        Ok(Some(Means { kind, index }))
+    }
+
+    /// What a proof is made of, for `explain`: the security index by its name, and the questions about the bearer. Empty
+    /// where the engine has no users, or there is no way.
+    #[must_use]
+    pub fn proven_by(&self) -> Vec<String> {
+        let facts = self.facts.load();
+        let Ok(Some(Means { kind, index })) = self.means(&facts) else { return Vec::new() };
+        let index = index.map(|index| format!("the counters of {index}"));
+        index.into_iter().chain(kind.questions().iter().map(|&question| question.to_owned())).collect()
+    }
+
     /// Remembers a proof, for [`last`](Scope::last).
     fn note(&self, proven: &Proven, security: Option<[u8; 32]>) {
         let Confirm { credentials, digest, .. } = &proven.bearer;
@@ -323,10 +355,15 @@ impl Scope {
         }
     }
 
-    /// Whether the engine, asked now, says the same of the bearer as it did before.
-    pub async fn confirms(&self, confirm: &Confirm) -> bool {
+    /// Whether the host of this number, asked now, says the same of the bearer as the engine did before.
+    pub async fn confirms(&self, confirm: &Confirm, host: usize) -> bool {
         let needed = Needed::since(Instant::now());
-        let (told, _) = self.bearer(&confirm.credentials, confirm.kind, needed).await;
+        let Confirm { credentials, kind, .. } = confirm;
+        let told = if self.asker.upstream.settings().hosts.len() == 1 {
+            self.bearer(credentials, *kind, needed).await.0
+        } else {
+            self.bearer_at(host, credentials, *kind, needed).await
+        };
         told.is_some_and(|told| told.found.as_ref().is_ok_and(|bearer| bearer.digest == confirm.digest))
     }
 
@@ -378,6 +415,29 @@ impl Scope {
             settling.note(bearer.digest, told.started.at, Instant::now(), self.settings.gap)
         });
         (Some(told), settled)
+    }
+
+    /// What one host says of a bearer, by questions that serve.
+    async fn bearer_at(
+        &self,
+        host: usize,
+        credentials: &Arc<Credentials>,
+        kind: Kind,
+        needed: Needed,
+    ) -> Option<Arc<Told>> {
+        let make = || {
+            let identity =
+                Identity::new(Arc::clone(&self.asker), Arc::new(credentials.kept()), kind).at(host);
+            let rounds = Arc::new(Rounds::new(identity, Arc::clone(&self.pace)));
+            Arc::new(Known { rounds, settling: Mutex::default() })
+        };
+        let key = (credentials.digest, host);
+        let mut known = self.by_host.get_or_insert_with(key, make);
+        if known.rounds.subject.kind != kind {
+            known = make();
+            self.by_host.insert(key, Arc::clone(&known));
+        }
+        known.rounds.get(needed).await
     }
 
     fn roles_of(&self, index: &Target) -> Arc<Rounds<Roles>> {

@@ -42,6 +42,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// What is asked with the credentials of who asks.
+    pub(super) fn questions(self) -> &'static [&'static str] {
+        match self {
+            Kind::OpenSearch => &["/_plugins/_security/authinfo"],
+            Kind::Elasticsearch => &["/_security/_authenticate", "/_security/user/_privileges"],
+            Kind::ElasticsearchUsers => &["/_security/_authenticate"],
+        }
+    }
+
     /// Only who it is, not what it may do.
     pub(super) fn without_privileges(self) -> Kind {
         if self == Kind::Elasticsearch { Kind::ElasticsearchUsers } else { self }

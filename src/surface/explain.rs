@@ -14,8 +14,11 @@ use crate::cache::{Decision, Proof, decide};
 use crate::control::Control;
 use crate::elastic::api::{Api, Route, route};
 use crate::key::headers::Role;
+use crate::key::identity::Identity;
 use crate::outcome::{Reason, Refusal};
 use crate::proxy::{Live, Proxy, Searches};
+use crate::rounds::Needed;
+use crate::scope::Found as Scoped;
 
 /// A request to be explained, as `POST /explain` takes it.
 #[derive(Debug, Deserialize)]
@@ -123,6 +126,7 @@ async fn explain_one(
         refuse(&mut out, &Reason::BodyTooLarge.into());
         return out;
     }
+    out["scope"] = scope(proxy, live, head, arrival).await;
     let control = Control::of(&head.headers);
     let plan = match proxy.understand(live, head, route, body, &control) {
         Ok(plan) => plan,
@@ -178,6 +182,37 @@ async fn explain_one(
         });
     }
     out
+}
+
+/// What proves that who asks may still see what it may see, or why nothing does; whatever the verdict is.
+async fn scope(proxy: &Proxy, live: &Live, head: &Parts, arrival: Instant) -> Value {
+    let anonymous = Identity::of(&head.headers, &live.headers).is_anonymous();
+    let no = |state: &str, refusal: &Refusal| {
+        json!({
+            "state": state,
+            "reason": refusal.reason.name(),
+            "place": refusal.place,
+            "help": refusal.reason.help(),
+        })
+    };
+    if proxy.unwatched() {
+        return no("unproven", &Refusal::at(Reason::ScopeUnknown, "freshness.ttl_only"));
+    }
+    let found = proxy.scope.of(&live.headers, anonymous, &head.headers, Needed::since(arrival));
+    let mut scope = match tokio::time::timeout(proxy.watcher.patience(), found).await {
+        Err(_) => no("unknown", &Refusal::at(Reason::ScopeUnknown, "timeout")),
+        Ok(Err(refusal)) => no("unknown", &refusal),
+        Ok(Ok(Scoped::Unproven(refusal))) => no("unproven", &refusal),
+        Ok(Ok(Scoped::Free)) => json!({"state": "free"}),
+        Ok(Ok(Scoped::Proven(proven))) => {
+            json!({"state": "proven", "age_ms": millis(proven.started.elapsed())})
+        }
+    };
+    scope["by"] = proxy.scope.proven_by().into();
+    if let Some(ttl) = live.policy.entry_ttl {
+        scope["entry_ttl_ms"] = millis(ttl).into();
+    }
+    scope
 }
 
 fn refuse(out: &mut Value, refusal: &Refusal) {

@@ -42,7 +42,16 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Delivered {
     /// The answer.
     pub response: Response<Incoming>,
-    /// Whether the host was known to have applied the tag's state before it was sent the request.
+    /// Who gave it.
+    pub giver: Giver,
+}
+
+/// The host that gave an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Giver {
+    /// Its number in `upstream.hosts`, from 0.
+    pub host: usize,
+    /// Whether it was known to have applied the tag's state before it was sent the request.
     pub applied: bool,
 }
 
@@ -114,13 +123,15 @@ impl Upstream {
 
     /// Sends what `make` makes. If it makes another one, the request may be sent twice: then a host whose connection
     /// failed before an answer began is followed by another one. A host that fails before anything is sent always is:
-    /// `make` is given back the body of which nothing was sent.
+    /// `make` is given back the body of which nothing was sent. `only` one host is tried, if it is said which.
     pub(super) async fn deliver(
         &self,
         mut make: impl FnMut(&Host, Option<Body>) -> Option<Result<Request<Body>, ProxyError>>,
         tag: Option<&StateVersion>,
+        only: Option<usize>,
     ) -> Result<Delivered, ProxyError> {
-        let mut tried = Vec::new();
+        let others = |&index: &usize| only.is_some_and(|only| only != index);
+        let mut tried: Vec<usize> = (0..self.settings.hosts.len()).filter(others).collect();
         let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
         let (mut last_resort, mut sent, mut unsent) = (false, false, None);
         loop {
@@ -148,7 +159,8 @@ impl Upstream {
                 Ok(response) => {
                     let from = address(&response);
                     self.state().answered(choice.index, from);
-                    return Ok(Delivered { response, applied: applied.contains(&from) });
+                    let giver = Giver { host: choice.index, applied: applied.contains(&from) };
+                    return Ok(Delivered { response, giver });
                 }
                 Err(failed) => {
                     if let Some(how) = failed.how {

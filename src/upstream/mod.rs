@@ -30,7 +30,7 @@ use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::connect::Connector;
 use self::deliver::{Answer, Failed, Question, address, may_repeat};
-pub use self::deliver::{Delivered, HostReport};
+pub use self::deliver::{Delivered, Giver, HostReport};
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
@@ -181,7 +181,7 @@ impl Upstream {
         body: Body,
         client: Option<IpAddr>,
     ) -> Result<Response<Incoming>, ProxyError> {
-        self.pass(head, body, client, None).await.map(|delivered| delivered.response)
+        self.pass(head, body, client, None, None).await.map(|delivered| delivered.response)
     }
 
     /// Like [`Upstream::forward`], for a search whose answer shall carry a tag: the host is first asked whether it has
@@ -196,7 +196,7 @@ impl Upstream {
         client: Option<IpAddr>,
         tag: Option<&StateVersion>,
     ) -> Result<Delivered, ProxyError> {
-        self.pass(head, Body::whole(body), client, tag).await
+        self.pass(head, Body::whole(body), client, tag, None).await
     }
 
     async fn pass(
@@ -205,6 +205,7 @@ impl Upstream {
         body: Body,
         client: Option<IpAddr>,
         tag: Option<&StateVersion>,
+        only: Option<usize>,
     ) -> Result<Delivered, ProxyError> {
         let again =
             if self.settings.hosts.len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
@@ -218,7 +219,7 @@ impl Upstream {
             let body = unsent.or_else(|| bodies.next())?;
             Some(outgoing(head.clone(), body, host, client))
         };
-        let mut delivered = self.deliver(request, tag).await?;
+        let mut delivered = self.deliver(request, tag, only).await?;
         // nobody asked to switch: `Upgrade` is not passed on
         if delivered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BrokenAnswer("it switched protocols unasked".to_owned()));
@@ -242,7 +243,7 @@ impl Upstream {
             unsent.map(drop).or_else(|| sendings.next().map(drop))?;
             Some(self.question(host, path_and_query))
         };
-        let (status, headers, body, _) = whole(self.deliver(request, None).await?.response).await?;
+        let (status, headers, body, _) = whole(self.deliver(request, None, None).await?.response).await?;
         Ok((status, headers, body))
     }
 
@@ -271,7 +272,8 @@ impl Upstream {
     }
 
     /// Asks the engine a question about a client, with these of the client's own headers and never with escache's
-    /// credentials. They are treated as those of a request that is passed on.
+    /// credentials. They are treated as those of a request that is passed on. `only` this host is asked, if it is said
+    /// which.
     ///
     /// # Errors
     /// There is no answer, or it broke off.
@@ -279,13 +281,14 @@ impl Upstream {
         &self,
         path_and_query: &str,
         client_headers: &HeaderMap,
+        only: Option<usize>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), ProxyError> {
         let mut headers = client_headers.clone();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = path_and_query.parse().map_err(|_| ProxyError::Internal)?;
         head.headers = headers;
-        let delivered = self.pass(head, Body::empty(), None, None).await?;
+        let delivered = self.pass(head, Body::empty(), None, None, only).await?;
         let (status, headers, body, _) = whole(delivered.response).await?;
         Ok((status, headers, body))
     }

@@ -16,7 +16,7 @@ use crate::generation::{
     COUNTERS_FILTER, Generation, Known, METADATA_FILTER, Metadata, Question, SEGMENTS_FILTER, Sandwich,
     StateVersion,
 };
-use crate::outcome::Reason;
+use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Needed, Rounds, Subject};
 use crate::stats::Stats;
 use crate::upstream::Upstream;
@@ -50,6 +50,13 @@ pub(super) struct Watched {
     usual_cost: AtomicU64,
 }
 
+/// What is set, and of the defaults the one that decides how long shards without an interval of their own go without a
+/// refresh: it may stand in the nodes' own files.
+const CLUSTER_SETTINGS: &str = concat!(
+    "/_cluster/settings?flat_settings=true&include_defaults=true",
+    "&filter_path=persistent,transient,defaults.cluster*default*index*refresh_interval"
+);
+
 /// What is kept of a target beside its metadata.
 const OVERHEAD: usize = 900;
 
@@ -73,21 +80,23 @@ impl Usual {
 
 impl Subject for Version {
     type Found = StateVersion;
-    type Failure = Reason;
+    type Failure = Refusal;
 
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.
-    async fn measure(&self) -> Result<StateVersion, Reason> {
+    async fn measure(&self) -> Result<StateVersion, Refusal> {
         let asked = self.0.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid");
         let answer = tokio::time::timeout(self.0.timeout, asked).await;
-        StateVersion::read(&answer.map_err(|_| Reason::GenerationUnknown)??)
+        let answer =
+            answer.map_err(|_| Refusal::at(Reason::GenerationUnknown, "/_cluster/state: timeout"))?;
+        Ok(StateVersion::read(&answer?)?)
     }
 }
 
 impl Subject for Watched {
     type Found = Generation;
-    type Failure = Reason;
+    type Failure = Refusal;
 
-    async fn measure(&self) -> Result<Generation, Reason> {
+    async fn measure(&self) -> Result<Generation, Refusal> {
         let began = Instant::now();
         let found = self.read().await;
         let plain = &self.questions.stats.plain;
@@ -136,13 +145,16 @@ impl Watched {
         self.weight.load(Ordering::Relaxed)
     }
 
-    async fn read(&self) -> Result<Generation, Reason> {
-        let Ok(_permit) = self.questions.permits.try_acquire() else { return Err(Reason::ReadingsLimit) };
+    async fn read(&self) -> Result<Generation, Refusal> {
+        let Ok(_permit) = self.questions.permits.try_acquire() else {
+            return Err(Reason::ReadingsLimit.into());
+        };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // what a date-math expression resolves to moves without the metadata
         let known = known.filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
-        let found = sandwich.await.unwrap_or(Err(Reason::GenerationUnknown));
+        let late = || Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
+        let found = sandwich.await.unwrap_or_else(|_| late());
         // after a failure what was known stays: the next reading compares its version before it relies on it
         if let Ok(known) = &found {
             let metadata = known.generation.metadata().heap_size();
@@ -154,7 +166,7 @@ impl Watched {
     }
 
     /// One reading: metadata, counters, metadata again.
-    async fn sandwich(&self, known: Option<Known>) -> Result<Known, Reason> {
+    async fn sandwich(&self, known: Option<Known>) -> Result<Known, Refusal> {
         let (mut sandwich, questions) = (Sandwich::new(known), &self.questions);
         loop {
             let whole = match sandwich.question() {
@@ -173,7 +185,8 @@ impl Watched {
                     }
                     match asked.as_deref().map(|asked| &asked.found) {
                         Some(Ok(version)) => sandwich.version(version)?,
-                        _ => return Err(Reason::GenerationUnknown),
+                        Some(Err(refusal)) => return Err(refusal.clone()),
+                        None => return Err(Reason::GenerationUnknown.into()),
                     }
                 }
             };
@@ -185,7 +198,7 @@ impl Watched {
 }
 
 impl Questions {
-    async fn counters(&self, target: &Target) -> Result<(Bytes, Option<Bytes>), Reason> {
+    async fn counters(&self, target: &Target) -> Result<(Bytes, Option<Bytes>), Refusal> {
         let (path, options) = (target.path(), target.options());
         let stats =
             format!("/{path}/_stats/refresh,merge?level=shards&{options}&filter_path={COUNTERS_FILTER}");
@@ -198,7 +211,7 @@ impl Questions {
     }
 
     /// The state first, then what its JSON does not show: so that these are at least as new as the version says.
-    async fn metadata(&self, target: &Target) -> Result<Arc<Metadata>, Reason> {
+    async fn metadata(&self, target: &Target) -> Result<Arc<Metadata>, Refusal> {
         self.stats.plain.metadata_reads.inc();
         let (path, options) = (target.path(), target.options());
         let state = format!(
@@ -206,23 +219,33 @@ impl Questions {
         );
         let state = self.ask(&state).await?;
         let aliases = format!("/{path}/_alias?{options}&filter_path=*.aliases");
-        let (settings, aliases) =
-            tokio::join!(self.ask("/_cluster/settings?flat_settings=true"), self.ask(&aliases));
-        Metadata::read(&state, settings.ok().as_deref(), &aliases?).map(Arc::new)
+        let (settings, aliases) = tokio::join!(self.ask(CLUSTER_SETTINGS), self.ask(&aliases));
+        Metadata::read(target, &state, settings.ok().as_deref(), &aliases?).map(Arc::new)
     }
 
-    async fn ask(&self, question: &str) -> Result<Bytes, Reason> {
+    async fn ask(&self, question: &str) -> Result<Bytes, Refusal> {
         self.stats.plain.reading_requests.inc();
+        let unknown =
+            |why: &str| Refusal::at(Reason::GenerationUnknown, format!("{}: {why}", endpoint(question)));
         match self.upstream.ask(question).await {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine refused a question of a reading");
-                Err(Reason::GenerationUnknown)
+                Err(unknown(status.as_str()))
             }
             Err(error) => {
                 tracing::debug!(%error, question, "a question of a reading was not answered");
-                Err(Reason::GenerationUnknown)
+                Err(unknown("no answer"))
             }
         }
     }
+}
+
+/// The part of a path that names the endpoint, as in `/_cluster/state` or `/_stats`.
+fn endpoint(question: &str) -> String {
+    let path = question.split('?').next().unwrap_or_default();
+    let mut words = path.split('/').filter(|segment| segment.starts_with('_') && *segment != "_all");
+    let first = words.next().unwrap_or_default();
+    let state = if first == "_cluster" { path.split('/').nth(2) } else { None };
+    state.map_or_else(|| format!("/{first}"), |second| format!("/{first}/{second}"))
 }

@@ -183,11 +183,59 @@ async fn the_index_setting_is_honoured_and_followed() {
 }
 
 #[tokio::test]
-async fn a_filtered_alias_with_now_is_refused() {
+async fn a_filtered_alias_with_now_is_refused_where_it_may_be_named() {
     let (engine, escache) = two().await;
     engine.put_filtered_alias("logs", "recent", json!({"range": {"at": {"gte": "now-1h"}}}));
-    let refused = escache.search("/recent/_search", all()).await;
-    assert!(verdict(&refused.headers).1.contains("alias-filter"), "{:?}", refused.headers);
+    for path in ["/recent/_search", "/logs,recent/_search", "/*/_search", "/_search", "/rec*/_search"] {
+        let refused = escache.search(path, all()).await;
+        assert_eq!(verdict(&refused.headers).1, "escache; fwd=bypass; detail=alias-filter", "{path}");
+    }
+    let told = escache.explain("POST", "/rec*/_search", all()).await;
+    assert_eq!((&told["reason"], &told["place"]), (&json!("alias-filter"), &json!("logs.aliases.recent")));
+    for path in [SEARCH, "/log*/_search"] {
+        assert_eq!(verdict(&escache.search(path, all()).await.headers).0, "MISS", "{path}");
+        assert_eq!(verdict(&escache.search(path, all()).await.headers).0, "HIT", "{path}");
+    }
+}
+
+/// A4: `freshness.metadata_settling`. The look that first shows a change begins its time.
+#[tokio::test]
+async fn metadata_that_may_not_have_reached_every_node_is_waited_for() {
+    let (engine, _) = two().await;
+    let settling = Duration::from_millis(200);
+    let escache = Escache::start_with(&engine.url(), |s| s.watcher.metadata_settling = settling).await;
+    let warm = async || {
+        while verdict(&escache.search(SEARCH, all()).await.headers).0 != "HIT" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let refused = ("BYPASS", "escache; fwd=bypass; detail=metadata-settling");
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers), refused, "first sight");
+    warm().await;
+    engine.index("logs", "2", json!({"team": "b"}));
+    engine.refresh("logs");
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "MISS", "no metadata moved");
+    engine.put_settings("logs", json!({"max_result_window": 10_001}));
+    assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers), refused);
+    warm().await;
+}
+
+/// What no client is told, `explain` tells the operator: where in the target a refusal stands.
+#[tokio::test]
+async fn explain_names_the_place() {
+    let (engine, escache) = two().await;
+    let check = async |path: &str, reason: &str, place: &str| {
+        let told = escache.explain("POST", path, all()).await;
+        assert_eq!((told["reason"].as_str(), told["place"].as_str()), (Some(reason), Some(place)), "{told}");
+        assert_eq!(told["scope"], json!({"state": "free", "by": []}), "whatever the verdict is");
+    };
+    engine.put_settings("logs", json!({"requests.cache.enable": false}));
+    check(SEARCH, "index-setting", "logs.settings.index.requests.cache.enable").await;
+    engine.put_settings("logs", json!({"requests.cache.enable": true, "search.idle.after": "1s"}));
+    check(SEARCH, "search-idle", "logs.settings.index.search.idle.after").await;
+    engine.put_settings("logs", json!({"search.idle.after": "30s"}));
+    engine.on(Api::Stats).next(Twist::forbidden("indices:monitor/stats"));
+    check(SEARCH, "generation-unknown", "/_stats: 403").await;
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 mod churn;
 
+mod copies;
+
 mod config_files;
 
 mod engine_self;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use escache::policy::Rule;
 use escache::proxy::ProxySettings;
-use escache::upstream::Credentials;
+use escache::scope::Way;
+use escache::upstream::{Credentials, Host};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -377,6 +378,97 @@ async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
                 assert!(verdict(&answer.headers).1.contains("scope-unknown"), "{:?}", answer.headers);
             }
         }
+    }
+}
+
+/// A9: each node knows groups of a directory by a copy of its own. The proof is told by one host, and the search is
+/// carried out by the other, which still goes by what was before.
+#[tokio::test]
+async fn the_host_that_searches_is_the_one_that_must_say_the_same() {
+    let engine = Engine::start_as(Flavour::Es8);
+    let other = engine.another_host();
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    let (watcher, alice) = (engine.add_user("watcher"), engine.add_user("alice"));
+    let escache = Escache::start_with(&engine.url(), |settings| {
+        settings.upstream.hosts = [&engine, &other].map(|host| Host::parse(&host.url()).unwrap()).to_vec();
+        settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
+        settings.scope.gap = Duration::ZERO;
+    })
+    .await;
+    // whatever is not a search is told by the first host, since the other one is busy
+    other.on(Api::Echo).always(Twist::Hang);
+    let busy: Vec<_> = (0..40)
+        .map(|_| {
+            let (client, url) = (escache.client.clone(), escache.url.clone());
+            let alice = alice.clone();
+            tokio::spawn(async move {
+                client
+                    .request("GET", format!("{url}/_echo/x"), &[("authorization", &alice)], String::new())
+                    .await
+            })
+        })
+        .collect();
+    while other.seen(Api::Echo) < 15 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let asked = async |from: usize| {
+        escache.send("GET", &format!("{SEARCH}?from={from}"), &[("authorization", &alice)], "").await
+    };
+    assert_eq!(verdict(&asked(0).await.headers), ("MISS", "escache; fwd=miss; stored"));
+    assert_eq!(verdict(&asked(0).await.headers).0, "HIT");
+    engine.on(Api::Search).always(Twist::Drop);
+    assert_eq!(verdict(&asked(1).await.headers), ("MISS", "escache; fwd=miss; stored"), "both say the same");
+    assert!(other.seen(Api::Search) > 0 && other.seen(Api::Privileges) > 0, "it searched, and was asked");
+    let rights = json!({"cluster": [], "global": [], "applications": [], "run_as": [], "indices": [
+        {"names": ["*"], "privileges": ["read", "write"], "allow_restricted_indices": false}
+    ]});
+    other.on(Api::Privileges).always(Twist::Status(200, rights.to_string().into()));
+    // the first host is used again, and tells what it told before
+    escache.proxy.upstream.check_hosts(false).await;
+    let told_apart = asked(2).await;
+    assert_eq!(verdict(&told_apart.headers), ("MISS", "escache; fwd=miss; detail=scope-settling"));
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// `explain` shows the scope apart from the verdict.
+#[tokio::test]
+async fn explain_tells_what_proves_the_scope() {
+    let told = async |scene: &Scene, headers: Value| {
+        let question = json!({"path": "/logs/_search?scroll=1m", "headers": headers.clone()});
+        let refused =
+            scene.escache.client.post(format!("{}/explain", scene.escache.admin), question).await.json();
+        assert_eq!(
+            (refused["reason"].as_str(), refused["place"].as_str()),
+            (Some("stateful"), Some("scroll"))
+        );
+        assert!(refused["scope"]["state"].is_string(), "{refused}");
+        let question = json!({"path": SEARCH, "headers": headers});
+        scene.escache.client.post(format!("{}/explain", scene.escache.admin), question).await.json()
+    };
+    for (flavour, by) in [
+        (Flavour::Es8, vec!["/_security/_authenticate", "/_security/user/_privileges"]),
+        (Flavour::Os2, vec!["the counters of .opendistro_security", "/_plugins/_security/authinfo"]),
+    ] {
+        let scene = Scene::new(flavour, |_| {}).await;
+        let alice = json!({"authorization": scene.alice});
+        scene.warm_alice().await;
+        let proven = told(&scene, alice.clone()).await;
+        assert_eq!((&proven["scope"]["state"], &proven["verdict"]), (&json!("proven"), &json!("cacheable")));
+        assert_eq!(proven["scope"]["by"], json!(by), "{flavour:?}");
+        // a property of the target decides the verdict, and the scope is told all the same
+        scene.engine.put_settings("logs", json!({"requests.cache.enable": false}));
+        let off = told(&scene, alice.clone()).await;
+        assert_eq!((&off["scope"]["state"], &off["reason"]), (&json!("proven"), &json!("index-setting")));
+        let unknown = told(&scene, json!({"authorization": "Basic eDp5"})).await;
+        assert_eq!(
+            (&unknown["scope"]["state"], &unknown["scope"]["place"]),
+            (&json!("unknown"), &json!("bearer"))
+        );
+        let scene = Scene::new(flavour, |settings| settings.scope.way = Way::None).await;
+        let unproven = told(&scene, json!({"authorization": scene.alice})).await;
+        assert_eq!(unproven["scope"]["state"], "unproven");
+        assert_eq!(unproven["scope"]["place"], "auth.proof");
     }
 }
 

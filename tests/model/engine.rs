@@ -12,9 +12,9 @@ pub(crate) struct Shape {
     pub(crate) copies: u8,
     /// A1: a reader is swapped in before the counter is bumped.
     pub(crate) late_bump: bool,
-    /// Operations enter Lucene before the checkpoint moves (A3), and are assigned before that.
+    /// Operations enter Lucene before the checkpoint moves, and are assigned before that.
     pub(crate) slow_ops: bool,
-    /// A3 given up: a shard may fall asleep while an operation is on its way.
+    /// A3: a shard may fall asleep while an operation is on its way.
     pub(crate) sleep_over_ops: bool,
     /// A2 given up: a shard may fall asleep before the tick after a search.
     pub(crate) sleep_at_once: bool,

@@ -1,7 +1,7 @@
 //! The freshness algorithm as a model: every order of events, within bounds, of an engine and of the proxy in front of
 //! it. The model's engine writes the JSON; the shipped functions read it and decide (`shipped.rs` is the only file that
 //! calls them): `Metadata::read`, `StateVersion::read`, `Sandwich` (and in it `Counters::read` and `Generation::new`), the
-//! equality of generations, `Needed::serves`, `decide`, `Storable::check`, `Store::insert` with its epoch, `control::for_fill`, `Control::bound`.
+//! equality of generations, `Generation::longest_life`, `Needed::serves`, `decide`, `Storable::check`, `Store::insert` with its epoch, `control::for_fill`, `Control::bound`.
 //!
 //! Checked by stateright, an explicit-state model checker: what can go wrong here is the *order* of requests to an
 //! engine that moves by itself, not the memory order of threads (loom, shuttle) nor a network (turmoil), and the claim
@@ -163,6 +163,11 @@ fn readings_that_end_late() {
 fn operations_under_way() {
     holds("slow operations", &slow());
     needs("slow operations", &slow(), Without::Checkpoint);
+    // A3: an operation on its way for longer than a shard stays awake
+    let stalled = Setup { shape: Shape { sleep_over_ops: true, ..slow().shape }, ..slow() };
+    holds("stalled operations", &stalled);
+    needs("stalled operations", &stalled, Without::LongestLife);
+    needs("stalled operations", &stalled, Without::Checkpoint);
 }
 
 #[test]
@@ -247,9 +252,6 @@ fn assumptions() {
 
     let hasty = Setup { shape: Shape { sleep_at_once: true, ..idle().shape }, ..idle() };
     needs("A2", &hasty, Without::Nothing);
-
-    let stalled = Setup { shape: Shape { sleep_over_ops: true, ..slow().shape }, ..slow() };
-    needs("A3", &stalled, Without::Nothing);
 
     let late_master = Setup { shape: Shape { late_master: true, ..metadata().shape }, ..metadata() };
     needs("A4", &late_master, Without::Nothing);

@@ -45,6 +45,8 @@ pub(crate) enum Without {
     Sandwich,
     /// Marks of what passes through.
     Mark,
+    /// How long what was asked for during a write may live.
+    LongestLife,
     /// Sums over all copies instead of the vector.
     Vector,
 }
@@ -154,6 +156,8 @@ struct Flight {
     generation: Known,
     parts: Vec<Leg>,
     underneath: bool,
+    /// A copy that it has searched fell asleep: `index.search.idle.after` has passed since.
+    past: bool,
 }
 
 /// One shard of a search.
@@ -331,6 +335,18 @@ impl Setup {
                         |request| !matches!(&request.step, Step::Aboard(key) if failed.contains(key)),
                     );
                 }
+                if let Event::FallAsleep(copy) = event {
+                    for flight in &mut world.flights {
+                        flight.past |= flight.parts.iter().any(|leg| match leg {
+                            Leg::Sent => false,
+                            Leg::Waits(searched) => *searched == copy,
+                            Leg::Done(part) => part.copy == copy,
+                        });
+                    }
+                    if let Some(stored) = &mut world.entry {
+                        stored.past |= stored.parts.iter().any(|part| part.copy == copy);
+                    }
+                }
                 world.engine.happen(&self.shape, &mut world.left, event);
             }
             Action::Arrive => {
@@ -486,7 +502,7 @@ impl Setup {
     fn look_up(&self, world: &mut World, number: u8) {
         let Step::Knows(started, found) = world.requests[usize::from(number)].step.clone() else { return };
         if let Some(stored) = &world.entry {
-            if shipped::may_serve(stored, &found, started) {
+            if shipped::may_serve(stored, &found, started, self.without) {
                 count(&self.seen.hits);
                 let parts = stored.parts.clone();
                 let request = world.requests.remove(usize::from(number));
@@ -497,7 +513,12 @@ impl Setup {
         }
         let epoch = shipped::epoch(world.raises);
         let key = ((self.without != Without::R5).then(|| found.clone()), epoch);
-        if world.flights.iter().any(|flight| flight.key == key) {
+        if let Some(flight) = world.flights.iter().find(|flight| flight.key == key) {
+            // who may not board asks for itself
+            if flight.past && !shipped::may_board_late(&found, self.without) {
+                world.requests.remove(usize::from(number));
+                return;
+            }
             count(&self.seen.followers);
         } else {
             world.flights.push(Flight {
@@ -505,6 +526,7 @@ impl Setup {
                 generation: found,
                 parts: vec![Leg::Sent; usize::from(self.shape.shards)],
                 underneath: false,
+                past: false,
             });
         }
         world.requests[usize::from(number)].step = Step::Aboard(key);
@@ -526,7 +548,7 @@ impl Setup {
         };
         match shipped::entry(&parts, tag, flight.underneath, self.without == Without::R6) {
             Some(stored) if shipped::admits(world.raises, flight.key.1, &stored) => {
-                world.entry = Some(stored);
+                world.entry = Some(Stored { past: flight.past, ..stored });
             }
             _ => count(&self.seen.unstored),
         }

@@ -15,8 +15,10 @@ use escache::cache::{
 use escache::control::{self, Control};
 use escache::elastic::api::Api;
 use escache::elastic::filter_path::Widening;
+use escache::elastic::params::Params;
+use escache::elastic::target::Target;
 use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion};
-use escache::outcome::{CacheStatus, Outcome, Reason};
+use escache::outcome::{CacheStatus, Outcome, Refusal};
 use escache::respond;
 use escache::rounds::Needed;
 use escache::stats::Stats;
@@ -106,11 +108,12 @@ fn tell(
     without: Without,
     shape: &Shape,
     heard: &Heard,
-) -> Result<Option<Before>, Reason> {
+) -> Result<Option<Before>, Refusal> {
     match heard {
         Heard::Metadata(state) => sandwich.metadata(metadata(without, shape, state)),
         Heard::Counters(shown) => {
-            sandwich.counters(counters_json(without, shape.shards, shown).into(), None).map(|()| None)
+            sandwich.counters(counters_json(without, shape.shards, shown).into(), None)?;
+            Ok(None)
         }
         Heard::Version(version) => {
             let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
@@ -142,7 +145,8 @@ fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
         "routing_table":{{"indices":{{"logs":{{"shards":{{{}}}}}}}}},"nodes":{{"n":{{"ephemeral_id":"e"}}}}}}"#,
         table.join(",")
     );
-    Arc::new(Metadata::read(json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
+    let target = Target::new(Some("logs"), &Params::default());
+    Arc::new(Metadata::read(&target, json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
 }
 
 fn counters_json(without: Without, shards: u8, shown: &[Shown]) -> String {
@@ -216,11 +220,13 @@ pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
 pub(crate) struct Stored {
     pub(crate) entry: Arc<Entry>,
     pub(crate) parts: Vec<Part>,
+    /// `index.search.idle.after` has passed since its search.
+    pub(crate) past: bool,
 }
 
 impl PartialEq for Stored {
     fn eq(&self, other: &Stored) -> bool {
-        self.parts == other.parts && self.entry.tag() == other.entry.tag()
+        self.parts == other.parts && self.past == other.past && self.entry.tag() == other.entry.tag()
     }
 }
 
@@ -228,7 +234,7 @@ impl Eq for Stored {}
 
 impl Hash for Stored {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.entry.tag(), &self.parts).hash(state);
+        (self.entry.tag(), &self.parts, self.past).hash(state);
     }
 }
 
@@ -254,14 +260,25 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
     let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
     let entry = Arc::new(Entry::new(answer, generation.0.tag(), asked(0), indices));
-    Some(Stored { entry, parts: parts.to_vec() })
+    Some(Stored { entry, parts: parts.to_vec(), past: false })
 }
 
 /// Whether the entry may be served to a request whose reading found this.
-pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8) -> bool {
+pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8, without: Without) -> bool {
     let proof = Proof::Reading { generation: &found.0, started: at(started) };
-    matches!(decide(&stored.entry, proof, Lifetime::default(), asked(started + 1)), Decision::Serve { .. })
+    let now = asked(started + 1);
+    let late = if stored.past && without != Without::LongestLife { IDLE_AFTER } else { Duration::ZERO };
+    let now = Asked { at: now.at + late, wall: now.wall + late };
+    matches!(decide(&stored.entry, proof, Lifetime::default(), now), Decision::Serve { .. })
 }
+
+/// Whether the search of a flight that began `IDLE_AFTER` ago may be shared under this generation.
+pub(crate) fn may_board_late(found: &Known, without: Without) -> bool {
+    without == Without::LongestLife || found.0.longest_life().is_none_or(|limit| IDLE_AFTER <= limit)
+}
+
+/// `index.search.idle.after`, as it is where nobody sets it.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 fn store(epoch: u8) -> Store {
     let store = Store::new(1 << 20, None, Eviction::Lru, Arc::default());
@@ -284,7 +301,7 @@ pub(crate) fn admits(now: u8, asked: Epoch, stored: &Stored) -> bool {
             api: "search",
             target: None,
             detail: None,
-            params: &escache::elastic::params::Params::default(),
+            params: &Params::default(),
             headers: &HeaderMap::new(),
             rules: &escache::key::headers::HeaderRules::default(),
             identity: &escache::key::identity::Identity::of(

@@ -87,7 +87,9 @@ static HIGHLIGHT: Form = form(
 
 static SMOOTHING: Form = form("smoothing", "SmoothingModel", &[]).rest(Rest::One(&[
     word("laplace", Kind::Options(&SMOOTHING_MODEL)),
+    // as the documentation calls it; the engines take the other word alone
     word("linear_interpolation", Kind::Options(&SMOOTHING_MODEL)),
+    word("linear", Kind::Options(&SMOOTHING_MODEL)),
     word("stupid_backoff", Kind::Options(&SMOOTHING_MODEL)),
 ]));
 

@@ -20,7 +20,7 @@ use crate::key::CacheKey;
 use crate::outcome::Reason;
 use crate::proxy::Proxy;
 use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
-use crate::upstream::Collected;
+use crate::upstream::{Collected, Giver};
 
 /// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
 pub type SeveralKey = (CacheKey, Epoch);
@@ -142,7 +142,7 @@ impl Proxy {
         let tag = versions.iter().max_by_key(|version| version.version).copied();
         let of_one_cluster = versions.windows(2).all(|pair| pair[0].cluster_uuid == pair[1].cluster_uuid);
         let tag = tag.filter(|_| !self.unwatched());
-        let Arrived { applied, head: answer, body } = match self.fetch(head, body, tag).await {
+        let Arrived { giver, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
                 tracing::warn!(%error, "no answer to a multi search");
@@ -159,6 +159,7 @@ impl Proxy {
                 return Several::Landed(Landed::TooLarge(Arc::new(Mutex::new(response))));
             }
         };
+        let giver = Giver { applied: giver.applied && of_one_cluster, ..giver };
         let took = asked.at.elapsed();
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let fetched = Arc::new(Fetched { status: answer.status, headers: answer.headers, body, took });
@@ -175,7 +176,7 @@ impl Proxy {
             }
             let nodes = keep.generation.metadata().nodes();
             let stored = match check_item(item, &fetched, &keep) {
-                Ok(answer) => self.keep(answer, keep, asked, applied && of_one_cluster).await,
+                Ok(answer) => self.keep(answer, keep, asked, giver).await,
                 Err(reason) => Err(reason),
             };
             Some(stored.map(|entry| (entry, nodes, audience)))

@@ -62,6 +62,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             timeout: Duration::from_secs(10),
             max_bytes: 16 << 20,
             tag: TagSource::Counters,
+            metadata_settling: Duration::ZERO,
             wall: SystemTime::now,
         },
         capacity: 64 << 20,

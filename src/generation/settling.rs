@@ -1,4 +1,4 @@
-//! How long permissions have been in the state that readings show.
+//! How long permissions, or metadata, have been in the state that readings show.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// The newest state that was seen, and since when it is surely the state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Settling(Option<Seen>);
+pub struct Settling(Option<Seen>);
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -24,7 +24,7 @@ impl Settling {
     /// The change that led to the state was made at some time before the end of the first look that shows it. So that
     /// end is what counts: the latest time at which the change can have been made. A look that started before one
     /// that is already known tells nothing about now: with another state than the newest it is never settled.
-    pub(super) fn note(&mut self, digest: [u8; 32], started: Instant, now: Instant, gap: Duration) -> bool {
+    pub fn note(&mut self, digest: [u8; 32], started: Instant, now: Instant, gap: Duration) -> bool {
         match &mut self.0 {
             Some(seen) if seen.digest == digest => {
                 seen.latest = seen.latest.max(started);
@@ -39,7 +39,8 @@ impl Settling {
     }
 
     /// The newest state that was seen.
-    pub(super) fn newest(&self) -> Option<[u8; 32]> {
+    #[must_use]
+    pub fn newest(&self) -> Option<[u8; 32]> {
         self.0.map(|seen| seen.digest)
     }
 }
