@@ -1,7 +1,11 @@
 //! The one integration binary: every test that needs a network, a pretend engine or a real node.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell figures")]
 
+mod ahead;
+
 mod churn;
+
+mod codings;
 
 mod config_files;
 
@@ -58,6 +62,8 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod terminal;
 
 mod tls;
 
