@@ -10,6 +10,8 @@ pub mod stats;
 // -- domain: no network, no clock (time is an argument)
 pub mod elastic;
 
+pub mod coding;
+
 pub mod policy;
 
 pub mod cacheability;
@@ -53,3 +55,5 @@ pub mod telemetry;
 pub mod config;
 
 pub mod reload;
+
+pub mod terminal;

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use escache::config::cli::{Cli, Command, Options};
 use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
 use escache::reload::{self, Reloader};
 use escache::server::{self, Door, Role};
+use escache::terminal::{self, Admin, Failure};
 use escache::{probe, telemetry};
 use http::StatusCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -29,6 +30,22 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(*shell, &mut Cli::command(), "escache", &mut std::io::stdout());
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Man) => {
+            return match clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => complain(&error.to_string(), EX_OSERR),
+            };
+        }
+        Some(command @ (Command::Stats(_) | Command::Explain(_) | Command::Warm(_))) => {
+            return run(ask(command, &cli.options));
+        }
+        Some(Command::Check | Command::Health) | None => {}
+    }
     let config = match cli.options.load() {
         Ok(config) => config,
         Err(error) => return complain(&format!("the configuration cannot be used:\n{error}"), EX_CONFIG),
@@ -39,7 +56,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(Command::Health) => run(health(config.settings)),
-        None => start(cli.options, config),
+        _ => start(cli.options, config),
     }
 }
 
@@ -90,6 +107,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
     tokio::spawn(reload::renew_certificates(data_door));
+    tokio::spawn(Arc::clone(&proxy).refresh_ahead());
     while signals.next().await == Asked::Reload {
         // what is wrong with it is in the log
         let _ = reloader.reload();
@@ -202,33 +220,30 @@ impl Signals {
     }
 }
 
-/// Asks the admin listener of a running escache.
+/// Asks the admin listener of a running escache whether it is ready.
 async fn health(settings: Settings) -> ExitCode {
     let address = settings.admin_listen.to_string();
-    match ask_ready(&address).await {
+    let answer = match Admin::at(&address, None) {
+        Ok(admin) => admin.status("/ready").await,
+        Err(Failure(error, _)) => Err(error),
+    };
+    match answer {
         Ok(StatusCode::OK) => ExitCode::SUCCESS,
-        Ok(status) => complain(&format!("{address}/ready answered {status}"), 1),
-        Err(error) => complain(&format!("{address} does not answer: {error}"), 1),
+        Ok(status) => complain(&format!("{address}/ready answered {status}"), terminal::NO_ANSWER),
+        Err(error) => complain(&error, terminal::NO_ANSWER),
     }
 }
 
-async fn ask_ready(address: &str) -> Result<StatusCode, String> {
-    let asked = async {
-        let stream = tokio::net::TcpStream::connect(address).await.map_err(|e| e.to_string())?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
-                .await
-                .map_err(|e| e.to_string())?;
-        tokio::spawn(connection);
-        let request = http::Request::get("/ready")
-            .header(http::header::HOST, "localhost")
-            .body(escache::upstream::Body::empty())
-            .map_err(|e| e.to_string())?;
-        sender.send_request(request).await.map(|answer| answer.status()).map_err(|e| e.to_string())
+/// Asks a running escache something, and shows it.
+async fn ask(command: &Command, options: &Options) -> ExitCode {
+    let address = || match options.load() {
+        Ok(config) => Ok(config.settings.admin_listen.to_string()),
+        Err(error) => Err(Failure(format!("the configuration cannot be used:\n{error}"), EX_CONFIG)),
     };
-    tokio::time::timeout(Duration::from_secs(5), asked)
-        .await
-        .map_err(|_| "no answer within 5 s".to_owned())?
+    match terminal::run(command, address).await {
+        Ok(code) => code,
+        Err(Failure(error, code)) => complain(&error, code),
+    }
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {

@@ -43,7 +43,7 @@ reasons! {
     DuplicateKey => "duplicate-key",
     /// The JSON is nested deeper than escache follows.
     TooDeep => "too-deep",
-    /// The body is compressed or has a content type other than JSON.
+    /// The body is coded in a way that is not read (only one member of gzip is), or has a content type other than JSON.
     ContentType => "content-type",
     /// The query string has a `;`, a repeated parameter, or an escape that does not decode.
     QueryString => "query-string",

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RANGE, UPGRADE};
 
 use crate::cacheability::{self, Question, Terms};
+use crate::coding::{self, NotInflated};
 use crate::elastic::answer::Evidence;
 use crate::elastic::api::{Api, Engine, Route};
 use crate::elastic::filter_path::{self, Widening};
@@ -83,11 +85,35 @@ impl Plan {
 /// # Errors
 /// The reason why it is not answered from the cache, whatever is stored.
 pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
-    let policy = context.policy;
-    let api = asked.route.api;
-    if !policy.enabled {
+    if !context.policy.enabled {
         return Err(Refusal::at(Reason::Off, "cache.enabled"));
     }
+    if asked.headers.contains_key(CONTENT_ENCODING) {
+        let (headers, body) = decoded(asked, context.policy.max_key_body)?;
+        return plan_decoded(&Asked { headers: &headers, body: &body, ..*asked }, context);
+    }
+    plan_decoded(asked, context)
+}
+
+/// The same request as if its client had not compressed the body: the engines read both alike.
+fn decoded(asked: &Asked<'_>, limit: usize) -> Result<(HeaderMap, Bytes), Refusal> {
+    let odd = || Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str());
+    let mut codings = asked.headers.get_all(CONTENT_ENCODING).iter();
+    if !codings.next().is_some_and(coding::is_gzip) || codings.next().is_some() {
+        return Err(odd());
+    }
+    let body = coding::gunzip(asked.body, limit).map_err(|reason| match reason {
+        NotInflated::TooLong => Reason::BodyTooLarge.into(),
+        NotInflated::Odd => odd(),
+    })?;
+    let mut headers = asked.headers.clone();
+    headers.remove(CONTENT_ENCODING);
+    Ok((headers, body))
+}
+
+fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
+    let policy = context.policy;
+    let api = asked.route.api;
     check_headers(asked)?;
     let identity = Identity::of(asked.headers, context.headers);
     let expression = asked.route.index.as_deref();
@@ -167,9 +193,6 @@ fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
             return Err(Refusal::at(Reason::Header, name.as_str()));
         }
     }
-    if asked.headers.contains_key(CONTENT_ENCODING) {
-        return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
-    }
     let kind = asked.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if asked.body.is_empty() || kind.is_some_and(is_json) {
         Ok(())
@@ -245,6 +268,35 @@ mod tests {
         assert_ne!(check("POST /log/_search", JSON, body).unwrap().key, key);
         assert_ne!(check("POST /logs/_count", JSON, body).unwrap().key, key);
         assert_ne!(check("POST /logs/_search?size=1", JSON, body).unwrap().key, key);
+    }
+
+    #[test]
+    fn a_compressed_body_asks_what_it_contains() {
+        let ask = |coding: &'static [&'static str], body: &[u8]| {
+            let route = route(&Method::POST, "/logs/_search", None);
+            let mut headers: HeaderMap =
+                coding.iter().map(|coding| (CONTENT_ENCODING, HeaderValue::from_static(coding))).collect();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let asked = Asked { route: &route, query: None, headers: &headers, body };
+            let policy = Policy { max_key_body: 1_000, ..Policy::default() };
+            let rules = HeaderRules::default();
+            let context = Context { engine: None, cluster: "u", policy: &policy, headers: &rules };
+            plan(&asked, &context).map(|plan| plan.key).map_err(|refusal| refusal.reason)
+        };
+        let body = br#"{"query":{"match_all":{}}}"#;
+        let coded = coding::gzip(body);
+        assert_eq!(ask(&["gzip"], &coded), ask(&[], body));
+        assert!(ask(&["GZIP"], &coded).is_ok());
+        assert_ne!(ask(&["gzip"], &coding::gzip(br#"{"query":{"match_none":{}}}"#)), ask(&[], body));
+        for codings in
+            [&["deflate"][..], &["gzip, gzip"], &["gzip", "gzip"], &["identity"], &["x-gzip"], &[""]]
+        {
+            assert_eq!(ask(codings, &coded), Err(Reason::ContentType), "{codings:?}");
+        }
+        assert_eq!(ask(&["gzip"], body), Err(Reason::ContentType));
+        assert_eq!(ask(&["gzip"], b""), Err(Reason::ContentType));
+        assert_eq!(ask(&["gzip"], &coding::gzip(&[b' '; 1_001])), Err(Reason::BodyTooLarge));
+        assert_eq!(ask(&["gzip"], &coding::gzip(b"{")), Err(Reason::NotJson));
     }
 
     #[test]

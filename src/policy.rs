@@ -44,6 +44,23 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// `shadow.sample`: of how many hits the engine is asked too.
     pub shadow_sample: Share,
+    /// `http.compression`: whether clients that accept gzip get it from the cache.
+    pub compression: bool,
+    /// `refresh_ahead`: how often the searches that are asked most are looked after.
+    pub refresh_ahead: Option<Duration>,
+}
+
+/// `http.compression`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Where there is no TLS, as Elasticsearch does it: the length of what is compressed and then encrypted can tell
+    /// of its content (BREACH).
+    #[default]
+    Auto,
+    /// In any case.
+    On,
+    /// Never.
+    Off,
 }
 
 /// A share from 0 to 1.
@@ -91,6 +108,8 @@ impl Default for Policy {
             stale_if_error: None,
             rules: Vec::new(),
             shadow_sample: Share::NONE,
+            compression: true,
+            refresh_ahead: None,
         }
     }
 }

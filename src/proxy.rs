@@ -4,6 +4,8 @@
 //! is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared with the
 //! engine in `shadow`.
 
+mod ahead;
+
 mod dearer;
 
 mod fill;
@@ -17,6 +19,8 @@ mod msearch;
 mod pass;
 
 mod plans;
+
+mod represent;
 
 mod shadow;
 
@@ -37,7 +41,7 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use crate::cache::{Bounded, Decision, Entry, Epoch, Eviction, Flights, Proof, Store, decide};
+use crate::cache::{Bounded, Codings, Decision, Entry, Epoch, Eviction, Flights, Proof, Store, decide};
 use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::elastic::api::{Engine, Route};
@@ -48,12 +52,14 @@ use crate::key::headers::HeaderRules;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::plan::Plan;
 use crate::policy::Policy;
-use crate::respond;
+use crate::respond::{self, Representation};
 use crate::scope::{Scope, ScopeSettings};
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
+use self::ahead::Ahead;
+pub use self::ahead::{AheadSettings, Refreshed, Search};
 use self::dearer::DearReadings;
 use self::fill::Fills;
 pub use self::fill::Landed;
@@ -92,6 +98,8 @@ pub struct Proxy {
     pub scope: Scope,
     /// The entries.
     pub store: Store,
+    /// Compressed forms of their bodies.
+    pub codings: Codings,
     /// Upstream searches under way.
     pub flights: Arc<Flights<FlightKey, Landed>>,
     /// Upstream multi searches under way.
@@ -106,6 +114,8 @@ pub struct Proxy {
     dear: DearReadings,
     /// Upstream searches that fill the cache.
     fills: Fills,
+    /// Searches that are asked ahead of their users.
+    ahead: Ahead,
     /// Hits that are being compared with the engine.
     shadows: Shadows,
     /// Whether the engine answered when it was last asked who it is.
@@ -138,6 +148,8 @@ pub struct ProxySettings {
     pub max_concurrent_misses: usize,
     /// `limits.max_stale_memory`: superseded entries that are kept for `stale_if_error`, in bytes.
     pub max_stale_memory: u64,
+    /// How searches are asked ahead of their users.
+    pub ahead: AheadSettings,
 }
 
 /// How many keys are remembered whose answers were too large to share.
@@ -160,7 +172,9 @@ impl Proxy {
         let upstream = Arc::new(Upstream::new(settings.upstream, Arc::clone(&stats)));
         let policy = settings.policy;
         let wall = settings.watcher.wall;
-        let store = Store::new(settings.capacity, policy.expire, settings.eviction, Arc::clone(&stats));
+        let codings = if policy.compression { settings.capacity / represent::CODINGS_SHARE } else { 0 };
+        let for_entries = settings.capacity - codings;
+        let store = Store::new(for_entries, policy.expire, settings.eviction, Arc::clone(&stats));
         let watcher = Watcher::new(Arc::clone(&upstream), Arc::clone(&stats), settings.watcher);
         Arc::new(Proxy {
             scope: Scope::new(
@@ -175,6 +189,7 @@ impl Proxy {
             watcher,
             upstream,
             store: stale::keeping(&policy, settings.max_stale_memory, store),
+            codings: Codings::new(codings),
             flights: Arc::default(),
             multi_flights: Arc::default(),
             doors: Bounded::new(MOST_DOORS),
@@ -182,6 +197,7 @@ impl Proxy {
             stats,
             dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
+            ahead: Ahead::new(settings.ahead),
             shadows: Shadows::default(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -209,6 +225,7 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
+        self.note_asked(&live, head, &body, &plan);
         let plan = match self.at_this_time(plan).await {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
@@ -222,8 +239,10 @@ impl Proxy {
         };
         if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
             self.dear.weigh(&plan.key, view.reading_cost, entry.cost(), arrival);
+            let plan_key = plan.key;
             self.shadow(head, body, plan, view, &entry);
-            return self.hit(head, &entry, age, ttl);
+            let shown = self.represent(&live, head, plan_key, &entry).await;
+            return self.hit(head, &entry, shown, age, ttl);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
@@ -234,7 +253,7 @@ impl Proxy {
         let answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await {
             Some(Flown { landed, led }) => {
                 self.dear.weigh_landed(&plan.key, view.reading_cost, &landed, arrival);
-                match self.land(head, &landed, led) {
+                match self.land_search(&live, head, plan.key, &landed, led).await {
                     Ok(answer) => answer,
                     Err(reason) => Box::pin(self.miss_alone(head, body, client, &view, Some(reason))).await,
                 }
@@ -292,10 +311,12 @@ impl Proxy {
         &self,
         head: &Parts,
         entry: &Entry,
+        shown: Representation,
         age: Duration,
         ttl: Option<Duration>,
     ) -> (Response<Body>, CacheStatus) {
-        let (response, not_modified) = respond::entry(entry, &head.headers, Some(age));
+        let not_modified = shown.body.is_none();
+        let response = respond::entry(entry, shown, &head.headers, Some(age));
         self.count_hit(entry);
         if not_modified {
             self.stats.plain.not_modified.inc();

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
-    AGE, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, WARNING, WWW_AUTHENTICATE,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, VARY, WARNING,
+    WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::cache::{Entry, Fetched};
-use crate::control;
+use crate::coding::Coding;
 use crate::elastic;
 use crate::error::ProxyError;
 use crate::outcome::{CacheStatus, Outcome};
@@ -36,30 +38,57 @@ fn cache_status(status: &CacheStatus) -> HeaderValue {
     HeaderValue::try_from(status.to_string()).expect("a status is written in printable ASCII")
 }
 
-/// An entry as the answer to a request with these headers: 304 if the client has it already. Returns whether it was.
+/// What of an entry a client gets.
+#[derive(Clone, Debug)]
+pub struct Representation {
+    /// How it is coded.
+    pub coding: Coding,
+    /// The body; `None` if the client has it already.
+    pub body: Option<Bytes>,
+    /// Whether the request's `Accept-Encoding` had a say in it.
+    pub varies: bool,
+}
+
+impl Representation {
+    /// The headers that say so.
+    fn tell(&self, entry: &Entry, headers: &mut HeaderMap) {
+        headers.insert(ETAG, entry.entity_tag().value(self.coding));
+        if self.varies {
+            headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if self.coding == Coding::Gzip && self.body.is_some() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+    }
+}
+
+/// An entry as the answer to a request with these headers: 304 if the client has it already.
 #[must_use]
-pub fn entry(entry: &Entry, request: &HeaderMap, age: Option<Duration>) -> (Response<Body>, bool) {
-    let tag = entry.entity_tag().value();
-    let has_current = control::has_current(request, &tag);
-    // as many as there usually are: type, product, tag, age, and what escache says
-    let mut headers = HeaderMap::with_capacity(6);
+pub fn entry(
+    entry: &Entry,
+    shown: Representation,
+    request: &HeaderMap,
+    age: Option<Duration>,
+) -> Response<Body> {
+    let has_current = shown.body.is_none();
+    // as many as there usually are: type, product, tag, what varies, age, and what escache says
+    let mut headers = HeaderMap::with_capacity(12);
     for (name, value) in entry.head().iter() {
         if !(has_current && name == CONTENT_TYPE) {
             headers.append(name.clone(), value.clone());
         }
     }
-    headers.insert(ETAG, tag);
+    shown.tell(entry, &mut headers);
     if let Some(age) = age {
         headers.insert(AGE, seconds(age));
     }
     echo_opaque_id(request, &mut headers);
-    let body = if has_current { Body::empty() } else { Body::whole(entry.body().clone()) };
-    let mut response = Response::new(body);
+    let mut response = Response::new(shown.body.map_or_else(Body::empty, Body::whole));
     if has_current {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     *response.headers_mut() = headers;
-    (response, has_current)
+    response
 }
 
 /// An answer put together from entries of which the oldest has this age.
@@ -87,6 +116,17 @@ pub fn fetched(fetched: &Fetched) -> Response<Body> {
     *response.status_mut() = fetched.status;
     *response.headers_mut() = fetched.headers.clone();
     response.headers_mut().remove(CONTENT_LENGTH);
+    response
+}
+
+/// The same where it is stored as this entry, with what the client gets of that.
+#[must_use]
+pub fn fetched_as(answer: &Fetched, entry: &Entry, shown: Representation) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = answer.headers.clone();
+    response.headers_mut().remove(CONTENT_LENGTH);
+    shown.tell(entry, response.headers_mut());
+    *response.body_mut() = shown.body.map_or_else(Body::empty, Body::whole);
     response
 }
 
@@ -131,7 +171,7 @@ pub fn failure(status: StatusCode, kind: &str, reason: &str) -> Response<Body> {
 }
 
 /// A JSON answer of escache's own.
-pub fn json(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response<Body> {
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));

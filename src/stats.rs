@@ -54,6 +54,8 @@ counters! {
     shadow_engine_varies: "Sampled hits that differ from answers of the engine that differ from each other",
     shadow_inconclusive: "Sampled hits that could not be judged: a change came in between, or no whole answer came",
     shadow_skipped: "Sampled hits that were not judged because enough others were being judged",
+    ahead_stored: "Searches that were asked ahead of their users, and stored",
+    ahead_current: "Searches that were to be asked ahead of their users, and whose answers were current",
     saved_microseconds: "Engine time that hits saved, by what their entries had cost, in microseconds",
     panics: "Requests that ended in a panic",
     connections: "Connections accepted",

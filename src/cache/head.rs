@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use http::header::{CONTENT_TYPE, HeaderName, WARNING};
 use http::{HeaderMap, HeaderValue};
 
+use crate::coding::Coding;
+
 /// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
 static KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
 
@@ -67,8 +69,8 @@ impl StoredHead {
     }
 }
 
-/// What a strong entity tag of the identity coding is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the strong entity tags of a body's codings are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntityTag([u8; 16]);
 
 impl EntityTag {
@@ -79,16 +81,19 @@ impl EntityTag {
         EntityTag(tag)
     }
 
-    /// As the header has it.
+    /// As the header has it, where the body is coded so.
     #[must_use]
-    pub fn value(self) -> HeaderValue {
+    pub fn value(self, coding: Coding) -> HeaderValue {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [b'"'; 34];
+        const LONGEST: usize = 34 + Coding::Gzip.suffix().len();
+        let mut text = [b'"'; LONGEST];
         for (at, byte) in self.0.into_iter().enumerate() {
             text[1 + 2 * at] = DIGITS[usize::from(byte >> 4)];
             text[2 + 2 * at] = DIGITS[usize::from(byte & 15)];
         }
-        HeaderValue::from_bytes(&text).expect("hex in quotes is a header value")
+        let suffix = coding.suffix().as_bytes();
+        text[33..][..suffix.len()].copy_from_slice(suffix);
+        HeaderValue::from_bytes(&text[..34 + suffix.len()]).expect("hex in quotes is a header value")
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is stored, what may be stored, when it may be served, and who shares an upstream search.
 
+mod codings;
+
 mod dearer;
 
 mod entry;
@@ -14,6 +16,7 @@ mod storable;
 
 mod store;
 
+pub use self::codings::Codings;
 pub use self::dearer::{Costs, Dearer};
 pub use self::entry::Entry;
 pub use self::flight::{Flights, Waiter};

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use super::table::setting;
 use super::value::Written;
@@ -27,15 +28,84 @@ const ABOUT: &str = "An exact HTTP cache in front of Elasticsearch or OpenSearch
 
 const AFTER_HELP: &str = "Without any option escache listens on 127.0.0.1:9280 and forwards to http://localhost:9200. \
     All other settings are in the configuration file (config/escache.yml has every one, with its default) or in the \
-    environment: cache.hits is ESCACHE_CACHE_HITS. A flag wins over the environment, the environment over the file.";
+    environment: cache.hits is ESCACHE_CACHE_HITS. A flag wins over the environment, the environment over the file.\n\n\
+    Exit codes: 0 done; 1 a running escache does not answer; 2 the command line is wrong; 3 explain: the request is not \
+    cacheable, warm: not all is stored; 71 an address cannot be bound; 78 the configuration cannot be used.";
 
 /// What to do instead of serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Validate the configuration, print the settings in force and where each comes from, and exit (78 if it is not valid)
     Check,
     /// Ask a running escache whether it is ready, at its admin address, and exit (0 if it is): a container's health check
     Health,
+    /// Show what a running escache does: hits and misses, memory, why requests are not answered from the cache
+    Stats(StatsArgs),
+    /// Tell what a running escache would do with a request, and why; exit 3 if it is not cacheable
+    Explain(ExplainArgs),
+    /// Have a running escache ask the searches of a list, so that their users find them; exit 3 if some could not be stored
+    Warm(WarmArgs),
+    /// Print a script that completes this command line: bash, zsh, fish, elvish or powershell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Which running escache is asked.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Where its admin listener is, such as http://127.0.0.1:9281 [default: as its own settings say]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// A file with the listener's token [default: ESCACHE_ADMIN_TOKEN_FILE or ESCACHE_ADMIN_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `escache stats` takes.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct StatsArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub running: Running,
+    /// Show it again and again, with what came in between
+    #[arg(long)]
+    pub watch: bool,
+    /// How often, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    pub every: u32,
+}
+
+/// What `escache explain` takes.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ExplainArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub running: Running,
+    /// The request: METHOD /path, headers and body as in Kibana's console; or the body of a search; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The index, where FILE has the body alone
+    #[arg(long, value_name = "NAME")]
+    pub index: Option<String>,
+}
+
+/// What `escache warm` takes.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct WarmArgs {
+    /// Which one.
+    #[command(flatten)]
+    pub running: Running,
+    /// The searches: JSON objects with path, body, and perhaps method, headers and params, one in a line or in an array;
+    /// - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// The settings that have a flag.

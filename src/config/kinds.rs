@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::value::{Scalar, Unfit};
 use crate::cache::Eviction;
-use crate::policy::{ReadingDearer, Share};
+use crate::policy::{Compression, ReadingDearer, Share};
 use crate::scope::Way;
 use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
@@ -194,6 +194,13 @@ macro_rules! words {
     };
 }
 
+words!(
+    Compression,
+    "auto, true or false",
+    "auto" => Compression::Auto,
+    "true" => Compression::On,
+    "false" => Compression::Off
+);
 words!(Format, "text or json", "text" => Format::Text, "json" => Format::Json);
 words!(
     ReadingDearer,

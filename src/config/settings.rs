@@ -5,14 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
 use tracing::Level;
 
 use super::kinds::{Address, Secret};
 use super::table::Values;
 use super::units::{ByteSize, Wait};
 use crate::key::headers::HeaderRules;
-use crate::policy::{Policy, Share};
-use crate::proxy::ProxySettings;
+use crate::policy::{Compression, Policy, Share};
+use crate::proxy::{AheadSettings, ProxySettings};
 use crate::scope::ScopeSettings;
 use crate::server::{ClientAuthentication, Limits, TlsSettings};
 use crate::surface::admin::Token;
@@ -92,11 +93,13 @@ impl Settings {
         let tls = tls(&values).map_err(|problem| problems.push(problem)).ok();
         let token = token(&values).map_err(|problem| problems.push(problem)).ok();
         let upstream_tls = upstream_tls(&values).map_err(|problem| problems.push(problem)).ok();
+        let ahead = ahead(&values).map_err(|problem| problems.push(problem)).ok();
         match (headers, credentials, tls, token, upstream_tls) {
             (Some(headers), Some(credentials), Some(tls), Some(admin_token), Some(upstream_tls))
                 if problems.is_empty() =>
             {
-                let settings = together(values, memory, headers, credentials, upstream_tls);
+                let mut settings = together(values, memory, headers, credentials, upstream_tls);
+                settings.proxy.ahead.authorization = ahead.flatten();
                 Ok(Settings { tls, admin_token, ..settings })
             }
             _ => Err(problems),
@@ -123,6 +126,11 @@ fn together(
         proxy: ProxySettings {
             max_stale_memory: values.limits_max_stale_memory.0,
             max_concurrent_misses: values.limits_max_concurrent_misses.get(),
+            ahead: AheadSettings {
+                rate: u32::try_from(values.warm_rate.get()).unwrap_or(u32::MAX),
+                most: values.warm_max_refreshed.get(),
+                authorization: None,
+            },
             upstream: UpstreamSettings {
                 hosts: values.upstream_hosts,
                 credentials,
@@ -148,6 +156,12 @@ fn together(
                 stale_if_error: time(values.stale_if_error),
                 rules: values.rules.0,
                 shadow_sample: values.shadow_sample,
+                refresh_ahead: time(values.refresh_ahead),
+                compression: match values.http_compression {
+                    Compression::Auto => values.ssl_certificate.is_none(),
+                    Compression::On => true,
+                    Compression::Off => false,
+                },
             },
             headers,
             scope: ScopeSettings {
@@ -292,6 +306,18 @@ fn credentials(values: &Values) -> Result<Option<Credentials>, String> {
         (None, None, Some(key)) => format!("ApiKey {key}"),
     };
     Credentials::new(&header).map(Some).map_err(|reason| format!("{AT}: {reason}"))
+}
+
+/// As whom searches are asked ahead.
+fn ahead(values: &Values) -> Result<Option<HeaderValue>, String> {
+    let text = secret("warm.authorization", None, values.warm_authorization_file.as_deref())?;
+    let value = text.map(|text| HeaderValue::try_from(text).map(sensitive)).transpose();
+    value.map_err(|_| "warm.authorization_file: holds what cannot be the value of a header".to_owned())
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// A secret as it stands there, or in a file of which the last line ending does not count.

@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
 use crate::cache::Eviction;
-use crate::policy::{ReadingDearer, Share};
+use crate::policy::{Compression, ReadingDearer, Share};
 use crate::scope::Way;
 use crate::server::ClientAuthentication;
 use crate::telemetry::Format;
@@ -96,6 +96,8 @@ settings! {
         http_write_timeout: Wait = "http.write_timeout", "60s";
         /// How long a connection is kept without a request. Make it longer than the pools and balancers of your clients do.
         http_idle_timeout: Wait = "http.idle_timeout", "15m";
+        /// Whether clients that accept gzip get it from the cache: true, false, or auto, which is true where there is no TLS (what is compressed and then encrypted can tell of its content by its length). An eighth of indices.requests.cache.size is then for compressed forms.
+        http_compression: Compression = "http.compression", "auto";
         /// A file in PEM with the certificate of the data listener and those between it and a root; it turns TLS on. It is read again when it changes.
         ssl_certificate: Option<String> = "http.ssl.certificate", "";
         /// A file in PEM with the key of that certificate, not encrypted.
@@ -194,6 +196,16 @@ settings! {
     "Rules" {
         /// What to cache by index and endpoint; the first rule that matches decides. Each has index (patterns with *), api (search, count, field_caps and the other reads of docs/cacheability.md), and what it sets: cache, ttl, max_staleness, hits.
         rules: Rules = "rules", "";
+    }
+    "Warm-up" {
+        /// How often the searches that are asked most are looked after: those whose answer is no longer current are asked again before a user waits for them. none does not. Only searches without credentials, or with those of warm.authorization_file.
+        refresh_ahead: Option<Wait> = "refresh_ahead", "none";
+        /// How many searches that is done for: those that were asked most in the last two minutes.
+        warm_max_refreshed: NonZeroUsize = "warm.max_refreshed", "100";
+        /// How many searches in a second refresh_ahead and escache warm send to the engine at most.
+        warm_rate: NonZeroUsize = "warm.rate", "20";
+        /// A file that holds the value of the Authorization header with which they ask, such as Basic or ApiKey with what follows it; without one they ask without credentials. Read at start.
+        warm_authorization_file: Option<String> = "warm.authorization_file", "";
     }
     "Limits" {
         /// The largest request body that is read to look for its answer; larger ones are forwarded.

@@ -8,7 +8,8 @@ use http::request::Parts;
 use tokio::time::{Duration, Instant};
 
 use super::fill::{Fill, Keep, Landed, fill_head};
-use super::{Proxy, View};
+use super::{Live, Proxy, View};
+use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Outcome, Reason};
 use crate::plan::Plan;
 use crate::respond;
@@ -75,24 +76,42 @@ impl Proxy {
         not_before.max(mark.map(|mark| mark + Duration::from_nanos(1)))
     }
 
-    /// Respond from a flight; or why this request has to ask for itself.
+    /// Respond from the flight of a search; or why this request has to ask for itself.
+    pub(super) async fn land_search(
+        &self,
+        live: &Live,
+        head: &Parts,
+        key: CacheKey,
+        landed: &Landed,
+        led: bool,
+    ) -> Result<(Response<Body>, CacheStatus), Reason> {
+        let Landed::Stored(entry, fetched) = landed else { return self.land(head, landed, led) };
+        let shown = self.represent(live, head, key, entry).await;
+        // who has led gets all that the engine said
+        let response = if led && shown.body.is_some() {
+            respond::fetched_as(fetched, entry, shown)
+        } else {
+            respond::entry(entry, shown, &head.headers, None)
+        };
+        Ok((response, CacheStatus { stored: true, ..self.missed(led) }))
+    }
+
+    fn missed(&self, led: bool) -> CacheStatus {
+        CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) }
+    }
+
+    /// Respond from a flight, as it landed; or why this request has to ask for itself.
     pub(super) fn land(
         &self,
         head: &Parts,
         landed: &Landed,
         led: bool,
     ) -> Result<(Response<Body>, CacheStatus), Reason> {
-        let status =
-            CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) };
+        let status = self.missed(led);
         Ok(match landed {
-            Landed::Stored(entry, fetched) => {
-                let (mut response, not_modified) = respond::entry(entry, &head.headers, None);
-                if led && !not_modified {
-                    // all that the engine said, and the entity tag
-                    let tag = response.headers().get(http::header::ETAG).cloned();
-                    response = respond::fetched(fetched);
-                    response.headers_mut().extend(tag.map(|tag| (http::header::ETAG, tag)));
-                }
+            Landed::Stored(_, fetched) => {
+                let response =
+                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
                 (response, CacheStatus { stored: true, ..status })
             }
             Landed::Unstored(fetched, reason) => {

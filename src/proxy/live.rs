@@ -26,8 +26,10 @@ impl Live {
     /// These decisions instead. What the store and the watcher were made for stays as it was.
     #[must_use]
     pub fn changed_to(&self, policy: Policy, headers: HeaderRules) -> Live {
-        let Policy { ttl_only, expire, stale_if_error, shadow_sample, .. } = self.policy;
-        let policy = Policy { ttl_only, expire, stale_if_error, shadow_sample, ..policy };
+        let Policy { ttl_only, expire, stale_if_error, shadow_sample, compression, refresh_ahead, .. } =
+            self.policy;
+        let policy =
+            Policy { ttl_only, expire, stale_if_error, shadow_sample, compression, refresh_ahead, ..policy };
         Live { policy, headers, plans: Arc::new(self.plans.another()) }
     }
 }

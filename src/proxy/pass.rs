@@ -78,6 +78,9 @@ impl Proxy {
     /// Removes the entries of these indices, or all (R7).
     pub fn purge(&self, names: Option<&[Arc<str>]>) -> u64 {
         self.stats.plain.purges.inc();
+        if names.is_none() {
+            self.codings.clear();
+        }
         self.store.purge(names)
     }
 }

@@ -68,7 +68,8 @@ impl Proxy {
         };
         let Some(bound) = control.stale_if_error(configured) else { return answered };
         let Some((entry, age)) = self.stale(live, head, plan, bound).await else { return answered };
-        let (response, _) = respond::entry(&entry, &head.headers, Some(age));
+        let shown = self.represent(live, head, plan.key, &entry).await;
+        let response = respond::entry(&entry, shown, &head.headers, Some(age));
         let status = CacheStatus {
             unwatched: self.unwatched(),
             forward_status: forward_status.map(|status| status.as_u16()),

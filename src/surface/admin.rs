@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{explain, metrics};
+use super::{explain, metrics, warm};
 use crate::proxy::Proxy;
 use crate::respond;
 use crate::upstream::{Body, Collected, Stream, collect};
@@ -91,10 +91,12 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
         ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", &Method::GET | &Method::HEAD) => {
             get(proxy, head.uri.path())
         }
-        ("/explain" | "/clear" | "/reload", &Method::POST) => {
+        ("/explain" | "/clear" | "/reload" | "/warm", &Method::POST) => {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // a form or a text could be sent by any web page; JSON cannot, without our consent
-            if kind.split(';').next().unwrap_or_default().trim() != "application/json" {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            let lines = kind == "application/x-ndjson" && head.uri.path() == "/warm";
+            if kind != "application/json" && !lines {
                 let reason = "Content-Type must be application/json";
                 return respond::failure(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -108,10 +110,10 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
             }
         }
         ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", _) => wrong_method("GET, HEAD"),
-        ("/explain" | "/clear" | "/reload", _) => wrong_method("POST"),
+        ("/explain" | "/clear" | "/reload" | "/warm", _) => wrong_method("POST"),
         (path, _) => {
             let reason = format!(
-                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear /reload"
+                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear /reload /warm"
             );
             respond::failure(StatusCode::NOT_FOUND, "not_found_exception", &reason)
         }
@@ -185,6 +187,10 @@ async fn post(proxy: &Arc<Proxy>, controls: &Controls, path: &str, body: Bytes) 
                 Err(reason) => bad_request(&reason),
             }
         }
+        "/warm" => match warm::warm(proxy, &body).await {
+            Ok(told) => respond::json(StatusCode::OK, format!("{told:#}\n")),
+            Err(reason) => bad_request(&reason),
+        },
         "/reload" => match controls.reload.as_ref().map(|reload| reload()) {
             Some(Ok(told)) => respond::json(StatusCode::OK, format!("{told:#}\n")),
             Some(Err(reason)) => bad_request(&format!("nothing was changed: {reason}")),

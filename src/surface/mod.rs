@@ -8,4 +8,6 @@ pub mod explain;
 
 mod metrics;
 
+pub mod warm;
+
 pub mod admin;

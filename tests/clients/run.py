@@ -39,6 +39,8 @@ CLIENTS = [
     Client("js-elasticsearch-9", "node", "@elastic/elasticsearch@9.4.3", "elasticsearch-9"),
     Client("js-opensearch", "node", "@opensearch-project/opensearch@3.9.0", "opensearch-2"),
     Client("go-elasticsearch-7", "go", "go-elasticsearch/v7@v7.17.10", "elasticsearch-7"),
+    Client("go-elasticsearch-8", "go", "go-elasticsearch/v8@v8.19.7", "elasticsearch-8"),
+    Client("go-elasticsearch-9", "go", "go-elasticsearch/v9@v9.5.2", "elasticsearch-9"),
 ]
 #: What CI runs: two engines that its tests have downloaded, two small packages.
 BOUNDED = ["py-elasticsearch-7", "py-opensearch"]
@@ -95,11 +97,18 @@ def node(client, cache):
     return [need("node"), str(HERE / "node" / "checks.js")], {"NODE_PATH": str(folder / "node_modules")}
 
 
-def go(_client, cache):
-    words = [need("go"), "build", "-o", str(cache / "go-checks"), "."]
-    # the version is in go.mod; a Go that is too old is a reason, not something to download
-    call(words, cwd=HERE / "go", env={**os.environ, "GOTOOLCHAIN": "local"})
-    return [str(cache / "go-checks")], {}
+def go(client, cache):
+    tool, major = need("go"), re.search(r"/v(\d+)@", client.package)[1]
+    source, program = cache / client.name, cache / (client.name + "-checks")
+    source.mkdir(exist_ok=True)
+    # what the module needs is pinned in a go.mod for each version; the checks are the same but for the path
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(HERE / "go" / major / name, source)
+    text = (HERE / "go" / "main.go").read_text()
+    (source / "main.go").write_text(text.replace("go-elasticsearch/v7", "go-elasticsearch/v" + major))
+    # a Go that is too old is a reason, not something to download
+    call([tool, "build", "-o", str(program), "."], cwd=source, env={**os.environ, "GOTOOLCHAIN": "local"})
+    return [str(program)], {}
 
 
 KINDS = {"python": python, "node": node, "go": go}

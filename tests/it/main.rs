@@ -1,8 +1,11 @@
 //! The one integration binary: every test that needs a network, a pretend engine or a real node.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests fail by panicking, and tell figures")]
 
+mod ahead;
+
 mod churn;
 
+mod codings;
 mod copies;
 
 mod config_files;
@@ -62,6 +65,8 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod terminal;
 
 mod tls;
 

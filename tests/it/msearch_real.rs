@@ -109,7 +109,7 @@ fn parts(answer: &Response) -> Vec<String> {
 }
 
 fn shown_headers(answer: &Response) -> Vec<(String, String)> {
-    let own = ["cache-status", "x-cache", "age", "etag", "content-length", "transfer-encoding"];
+    let own = ["cache-status", "x-cache", "age", "etag", "vary", "content-length", "transfer-encoding"];
     let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let mut headers: Vec<_> =
         headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();

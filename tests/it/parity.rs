@@ -29,7 +29,7 @@ const VARIANTS: usize = 20;
 const AT_ONCE: usize = 8;
 
 /// The headers that escache adds, as `docs/` declares them.
-const ADDED: [&str; 4] = ["cache-status", "x-cache", "age", "etag"];
+const ADDED: [&str; 5] = ["cache-status", "x-cache", "age", "etag", "vary"];
 
 /// The engines of this machine's run, and their names in the scenarios.
 const ENGINES: [(&str, Engine); 5] = [

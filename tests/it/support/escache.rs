@@ -7,7 +7,7 @@ use escache::cache::Eviction;
 use escache::key::headers::HeaderRules;
 use escache::policy::{Policy, ReadingDearer};
 use escache::probe;
-use escache::proxy::{Proxy, ProxySettings};
+use escache::proxy::{AheadSettings, Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
 use escache::server::{self, Door, Limits, Role};
 use escache::upstream::{Host, UpstreamSettings};
@@ -69,6 +69,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         eviction: Eviction::Lru,
         max_concurrent_misses: 1024,
         max_stale_memory: 1 << 20,
+        ahead: AheadSettings::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
+use escache::coding::gunzip;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -201,7 +202,14 @@ fn evaluate_unseen(cluster: &mut Cluster, request: &Seen, twists: &[Twist]) -> A
         return Answer::error(403, "security_exception", reason, &serde_json::json!({}));
     }
     let hidden: Vec<_> = names.filter_map(|name| cluster.indices.remove_entry(name)).collect();
-    let answer = evaluate(cluster, request);
+    let answer = match request.header("content-encoding") {
+        None => evaluate(cluster, request),
+        // the log has it as it came
+        Some(_) => match gunzip(&request.body, KEPT) {
+            Ok(body) => evaluate(cluster, &Seen { body, ..request.clone() }),
+            Err(_) => Answer::illegal("not in GZIP format"),
+        },
+    };
     cluster.indices.extend(hidden);
     answer
 }

@@ -1,0 +1,65 @@
+//! Which representation of an entry a client gets: its body as it is stored, or compressed; or none, if the client has
+//! one that it accepts.
+
+use http::header::CACHE_CONTROL;
+use http::request::Parts;
+
+use super::{Live, Proxy};
+use crate::cache::Entry;
+use crate::coding::{Accepted, Coding, SMALLEST};
+use crate::control;
+use crate::key::CacheKey;
+use crate::respond::Representation;
+
+/// Which part of the store's size is for compressed forms.
+pub(super) const CODINGS_SHARE: u64 = 8;
+
+impl Proxy {
+    /// The representation of an entry for this request.
+    pub(super) async fn represent(
+        &self,
+        live: &Live,
+        head: &Parts,
+        key: CacheKey,
+        entry: &Entry,
+    ) -> Representation {
+        let (mut found, wanted) = negotiate(live.policy.compression, head, entry);
+        if found.body.is_some() && wanted {
+            match Box::pin(self.codings.gzip(key, entry)).await {
+                Some(body) => found = Representation { coding: Coding::Gzip, body: Some(body), ..found },
+                None => tracing::warn!("an answer could not be compressed"),
+            }
+        }
+        found
+    }
+}
+
+/// What can be said without compressing anything: with the body as it is stored if the client has none, and whether it
+/// wants gzip then.
+fn negotiate(compression: bool, head: &Parts, entry: &Entry) -> (Representation, bool) {
+    let headers = &head.headers;
+    let has = |coding| control::has_current(headers, &entry.entity_tag().value(coding));
+    let varies = compression && entry.body().len() >= SMALLEST;
+    let plain = Representation { coding: Coding::Identity, body: None, varies };
+    let whole = Representation { body: Some(entry.body().clone()), ..plain };
+    if !varies || !headers.contains_key(http::header::ACCEPT_ENCODING) {
+        return (if has(Coding::Identity) { plain } else { whole }, false);
+    }
+    let mut accepted = Accepted::of(headers);
+    accepted.gzip &= !is_to_be_left(head);
+    // any that the client has and accepts is as good as another
+    if accepted.gzip && has(Coding::Gzip) {
+        return (Representation { coding: Coding::Gzip, ..plain }, true);
+    }
+    let has_plain = (accepted.identity || !accepted.gzip) && has(Coding::Identity);
+    (if has_plain { plain } else { whole }, accepted.gzip)
+}
+
+/// `no-transform` (RFC 9111 5.2.1.6)
+fn is_to_be_left(head: &Parts) -> bool {
+    head.headers.get_all(CACHE_CONTROL).iter().any(|value| {
+        value.to_str().is_ok_and(|value| {
+            value.split(',').any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+        })
+    })
+}
