@@ -5,6 +5,8 @@ mod churn;
 
 mod config_files;
 
+mod drills;
+
 mod engine_self;
 
 mod engine_shapes;
@@ -62,5 +64,7 @@ mod surfaces;
 mod tls;
 
 mod transparency;
+
+mod trouble;
 
 mod upstream_tls;
