@@ -88,7 +88,7 @@ impl Upstream {
                     tracing::info!(%host, "a node was found");
                 }
                 None => {
-                    tracing::error!(%host, "too many nodes have come and gone; restart escache to use this one")
+                    tracing::error!(%host, "too many nodes have come and gone; restart escache to use this one");
                 }
             }
         }
