@@ -77,6 +77,8 @@ fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
 }
 
 async fn serve(options: Options, config: Config) -> ExitCode {
+    // from the first moment on, a signal to reload is none to die
+    let Ok(mut signals) = Signals::new() else { return complain("signals cannot be received", EX_OSERR) };
     let written = config.snapshot();
     let settings = config.settings;
     let (data, admin) = match (bind(&settings, Role::Data).await, bind(&settings, Role::Admin).await) {
@@ -91,7 +93,6 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     if let Err(error) = data_door.secure(settings.tls) {
         return complain(&error, EX_CONFIG);
     }
-    let Ok(mut signals) = Signals::new() else { return complain("signals cannot be received", EX_OSERR) };
     tokio::select! {
         () = introduce(&proxy) => {}
         () = signals.stop() => return ExitCode::SUCCESS,
@@ -108,6 +109,10 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
     tokio::spawn(reload::renew_certificates(data_door));
     tokio::spawn(Arc::clone(&proxy).refresh_ahead());
+    // one that came while the engine was asked is not lost
+    if std::mem::take(&mut signals.reload_waits) {
+        let _ = reloader.reload();
+    }
     while signals.next().await == Asked::Reload {
         // what is wrong with it is in the log
         let _ = reloader.reload();
@@ -199,12 +204,14 @@ struct Signals {
     hup: Signal,
     term: Signal,
     int: Signal,
+    /// Whether a reload was asked for by a signal that nobody has heeded yet.
+    reload_waits: bool,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         let (hup, term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-        Ok(Signals { hup, term, int: signal(SignalKind::interrupt())? })
+        Ok(Signals { hup, term, int: signal(SignalKind::interrupt())?, reload_waits: false })
     }
 
     async fn next(&mut self) -> Asked {
@@ -215,8 +222,11 @@ impl Signals {
         }
     }
 
+    /// Waits for the signal to stop; others are remembered.
     async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {}
+        while self.next().await != Asked::Stop {
+            self.reload_waits = true;
+        }
     }
 }
 

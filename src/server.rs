@@ -183,7 +183,7 @@ pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Rece
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.let_in(stream, peer, graceful.watcher()),
+            Ok((stream, peer)) => door.let_in(stream, peer, graceful.watcher(), stop.clone()),
             Err(error) => {
                 // out of descriptors, most likely: the pause lets some be given back
                 tracing::warn!(%error, "cannot accept a connection");
@@ -199,7 +199,13 @@ pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Rece
 }
 
 impl Door {
-    fn let_in(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
+    fn let_in(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        watcher: Watcher,
+        stop: watch::Receiver<bool>,
+    ) {
         let limits = self.limits.load_full();
         let counters = &self.proxy.stats.plain;
         match self.connections.seat(peer.ip(), &limits) {
@@ -207,7 +213,7 @@ impl Door {
                 counters.connections.inc();
                 // an answer is written at once; waiting for more to send with it only costs time
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(Arc::clone(self).serve_connection(stream, peer, limits, seat, watcher));
+                tokio::spawn(Arc::clone(self).serve_connection(stream, peer, limits, seat, watcher, stop));
             }
             Err(full) => {
                 match full {
@@ -231,6 +237,7 @@ impl Door {
         limits: Arc<Limits>,
         seat: Seat,
         watcher: Watcher,
+        mut stop: watch::Receiver<bool>,
     ) {
         match self.tls.load_full() {
             // boxed: who has the one need not have room for the other
@@ -240,7 +247,12 @@ impl Door {
             }
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-                if let Some(stream) = self.shake_hands(acceptor, stream, peer, &limits).await {
+                // a drain does not wait for who has asked for nothing yet
+                let shaken = tokio::select! {
+                    shaken = self.shake_hands(acceptor, stream, peer, &limits) => shaken,
+                    _ = stop.wait_for(|stop| *stop) => None,
+                };
+                if let Some(stream) = shaken {
                     let from = From::of(&stream, peer);
                     Box::pin(self.speak(stream, from, &limits, watcher)).await;
                 }

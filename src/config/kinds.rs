@@ -17,6 +17,15 @@ use crate::telemetry::Format;
 use crate::upstream::{Host, Verification};
 use crate::watcher::TagSource;
 
+/// Where nodes are found besides the hosts of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Discovery {
+    /// Nowhere.
+    None,
+    /// By asking the cluster.
+    Nodes,
+}
+
 /// `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -235,6 +244,7 @@ words!(
     "trace" => Level::TRACE
 );
 
+words!(Discovery, "none or nodes", "none" => Discovery::None, "nodes" => Discovery::Nodes);
 words!(
     Verification,
     "full, certificate or none",

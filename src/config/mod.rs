@@ -44,8 +44,8 @@ pub struct Config {
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(Vec<String>);
 
-/// What somebody wrote, by where.
-#[derive(Clone, Debug, Default)]
+/// What somebody wrote, by where. Not shown by `Debug`: there are secrets among it.
+#[derive(Clone, Default)]
 struct Sources {
     /// Name and text of the file.
     file: Option<(String, String)>,
@@ -56,14 +56,28 @@ struct Sources {
     memory: Option<u64>,
 }
 
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.as_ref().map(|(name, _)| name);
+        f.debug_struct("Sources").field("file", &file).finish_non_exhaustive()
+    }
+}
+
 /// A setting with its value and where it comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Row {
     setting: &'static Setting,
     written: Written,
     origin: Origin,
     /// The value as it was understood.
     shown: String,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // what was written may be a secret; what is shown never is
+        write!(f, "{}: {} ({})", self.setting.name, self.shown, self.origin)
+    }
 }
 
 /// Where a value was written.
@@ -118,15 +132,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|setting| setting.name)
 }
 
-/// What was written, to be compared with what is written later.
+/// What was written, to be compared with what is written later; of a file that a setting names, a hash of what it holds.
 #[derive(Clone, Debug)]
-pub struct Snapshot(Vec<Row>);
+pub struct Snapshot(Vec<(Row, Option<blake3::Hash>)>);
 
 impl Config {
     /// What was written.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot(self.rows.clone())
+        Snapshot(self.rows.iter().map(|row| (row.clone(), row.content())).collect())
     }
 }
 
@@ -137,14 +151,16 @@ impl Snapshot {
         let rows = self.0.iter().zip(&other.0);
         // a secret is not shown, so what was written is looked at
         let secret = |row: &Row| row.shown.contains("****");
-        let differ = rows.filter(|(a, b)| a.shown != b.shown || secret(a) && a.written != b.written);
-        differ.map(|(row, _)| row.setting.name).collect()
+        let differ = rows.filter(|((a, held), (b, holds))| {
+            a.shown != b.shown || held != holds || secret(a) && a.written != b.written
+        });
+        differ.map(|((row, _), _)| row.setting.name).collect()
     }
 
     /// Takes these settings of another configuration for its own.
     pub fn adopt(&mut self, other: Snapshot, names: &[&str]) {
         for (row, new) in self.0.iter_mut().zip(other.0) {
-            if names.contains(&new.setting.name) {
+            if names.contains(&new.0.setting.name) {
                 *row = new;
             }
         }
@@ -247,6 +263,27 @@ fn did_you_mean(name: Option<&str>) -> String {
 }
 
 impl Row {
+    /// What the files hold that are read once, at the start or at a reload: secrets, and what the way to the engine needs.
+    fn content(&self) -> Option<blake3::Hash> {
+        let name = self.setting.name;
+        let upstream = ["certificate", "key", "certificate_authorities"];
+        let of_upstream = name.strip_prefix("upstream.ssl.").is_some_and(|name| upstream.contains(&name));
+        if !name.ends_with("_file") && !of_upstream {
+            return None;
+        }
+        let paths: Vec<&str> = match &self.written {
+            Written::One(paths) => paths.split(',').map(str::trim).collect(),
+            Written::Many(paths) => paths.iter().map(String::as_str).collect(),
+            Written::Rules(_) => Vec::new(),
+        };
+        let mut hasher = blake3::Hasher::new();
+        for path in paths.iter().filter(|path| !path.is_empty()) {
+            let held = std::fs::read(path).unwrap_or_default();
+            hasher.update(&(held.len() as u64).to_le_bytes()).update(&held);
+        }
+        Some(hasher.finalize())
+    }
+
     fn default(setting: &'static Setting) -> Row {
         let written = setting.written_default();
         let shown = (setting.understand)(&written).unwrap_or_default();

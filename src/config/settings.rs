@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
 use tracing::Level;
 
-use super::kinds::{Address, Secret};
+use super::kinds::{Address, Discovery, Secret};
 use super::table::Values;
 use super::units::{ByteSize, Wait};
 use crate::key::headers::HeaderRules;
@@ -19,7 +19,7 @@ use crate::server::{ClientAuthentication, Limits, TlsSettings};
 use crate::surface::admin::Token;
 use crate::telemetry::Format;
 use crate::upstream::{
-    Credentials, Host, Tls, TlsSettings as UpstreamTlsSettings, UpstreamSettings, Verification,
+    Credentials, Host, Names, Tls, TlsSettings as UpstreamTlsSettings, UpstreamSettings, Verification,
 };
 use crate::watcher::WatcherSettings;
 
@@ -64,6 +64,11 @@ impl Settings {
             if hosts[..i].contains(host) {
                 problems.push(format!("upstream.hosts: [{host}] is there twice"));
             }
+        }
+        if values.upstream_discovery == Discovery::Nodes && hosts.iter().any(Host::has_path) {
+            problems.push(
+                "upstream.discovery: must be none where a host has a path, since nodes have none".to_owned(),
+            );
         }
         for (name, size) in [
             ("cache.max_entry_size", values.cache_max_entry_size),
@@ -139,6 +144,9 @@ fn together(
                 response_timeout: values.upstream_response_timeout.0,
                 max_idle_per_host: values.upstream_max_idle_per_host,
                 idle_timeout: values.upstream_idle_timeout.0,
+                discovery: (values.upstream_discovery == Discovery::Nodes)
+                    .then_some(values.upstream_discovery_interval.0),
+                names: Names::default(),
             },
             capacity: values.cache_size.bytes(memory),
             eviction: values.cache_eviction,

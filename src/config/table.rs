@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use tracing::Level;
 
-use super::kinds::{Address, Secret};
+use super::kinds::{Address, Discovery, Secret};
 use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
@@ -114,6 +114,10 @@ settings! {
     "Engine" {
         /// The nodes of one Elasticsearch or OpenSearch cluster, http:// or https://; requests go to the least busy of them.
         upstream_hosts: Vec<Host> = "upstream.hosts", "http://localhost:9200", "--upstream";
+        /// Whether the cluster is asked for its nodes, and requests go to those that take searches, at the addresses that they publish: none or nodes. Not behind NAT or a balancer, where those addresses lead nowhere.
+        upstream_discovery: Discovery = "upstream.discovery", "none";
+        /// How often it is asked.
+        upstream_discovery_interval: Wait = "upstream.discovery_interval", "30s";
         /// The user as whom escache itself reads statistics and metadata. Requests of clients keep their own credentials.
         upstream_username: Option<String> = "upstream.credentials.username", "";
         /// The password of that user.

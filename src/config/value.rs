@@ -1,11 +1,23 @@
 //! What a setting can hold: how a value is written, read and shown.
 
-/// A value as somebody wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use std::fmt;
+
+/// A value as somebody wrote it. Not shown by `Debug`: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Written {
     One(String),
     Many(Vec<String>),
     Rules(Vec<WrittenRule>),
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Written::One(_) => "One(..)",
+            Written::Many(_) => "Many(..)",
+            Written::Rules(_) => "Rules(..)",
+        })
+    }
 }
 
 /// A rule as somebody wrote it: names and values.

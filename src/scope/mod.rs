@@ -359,7 +359,7 @@ impl Scope {
     pub async fn confirms(&self, confirm: &Confirm, host: usize) -> bool {
         let needed = Needed::since(Instant::now());
         let Confirm { credentials, kind, .. } = confirm;
-        let told = if self.asker.upstream.settings().hosts.len() == 1 {
+        let told = if self.asker.upstream.has_one_host() {
             self.bearer(credentials, *kind, needed).await.0
         } else {
             self.bearer_at(host, credentials, *kind, needed).await

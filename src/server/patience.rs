@@ -197,6 +197,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Patient<S> {
                 // the preface of HTTP/2 without TLS (RFC 9113 3.4)
                 if matches!(this.waiting, Waiting::First(_)) && buf.filled()[before..].starts_with(b"PRI ") {
                     this.activity.http2.store(true, Ordering::Relaxed);
+                    // from here on it is a connection without requests, which HTTP/2 has a right to
+                    this.waiting = Waiting::Nothing;
                 }
                 if came && !this.activity.busy() && !this.activity.http2.load(Ordering::Relaxed) {
                     if !matches!(this.waiting, Waiting::Head(_)) {

@@ -17,19 +17,20 @@ use rustls::crypto::ring;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::names::Names;
 use super::tls::Tls;
 
 /// Makes connections, each within a limit of time.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<HttpConnector<Names>>,
     limit: Duration,
 }
 
 impl Connector {
     /// Without `tls` no certificate is trusted.
-    pub(super) fn new(limit: Duration, tls: Option<Tls>) -> Connector {
-        let mut tcp = HttpConnector::new();
+    pub(super) fn new(limit: Duration, tls: Option<Tls>, names: Names) -> Connector {
+        let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.set_connect_timeout(Some(limit));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);

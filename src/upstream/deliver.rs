@@ -10,9 +10,9 @@
 //! host, and the address that answers must be one of which it was known before. A coordinator that is ahead of the
 //! tag does no harm: its answer carries an older tag, which will not match again if anything of the target changed.
 //!
-//! Names: a host is all addresses that its name has. It is resolved for each new connection, so a change is followed
-//! as connections come and go. Behind a balancer that hides nodes behind one address this proof cannot be had.
+//! Names: a host is all addresses that its name has (`names.rs`). Behind a balancer that hides nodes behind one address this proof cannot be had.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpInfo;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::hosts::{Choice, Failure, Hosts, News, Standing, Told};
@@ -33,6 +33,9 @@ use crate::generation::StateVersion;
 
 /// How long a host may take to say who it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// And one that is suspect, where another one can take over.
+const SUSPECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a request waits where all hosts are ejected and another request is asking the one whether it is back.
 const PROBE_PATIENCE: Duration = Duration::from_millis(100);
@@ -80,6 +83,17 @@ pub(super) struct Failed {
     pub(super) unsent: Option<Body>,
 }
 
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A client's request, which may be sent twice.
+    Read,
+    /// A client's request, which may not.
+    Write,
+    /// A question of escache's own, which may be sent twice, and whose answer says little of how clients fare.
+    Question,
+}
+
 /// Asking a host who it is: one at a time, and who waited for the answer has it.
 #[derive(Debug, Default)]
 pub(super) struct Question {
@@ -94,22 +108,28 @@ impl Upstream {
         self.state().cluster().map(str::to_owned)
     }
 
+    /// Whether there is one host, and never was another.
+    #[must_use]
+    pub fn has_one_host(&self) -> bool {
+        self.members.load().len() == 1
+    }
+
     /// How each host fares.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostReport> {
-        let (state, now) = (self.state(), Instant::now());
-        let hosts = self.settings.hosts.iter().enumerate();
+        let (state, members, now) = (self.state(), self.members.load(), Instant::now());
+        let hosts = members.iter().enumerate().filter(|(index, _)| state.is_there(*index));
         hosts
-            .map(|(index, host)| {
+            .map(|(index, member)| {
                 let (standing, ejected, outstanding) = state.report(index, now);
                 let used = state.proven(index) && !ejected;
-                HostReport { host: host.to_string(), standing, ejected, used, outstanding }
+                HostReport { host: member.host.to_string(), standing, ejected, used, outstanding }
             })
             .collect()
     }
 
     /// The health check: asks who they are all hosts, or with `ailing` those that were left for their failures and
-    /// have served their time.
+    /// have served their time, and those that are suspect. Without it, names are looked up and nodes discovered as well.
     pub async fn check_hosts(&self, ailing: bool) {
         let mut due = self.state().to_check(ailing, Instant::now()).into_iter();
         // the first one in the list that tells is the first one heard
@@ -119,25 +139,33 @@ impl Upstream {
             let _ = self.listen(index).await;
         }
         futures_util::future::join_all(due.map(|index| self.listen(index))).await;
+        if !ailing {
+            self.look_at_names().await;
+            self.discover().await;
+        }
     }
 
     /// Sends what `make` makes. If it makes another one, the request may be sent twice: then a host whose connection
     /// failed before an answer began is followed by another one. A host that fails before anything is sent always is:
-    /// `make` is given back the body of which nothing was sent. `only` one host is tried, if it is said which.
+    /// `make` is given back the body of which nothing was sent. Unless it is a write, a host that is found to be silent
+    /// meanwhile is followed by another one too. `only` one host is tried, if it is said which.
     pub(super) async fn deliver(
         &self,
         mut make: impl FnMut(&Host, Option<Body>) -> Option<Result<Request<Body>, ProxyError>>,
         tag: Option<&StateVersion>,
         only: Option<usize>,
+        purpose: Purpose,
     ) -> Result<Delivered, ProxyError> {
         let others = |&index: &usize| only.is_some_and(|only| only != index);
-        let mut tried: Vec<usize> = (0..self.settings.hosts.len()).filter(others).collect();
+        let mut tried: Vec<usize> = (0..self.members.load().len()).filter(others).collect();
         let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
         let (mut last_resort, mut sent, mut unsent) = (false, false, None);
         loop {
             let choice = self.state().choose(&tried, Instant::now());
             // of hosts that are ejected one is tried, not all: a client does not wait for each to fail
-            let Some(choice) = choice.filter(|choice| !(choice.ejected && last_resort)) else {
+            let wanted = |choice: &Choice| only.is_none_or(|only| only == choice.index);
+            let Some(choice) = choice.filter(|choice| !(choice.ejected && last_resort) && wanted(choice))
+            else {
                 return Err(last);
             };
             last_resort |= choice.ejected;
@@ -150,29 +178,84 @@ impl Upstream {
                     continue;
                 }
             };
-            let request = make(&self.settings.hosts[choice.index], unsent.take());
-            let Some(request) = request else { return Err(last) };
-            if std::mem::replace(&mut sent, true) {
+            let member = self.member(choice.index);
+            let Some(request) = make(&member.host, unsent.take()) else { return Err(last) };
+            let first = !std::mem::replace(&mut sent, true);
+            if !first {
                 self.stats.plain.upstream_retries.inc();
             }
-            match self.send(request?).await {
+            let silences = member.silences.subscribe();
+            let exchange = self.send(request?);
+            let exchanged = match purpose != Purpose::Write && first {
+                true => self.unless_silent(exchange, silences, &tried).await,
+                false => exchange.await,
+            };
+            match exchanged {
                 Ok(response) => {
                     let from = address(&response);
-                    self.state().answered(choice.index, from);
+                    let status = (purpose != Purpose::Question).then(|| response.status());
+                    self.answered(choice.index, from, status);
                     let giver = Giver { host: choice.index, applied: applied.contains(&from) };
                     return Ok(Delivered { response, giver });
                 }
-                Err(failed) => {
-                    if let Some(how) = failed.how {
-                        self.failed(choice.index, how, &failed.error);
+                Err(Failed { error, how, unsent: again }) => {
+                    match how {
+                        // who found it silent has said so
+                        Some(Failure::Silent) => {}
+                        Some(how) => self.failed(choice.index, how, &error),
+                        None => {
+                            if matches!(error, ProxyError::TimedOut(_)) {
+                                self.troubled(choice.index, None);
+                            }
+                            return Err(error);
+                        }
                     }
-                    if !matches!(failed.how, Some(Failure::Connect | Failure::Broken)) {
-                        return Err(failed.error);
-                    }
-                    (last, unsent) = (failed.error, failed.unsent);
+                    (last, unsent) = (error, again);
                 }
             }
         }
+    }
+
+    /// The outcome of an exchange, or a failure as soon as its host is found to be silent and another one can be asked.
+    async fn unless_silent(
+        &self,
+        exchange: impl Future<Output = Result<Response<Incoming>, Failed>>,
+        mut silences: watch::Receiver<u64>,
+        tried: &[usize],
+    ) -> Result<Response<Incoming>, Failed> {
+        tokio::pin!(exchange);
+        loop {
+            tokio::select! {
+                biased;
+                exchanged = &mut exchange => return exchanged,
+                Ok(()) = silences.changed() => {
+                    if self.state().has_other(tried, Instant::now()) {
+                        self.stats.plain.upstream_errors.inc();
+                        let error = ProxyError::Unreachable("the host is silent".to_owned());
+                        return Err(Failed { error, how: Some(Failure::Silent), unsent: None });
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&self, index: usize, from: Option<SocketAddr>, status: Option<StatusCode>) {
+        let well = status.map(|status| !matches!(status.as_u16(), 429 | 502 | 503 | 504));
+        if self.state().answered(index, from, well, Instant::now()) {
+            self.left_for_trouble(index, status);
+        }
+    }
+
+    fn troubled(&self, index: usize, status: Option<StatusCode>) {
+        if self.state().troubled(index, Instant::now()) {
+            self.left_for_trouble(index, status);
+        }
+    }
+
+    fn left_for_trouble(&self, index: usize, status: Option<StatusCode>) {
+        self.stats.plain.host_ejections.inc();
+        let (host, status) = (&self.member(index).host, status.map(|status| status.as_u16()));
+        tracing::warn!(%host, status, "this host is in trouble while others are not, and is left for a while");
     }
 
     /// Asks a host what must be known of it before it is sent a request. Returns the addresses known to have applied
@@ -204,7 +287,7 @@ impl Upstream {
     /// Asks an ejected host whether it is back. One request at a time does, and waits as long as it takes; the others
     /// have their error at once, however long a host is silent.
     async fn knock(&self, index: usize) -> Result<(), ProxyError> {
-        if self.questions[index].latest.try_lock().is_ok() {
+        if self.member(index).question.latest.try_lock().is_ok() {
             return self.listen(index).await;
         }
         let told = tokio::time::timeout(PROBE_PATIENCE, self.listen(index)).await;
@@ -215,12 +298,18 @@ impl Upstream {
 
     /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:
     /// what a host has applied only rises, so an earlier answer is never too good.
-    async fn listen(&self, index: usize) -> Result<(), ProxyError> {
-        let question = &self.questions[index];
+    pub(super) async fn listen(&self, index: usize) -> Result<(), ProxyError> {
+        let member = self.member(index);
+        let question = &member.question;
         let before = question.rounds.load(Ordering::Acquire);
         let mut latest = question.latest.lock().await;
         if question.rounds.load(Ordering::Acquire) == before {
-            let asked = tokio::time::timeout(CHECK_TIMEOUT, self.identify(&self.settings.hosts[index])).await;
+            let limit = {
+                let (state, now) = (self.state(), Instant::now());
+                let hurry = state.suspect(index, now) && state.has_other(&[index], now);
+                if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
+            };
+            let asked = tokio::time::timeout(limit, self.identify(&member.host)).await;
             *latest = match asked {
                 Ok(Ok(told)) => {
                     self.heard(index, told);
@@ -231,7 +320,7 @@ impl Upstream {
                     Some(failed.error)
                 }
                 Err(_) => {
-                    let error = ProxyError::TimedOut(CHECK_TIMEOUT);
+                    let error = ProxyError::TimedOut(limit);
                     self.failed(index, Failure::Silent, &error);
                     Some(error)
                 }
@@ -267,11 +356,13 @@ impl Upstream {
             let mut state = self.state();
             let was_out = !state.proven(index) || state.report(index, Instant::now()).1;
             let uuid = told.as_ref().map(|told| told.cluster_uuid.clone());
-            let news = state.heard(index, told).or((was_out && state.proven(index)).then_some(News::Joined));
+            let news = state
+                .heard(index, told, Instant::now())
+                .or((was_out && state.proven(index)).then_some(News::Joined));
             (news.map(|news| (news, uuid)), state.cluster().unwrap_or_default().to_owned())
         };
         let Some((news, uuid)) = news else { return };
-        let (host, uuid) = (&self.settings.hosts[index], uuid.unwrap_or_default());
+        let (host, uuid) = (&self.member(index).host, uuid.unwrap_or_default());
         match news {
             News::LeftOut => tracing::error!(
                 %host, uuid, cluster,
@@ -285,11 +376,14 @@ impl Upstream {
     fn failed(&self, index: usize, how: Failure, error: &ProxyError) {
         if self.state().failed(index, how, Instant::now()) {
             self.stats.plain.host_ejections.inc();
-            tracing::warn!(host = %self.settings.hosts[index], %error, "this host fails and is left for a while");
+            tracing::warn!(host = %self.member(index).host, %error, "this host fails and is left for a while");
+        }
+        if how == Failure::Silent {
+            self.member(index).silences.send_modify(|silences| *silences += 1);
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, Hosts> {
+    pub(super) fn state(&self) -> MutexGuard<'_, Hosts> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -299,14 +393,14 @@ struct Seat<'a>(&'a Upstream, usize);
 
 impl Seat<'_> {
     fn take(upstream: &Upstream, index: usize) -> Seat<'_> {
-        upstream.state().outstanding(index, 1);
+        upstream.state().outstanding(index, 1, Instant::now());
         Seat(upstream, index)
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.0.state().outstanding(self.1, -1);
+        self.0.state().outstanding(self.1, -1, Instant::now());
     }
 }
 

@@ -7,6 +7,12 @@
 //! A host that cannot be connected to is *ejected*: for a second, and twice as long after each further failure. The
 //! health check brings it back. If all are ejected, the one whose time ends first is asked who it is by one request at a
 //! time; as soon as it answers, it is used again.
+//!
+//! A host that answers nothing but 429, 502, 503 or 504, several times in a row, while another one answers well, is left
+//! in the same way. When its time is over it gets one request at a time, and a good answer makes it whole. Where all
+//! answer so, nobody is left: then the errors are the engine's answer.
+//!
+//! A host of which answers are awaited and none has come for a second is *suspect*: it is asked who it is.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -21,6 +27,12 @@ const FIRST_EJECTION: Duration = Duration::from_secs(1);
 
 /// And at most.
 const LONGEST_EJECTION: Duration = Duration::from_secs(60);
+
+/// So many answers that it is in trouble, in a row, and a host is left.
+const BAD_STREAK: u32 = 5;
+
+/// After how long without any answer a host is asked whether it is there.
+const SUSPICION: Duration = Duration::from_secs(1);
 
 /// Addresses behind one name whose versions are remembered.
 const MOST_ADDRESSES: usize = 64;
@@ -88,10 +100,20 @@ pub(super) struct Hosts {
 
 #[derive(Clone, Debug)]
 struct State {
+    /// Whether it is one of the configuration.
+    seed: bool,
+    /// Whether the cluster has named it (`upstream.discovery`).
+    named: bool,
     standing: Standing,
     failures: u32,
     ejected_until: Option<Instant>,
     outstanding: usize,
+    /// Answers that it is in trouble, since the last good one.
+    streak: u32,
+    /// How often it was left for them, since the last good one.
+    relapses: u32,
+    /// When it last answered, or had its first request to answer.
+    heard_of: Option<Instant>,
     /// By address, since a name may be several nodes: the latest state that it has applied.
     applied: Vec<(Option<SocketAddr>, String, u64)>,
     /// Who answered last.
@@ -100,15 +122,37 @@ struct State {
 
 impl Hosts {
     pub(super) fn new(count: usize) -> Hosts {
-        let state = State {
-            standing: Standing::Unknown,
-            failures: 0,
-            ejected_until: None,
-            outstanding: 0,
-            applied: Vec::new(),
-            latest: None,
-        };
-        Hosts { cluster: None, hosts: vec![state; count], turn: 0 }
+        Hosts { cluster: None, hosts: vec![State::new(true); count], turn: 0 }
+    }
+
+    /// A node that the cluster has named, which is no seed. Returns its index.
+    pub(super) fn add(&mut self) -> usize {
+        self.hosts.push(State { named: true, ..State::new(false) });
+        self.hosts.len() - 1
+    }
+
+    /// The cluster names this one. Returns whether it did not before.
+    pub(super) fn found(&mut self, index: usize) -> bool {
+        let host = &mut self.hosts[index];
+        let new = !std::mem::replace(&mut host.named, true);
+        if new && !host.seed {
+            *host = State { named: true, outstanding: host.outstanding, ..State::new(false) };
+        }
+        new
+    }
+
+    /// The cluster does not name this one. Returns whether it did before.
+    pub(super) fn gone(&mut self, index: usize) -> bool {
+        std::mem::take(&mut self.hosts[index].named)
+    }
+
+    /// Whether it is a seed, or a node that the cluster names.
+    pub(super) fn is_there(&self, index: usize) -> bool {
+        self.hosts[index].seed || self.hosts[index].named
+    }
+
+    fn is_alone(&self) -> bool {
+        self.hosts.iter().filter(|host| host.seed || host.named).count() == 1
     }
 
     /// The cluster whose hosts are used.
@@ -116,18 +160,26 @@ impl Hosts {
         self.cluster.as_deref()
     }
 
-    /// The proven host with the least outstanding requests, ties in turn; else one that must be asked who it is; else
+    /// The proven host with the least outstanding requests, weighted by how many bad answers it gave last, ties in turn; else one that must be asked who it is; else
     /// the one whose ejection ends first. Never one of another cluster.
     pub(super) fn choose(&mut self, tried: &[usize], now: Instant) -> Option<Choice> {
         let count = self.hosts.len();
+        let discovery = self.hosts.iter().any(|host| host.named);
         let rank = |&index: &usize| {
             let (host, ejected) = (&self.hosts[index], self.ejected(index, now));
             let until = ejected.then_some(host.ejected_until).flatten();
             let distance = (index + count - self.turn % count) % count;
-            (ejected, until, !self.proven(index), host.outstanding, distance)
+            // who has come back from errors must first answer one request well
+            let tried_out = host.relapses > 0 && host.outstanding > 0;
+            let load = host.outstanding.saturating_mul(1 + host.streak as usize);
+            // seeds serve where no node does that the cluster names
+            let reserve = discovery && !host.named;
+            (ejected, until, !self.proven(index), reserve, tried_out, load, distance)
         };
         let open = |&index: &usize| {
-            !tried.contains(&index) && !matches!(self.hosts[index].standing, Standing::Other(_))
+            self.is_there(index)
+                && !tried.contains(&index)
+                && !matches!(self.hosts[index].standing, Standing::Other(_))
         };
         let index = (0..count).filter(open).min_by_key(rank)?;
         let choice = Choice { index, ejected: self.ejected(index, now), unproven: !self.proven(index) };
@@ -139,9 +191,10 @@ impl Hosts {
     /// host tells its cluster, there is nothing to go by (and nothing is cached but by `ttl_only`).
     pub(super) fn proven(&self, index: usize) -> bool {
         match self.hosts[index].standing {
+            _ if !self.is_there(index) => false,
             Standing::Member => true,
-            Standing::Untold => self.cluster.is_none() || self.hosts.len() == 1,
-            Standing::Unknown => self.hosts.len() == 1,
+            Standing::Untold => self.cluster.is_none() || self.is_alone(),
+            Standing::Unknown => self.is_alone(),
             Standing::Other(_) => false,
         }
     }
@@ -154,9 +207,18 @@ impl Hosts {
     }
 
     /// A request was given to a host (+1), or is done with (-1).
-    pub(super) fn outstanding(&mut self, index: usize, change: isize) {
-        let outstanding = &mut self.hosts[index].outstanding;
-        *outstanding = outstanding.saturating_add_signed(change);
+    pub(super) fn outstanding(&mut self, index: usize, change: isize, now: Instant) {
+        let host = &mut self.hosts[index];
+        if host.outstanding == 0 {
+            host.heard_of = Some(now);
+        }
+        host.outstanding = host.outstanding.saturating_add_signed(change);
+    }
+
+    /// Whether another host than those tried may be used as it is.
+    pub(super) fn has_other(&self, tried: &[usize], now: Instant) -> bool {
+        (0..self.hosts.len())
+            .any(|index| !tried.contains(&index) && self.proven(index) && !self.ejected(index, now))
     }
 
     /// A host failed. Returns whether that ejects it.
@@ -172,22 +234,58 @@ impl Hosts {
         if how == Failure::Broken || host.ejected_until.is_some_and(|until| now < until) {
             return false;
         }
-        let factor = 1u32.checked_shl(host.failures).unwrap_or(u32::MAX);
+        host.ejected_until = Some(now + ejection(host.failures));
         host.failures = host.failures.saturating_add(1);
-        host.ejected_until = Some(now + FIRST_EJECTION.saturating_mul(factor).min(LONGEST_EJECTION));
         true
     }
 
-    /// A host answered, from this address.
-    pub(super) fn answered(&mut self, index: usize, from: Option<SocketAddr>) {
+    /// A host answered, from this address: well, or that it or the engine is in trouble; `None` says nothing of that.
+    /// Returns whether that ejects it.
+    pub(super) fn answered(
+        &mut self,
+        index: usize,
+        from: Option<SocketAddr>,
+        well: Option<bool>,
+        now: Instant,
+    ) -> bool {
         let host = &mut self.hosts[index];
-        (host.failures, host.ejected_until, host.latest) = (0, None, from);
+        (host.failures, host.latest, host.heard_of) = (0, from, Some(now));
+        match well {
+            Some(true) => (host.streak, host.relapses) = (0, 0),
+            Some(false) => return self.troubled(index, now),
+            None => {}
+        }
+        if host.relapses == 0 {
+            host.ejected_until = None;
+        }
+        false
+    }
+
+    /// A host answered that it is in trouble, or took too long. Returns whether that ejects it.
+    pub(super) fn troubled(&mut self, index: usize, now: Instant) -> bool {
+        let host = &mut self.hosts[index];
+        host.streak = host.streak.saturating_add(1);
+        // what was under way when it was ejected says nothing new
+        let serving = host.ejected_until.is_some_and(|until| now < until);
+        if serving || (host.streak < BAD_STREAK && host.relapses == 0) {
+            return false;
+        }
+        let answers_well = |other: usize| {
+            other != index && self.proven(other) && !self.ejected(other, now) && self.hosts[other].streak == 0
+        };
+        if !(0..self.hosts.len()).any(answers_well) {
+            return false;
+        }
+        let host = &mut self.hosts[index];
+        host.ejected_until = Some(now + ejection(host.relapses));
+        host.relapses = host.relapses.saturating_add(1);
+        true
     }
 
     /// A host answered the question who it is; `None` if it did not tell.
-    pub(super) fn heard(&mut self, index: usize, told: Option<Told>) -> Option<News> {
+    pub(super) fn heard(&mut self, index: usize, told: Option<Told>, now: Instant) -> Option<News> {
         let host = &mut self.hosts[index];
-        (host.failures, host.ejected_until) = (0, None);
+        (host.failures, host.ejected_until, host.heard_of) = (0, None, Some(now));
         let Some(Told { cluster_uuid, applied }) = told else {
             if host.standing == Standing::Unknown {
                 host.standing = Standing::Untold;
@@ -212,9 +310,10 @@ impl Hosts {
         Some(if joined { News::Joined } else { News::LeftOut })
     }
 
-    /// If all hosts show other clusters, the first one's rules from now on.
+    /// If all seeds show other clusters, the first one's rules from now on, and the nodes of the old one have gone.
     fn adopt(&mut self) -> bool {
-        let all = self.hosts.iter().all(|host| matches!(host.standing, Standing::Other(_)));
+        let mut seeds = self.hosts.iter().filter(|host| host.seed);
+        let all = seeds.all(|host| matches!(host.standing, Standing::Other(_)));
         let Some(Standing::Other(uuid)) =
             self.hosts.first().map(|host| host.standing.clone()).filter(|_| all)
         else {
@@ -223,6 +322,8 @@ impl Hosts {
         for host in &mut self.hosts {
             if host.standing == Standing::Other(uuid.clone()) {
                 host.standing = Standing::Member;
+            } else if !host.seed {
+                (host.named, host.standing) = (false, Standing::Unknown);
             }
         }
         self.cluster = Some(uuid);
@@ -242,17 +343,26 @@ impl Hosts {
     }
 
     /// Who is to be asked: all who are not ejected, and who have served their time; everybody if nobody else is left.
-    /// With `ailing` only those of them who cannot be used as they are.
+    /// With `ailing` only those of them who cannot be used as they are, or are suspect.
     pub(super) fn to_check(&self, ailing: bool, now: Instant) -> Vec<usize> {
         let serving = |host: &State| host.ejected_until.is_some_and(|until| now < until);
-        let outage = self.hosts.iter().all(|host| host.ejected_until.is_some());
+        let mut there = (0..self.hosts.len()).filter(|&index| self.is_there(index));
+        let outage = there.all(|index| self.hosts[index].ejected_until.is_some());
         (0..self.hosts.len())
+            .filter(|&index| self.is_there(index))
             .filter(|&index| outage || !serving(&self.hosts[index]))
             .filter(|&index| {
                 let host = &self.hosts[index];
-                !ailing || host.ejected_until.is_some() || matches!(host.standing, Standing::Unknown)
+                let ill = host.ejected_until.is_some() || matches!(host.standing, Standing::Unknown);
+                !ailing || ill || self.suspect(index, now)
             })
             .collect()
+    }
+
+    /// Whether answers are awaited of it, and none came for a while.
+    pub(super) fn suspect(&self, index: usize, now: Instant) -> bool {
+        let host = &self.hosts[index];
+        host.outstanding > 0 && host.heard_of.is_some_and(|since| now.duration_since(since) >= SUSPICION)
     }
 
     /// Standing, whether ejected, and outstanding requests.
@@ -263,6 +373,22 @@ impl Hosts {
 }
 
 impl State {
+    fn new(seed: bool) -> State {
+        State {
+            seed,
+            named: false,
+            standing: Standing::Unknown,
+            failures: 0,
+            ejected_until: None,
+            outstanding: 0,
+            streak: 0,
+            relapses: 0,
+            heard_of: None,
+            applied: Vec::new(),
+            latest: None,
+        }
+    }
+
     /// Versions of one cluster only rise; a node that starts anew takes a state from the master before it answers.
     fn remember(&mut self, address: Option<SocketAddr>, uuid: &str, version: u64) {
         if let Some((_, known, latest)) = self.applied.iter_mut().find(|(known, ..)| *known == address) {
@@ -276,6 +402,12 @@ impl State {
         }
         self.applied.push((address, uuid.to_owned(), version));
     }
+}
+
+/// For how long a host is left that was left so many times before.
+fn ejection(before: u32) -> Duration {
+    let factor = 1u32.checked_shl(before).unwrap_or(u32::MAX);
+    FIRST_EJECTION.saturating_mul(factor).min(LONGEST_EJECTION)
 }
 
 #[cfg(test)]
@@ -294,7 +426,7 @@ mod tests {
     fn members(count: usize) -> Hosts {
         let mut hosts = Hosts::new(count);
         for index in 0..count {
-            hosts.heard(index, told("u", 1));
+            hosts.heard(index, told("u", 1), Instant::now());
         }
         hosts
     }
@@ -312,10 +444,10 @@ mod tests {
         let (mut hosts, now) = (members(3), Instant::now());
         let turns: Vec<_> = (0..6).map(|_| hosts.choose(&[], now).unwrap().index).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
-        hosts.outstanding(0, 2);
-        hosts.outstanding(1, 1);
+        hosts.outstanding(0, 2, now);
+        hosts.outstanding(1, 1, now);
         assert_eq!(order(&mut hosts, now), [2, 1, 0]);
-        hosts.outstanding(0, -2);
+        hosts.outstanding(0, -2, now);
         assert_eq!(hosts.choose(&[2], now).unwrap().index, 0);
     }
 
@@ -335,7 +467,7 @@ mod tests {
             now = until;
         }
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(hosts.heard(0, told("u", 1)), Some(News::Joined));
+        assert_eq!(hosts.heard(0, told("u", 1), Instant::now()), Some(News::Joined));
         assert_eq!(hosts.choose(&[1], now), Some(Choice { index: 0, ejected: false, unproven: false }));
         assert!(hosts.failed(0, Failure::Connect, now));
         assert_eq!(hosts.hosts[0].ejected_until.unwrap() - now, FIRST_EJECTION);
@@ -361,19 +493,85 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_badly_again_and_again_is_left_while_another_answers_well() {
+        let (mut hosts, now) = (members(2), Instant::now());
+        hosts.answered(0, None, Some(true), now);
+        for _ in 1..BAD_STREAK {
+            assert!(!hosts.answered(1, None, Some(false), now));
+        }
+        assert!(!hosts.answered(1, None, Some(true), now), "a good answer ends the streak");
+        for _ in 1..BAD_STREAK {
+            assert!(!hosts.answered(1, None, Some(false), now));
+        }
+        // its requests weigh more
+        hosts.outstanding(0, 2, now);
+        hosts.outstanding(1, 1, now);
+        assert_eq!(hosts.choose(&[], now).unwrap().index, 0);
+        assert!(hosts.answered(1, None, Some(false), now));
+        assert!(!hosts.answered(1, None, Some(false), now), "once for those that were under way");
+        assert_eq!(order(&mut hosts, now), [0, 1]);
+        // then it is tried with one request at a time, and each failure doubles the time
+        let mut now = now;
+        for length in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let until = hosts.hosts[1].ejected_until.unwrap();
+            assert_eq!((until - now).as_secs(), length);
+            hosts.outstanding(1, -1, until);
+            hosts.outstanding(0, 10, until);
+            assert_eq!(hosts.choose(&[], until), Some(Choice { index: 1, ejected: false, unproven: false }));
+            hosts.outstanding(1, 1, until);
+            assert_eq!(hosts.choose(&[], until).unwrap().index, 0, "one at a time");
+            hosts.outstanding(0, -10, until);
+            assert!(hosts.answered(1, None, Some(false), until));
+            now = until;
+        }
+        assert!(!hosts.answered(1, None, Some(true), now));
+        assert!(!hosts.answered(1, None, Some(false), now), "it is whole again");
+    }
+
+    /// Then the errors are the engine's answer, and there is nobody better to ask.
+    #[test]
+    fn where_all_answer_badly_nobody_is_left() {
+        let (mut hosts, now) = (members(2), Instant::now());
+        for _ in 0..3 * BAD_STREAK {
+            assert!(!hosts.answered(0, None, Some(false), now) && !hosts.answered(1, None, Some(false), now));
+        }
+        hosts.answered(0, None, Some(true), now);
+        assert!(hosts.answered(1, None, Some(false), now));
+        let mut alone = members(1);
+        assert!((0..3 * BAD_STREAK).all(|_| !alone.answered(0, None, Some(false), now)));
+    }
+
+    #[test]
+    fn who_is_waited_for_and_says_nothing_is_suspect() {
+        let (mut hosts, start) = (members(2), Instant::now());
+        let later = start + SUSPICION;
+        assert!(hosts.to_check(true, later).is_empty(), "nobody waits");
+        hosts.outstanding(0, 1, start);
+        assert!(hosts.to_check(true, later - Duration::from_millis(1)).is_empty());
+        assert_eq!(hosts.to_check(true, later), [0]);
+        hosts.outstanding(0, 1, later);
+        assert_eq!(hosts.to_check(true, later), [0], "another request is no sign of life");
+        hosts.answered(0, None, Some(false), later);
+        assert!(hosts.to_check(true, later).is_empty());
+        assert!(hosts.has_other(&[0], later) && !hosts.has_other(&[0, 1], later));
+        hosts.failed(1, Failure::Silent, later);
+        assert!(!hosts.has_other(&[0], later));
+    }
+
+    #[test]
     fn the_first_uuid_rules_until_all_show_another() {
         let mut hosts = Hosts::new(2);
-        assert_eq!(hosts.heard(0, told("u", 1)), Some(News::Joined));
-        assert_eq!(hosts.heard(1, told("v", 1)), Some(News::LeftOut));
-        assert_eq!(hosts.heard(1, told("v", 2)), None, "said once");
+        assert_eq!(hosts.heard(0, told("u", 1), Instant::now()), Some(News::Joined));
+        assert_eq!(hosts.heard(1, told("v", 1), Instant::now()), Some(News::LeftOut));
+        assert_eq!(hosts.heard(1, told("v", 2), Instant::now()), None, "said once");
         assert_eq!(order(&mut hosts, Instant::now()), [0]);
         // the first one cannot be asked: nothing is known of it, and the other one stays out
         hosts.failed(0, Failure::Connect, Instant::now());
-        assert_eq!(hosts.heard(1, told("v", 3)), None);
+        assert_eq!(hosts.heard(1, told("v", 3), Instant::now()), None);
         assert_eq!(order(&mut hosts, Instant::now()), [0]);
-        assert_eq!(hosts.heard(0, None), None);
+        assert_eq!(hosts.heard(0, None, Instant::now()), None);
         assert_eq!(hosts.cluster(), Some("u"));
-        assert_eq!(hosts.heard(0, told("v", 3)), Some(News::Swapped));
+        assert_eq!(hosts.heard(0, told("v", 3), Instant::now()), Some(News::Swapped));
         assert_eq!(order(&mut hosts, Instant::now()).len(), 2);
         assert_eq!(hosts.cluster(), Some("v"));
     }
@@ -381,13 +579,13 @@ mod tests {
     #[test]
     fn who_does_not_tell_is_used_only_where_nobody_tells() {
         let (mut hosts, now) = (Hosts::new(2), Instant::now());
-        hosts.heard(0, None);
-        hosts.heard(1, None);
+        hosts.heard(0, None, Instant::now());
+        hosts.heard(1, None, Instant::now());
         assert!(!hosts.choose(&[], now).unwrap().unproven);
-        hosts.heard(1, told("u", 1));
+        hosts.heard(1, told("u", 1), Instant::now());
         assert!(hosts.choose(&[1], now).unwrap().unproven);
         // who told once and does not now is still what it was
-        hosts.heard(1, None);
+        hosts.heard(1, None, Instant::now());
         assert!(!hosts.choose(&[0], now).unwrap().unproven);
     }
 
@@ -400,12 +598,12 @@ mod tests {
         };
         assert!(hosts.has_applied(0, &tag("u", 1)) && !hosts.has_applied(0, &tag("u", 2)));
         assert!(!hosts.has_applied(0, &tag("v", 1)));
-        hosts.heard(0, at("10.0.0.1:9200", "u", 7));
-        hosts.heard(0, at("10.0.0.1:9200", "u", 5));
+        hosts.heard(0, at("10.0.0.1:9200", "u", 7), Instant::now());
+        hosts.heard(0, at("10.0.0.1:9200", "u", 5), Instant::now());
         assert!(hosts.has_applied(0, &tag("u", 7)));
-        hosts.answered(0, Some("10.0.0.2:9200".parse().unwrap()));
+        hosts.answered(0, Some("10.0.0.2:9200".parse().unwrap()), Some(true), Instant::now());
         assert!(!hosts.has_applied(0, &tag("u", 7)), "another address, another node");
-        hosts.heard(0, at("10.0.0.1:9200", "v", 2));
+        hosts.heard(0, at("10.0.0.1:9200", "v", 2), Instant::now());
         assert!(hosts.has_applied(0, &tag("v", 2)) && !hosts.has_applied(0, &tag("v", 7)));
         hosts.failed(0, Failure::Broken, Instant::now());
         assert!(!hosts.has_applied(0, &tag("v", 2)));

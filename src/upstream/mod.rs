@@ -8,6 +8,10 @@ mod hosts;
 
 mod deliver;
 
+mod discovery;
+
+mod names;
+
 mod tls;
 
 mod connect;
@@ -17,6 +21,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -25,15 +30,18 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::connect::Connector;
-use self::deliver::{Answer, Failed, Question, address, may_repeat};
+use self::deliver::{Answer, Failed, Purpose, Question, address, may_repeat};
 pub use self::deliver::{Delivered, Giver, HostReport};
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
+pub use self::names::Names;
 pub use self::tls::{Tls, TlsSettings, Verification};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -56,6 +64,10 @@ pub struct UpstreamSettings {
     pub max_idle_per_host: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// How often the cluster is asked for its nodes (`upstream.discovery`), besides the hosts; never, if `None`.
+    pub discovery: Option<Duration>,
+    /// How names are looked up.
+    pub names: Names,
 }
 
 /// One address of the engine.
@@ -97,6 +109,12 @@ impl Host {
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
+
+    /// Whether its requests have a path before their own.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        !self.prefix.is_empty()
+    }
 }
 
 impl fmt::Display for Host {
@@ -132,10 +150,29 @@ impl fmt::Debug for Credentials {
 #[derive(Debug)]
 pub struct Upstream {
     settings: UpstreamSettings,
-    client: Client<Connector, Outgoing>,
+    /// Replaced when its connections may lead to addresses that names no longer have.
+    client: ArcSwap<Client<Connector, Outgoing>>,
     state: Mutex<Hosts>,
-    questions: Vec<Question>,
+    /// In the order of `state`. One that was found is never taken away, so that an index stays what it is.
+    members: ArcSwap<Vec<Arc<Member>>>,
+    /// When the cluster was last asked for its nodes.
+    discovered: Mutex<Option<Instant>>,
     stats: Arc<Stats>,
+}
+
+/// A host, and what goes with it.
+#[derive(Debug)]
+struct Member {
+    host: Host,
+    question: Question,
+    /// Moves when the host was found to be silent.
+    silences: watch::Sender<u64>,
+}
+
+impl Member {
+    fn new(host: Host) -> Arc<Member> {
+        Arc::new(Member { host, question: Question::default(), silences: watch::Sender::new(0) })
+    }
 }
 
 /// The largest answer to a question of escache's own.
@@ -151,16 +188,27 @@ impl Upstream {
                  can read and change everything; for tests only"
             );
         }
-        let connector = Connector::new(settings.connect_timeout, settings.tls.clone());
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(settings.idle_timeout)
-            .pool_max_idle_per_host(settings.max_idle_per_host)
-            .pool_timer(TokioTimer::new())
-            .set_host(false)
-            .build(connector);
+        let client = ArcSwap::from_pointee(client(&settings));
         let state = Mutex::new(Hosts::new(settings.hosts.len()));
-        let questions = settings.hosts.iter().map(|_| Question::default()).collect();
-        Upstream { settings, client, state, questions, stats }
+        let members: Vec<_> = settings.hosts.iter().cloned().map(Member::new).collect();
+        let members = ArcSwap::from_pointee(members);
+        Upstream { settings, client, state, members, discovered: Mutex::default(), stats }
+    }
+
+    fn member(&self, index: usize) -> Arc<Member> {
+        Arc::clone(&self.members.load()[index])
+    }
+
+    /// Names are looked up again; if one has lost an address, connections are made anew.
+    async fn look_at_names(&self) {
+        let members = self.members.load_full();
+        let names = members.iter().map(|member| member.host.authority.host());
+        let moved = names.map(|name| self.settings.names.has_moved(name));
+        if futures_util::future::join_all(moved).await.contains(&true) {
+            tracing::info!("a host's name has lost an address: connections are made anew");
+            // what is under way ends where it is
+            self.client.store(Arc::new(client(&self.settings)));
+        }
     }
 
     /// How it was set up.
@@ -208,18 +256,19 @@ impl Upstream {
         only: Option<usize>,
     ) -> Result<Delivered, ProxyError> {
         let again =
-            if self.settings.hosts.len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
+            if self.members.load().len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
                 body.again()
             } else {
                 None
             };
+        let purpose = if again.is_some() { Purpose::Read } else { Purpose::Write };
         let mut bodies = [Some(body), again].into_iter().flatten();
         self.stats.plain.upstream_requests.inc();
         let request = |host: &Host, unsent: Option<Body>| {
             let body = unsent.or_else(|| bodies.next())?;
             Some(outgoing(head.clone(), body, host, client))
         };
-        let mut delivered = self.deliver(request, tag, only).await?;
+        let mut delivered = self.deliver(request, tag, only, purpose).await?;
         // nobody asked to switch: `Upgrade` is not passed on
         if delivered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BrokenAnswer("it switched protocols unasked".to_owned()));
@@ -243,7 +292,8 @@ impl Upstream {
             unsent.map(drop).or_else(|| sendings.next().map(drop))?;
             Some(self.question(host, path_and_query))
         };
-        let (status, headers, body, _) = whole(self.deliver(request, None, None).await?.response).await?;
+        let delivered = self.deliver(request, None, None, Purpose::Question).await?;
+        let (status, headers, body, _) = whole(delivered.response).await?;
         Ok((status, headers, body))
     }
 
@@ -299,7 +349,7 @@ impl Upstream {
         let (head, body) = request.into_parts();
         let (body, sending, slot) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
-        let exchange = self.client.request(Request::from_parts(head, body));
+        let exchange = self.client.load().request(Request::from_parts(head, body));
         tokio::pin!(exchange);
         let answered = tokio::select! {
             biased;
@@ -312,7 +362,8 @@ impl Upstream {
         let failed = match answered {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
-                let unsent = if error.is_connect() { slot.take() } else { None };
+                // of a body that was never asked for the host has nothing, and cannot have carried the request out
+                let unsent = slot.take().filter(|body| error.is_connect() || !body.is_end_stream());
                 Failed { error: fault(&error), how: blame(&error), unsent }
             }
             Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None, unsent: None },
@@ -320,6 +371,17 @@ impl Upstream {
         self.stats.plain.upstream_errors.inc();
         Err(failed)
     }
+}
+
+/// A client without connections.
+fn client(settings: &UpstreamSettings) -> Client<Connector, Outgoing> {
+    let connector = Connector::new(settings.connect_timeout, settings.tls.clone(), settings.names.clone());
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(settings.idle_timeout)
+        .pool_max_idle_per_host(settings.max_idle_per_host)
+        .pool_timer(TokioTimer::new())
+        .set_host(false)
+        .build(connector)
 }
 
 /// What went wrong: with the client's body, or else with the host.

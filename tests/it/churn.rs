@@ -23,13 +23,13 @@
 //! `ESCACHE_CHURN_ANSWERS` says how many answers are checked, `ESCACHE_CHURN_SEED` where chance begins,
 //! `ESCACHE_CHURN_ENGINES` which of [`CLUSTERS`] the long run takes (`scripts/churn`).
 
-mod events;
+pub(crate) mod events;
 
-mod ledger;
+pub(crate) mod ledger;
 
-mod questions;
+pub(crate) mod questions;
 
-mod world;
+pub(crate) mod world;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ const DIRECT: u64 = 2;
 
 /// A cluster and what happens to it.
 #[derive(Clone, Copy)]
-struct Scenario {
+pub(crate) struct Scenario {
     engine: Engine,
     /// One, or two with a copy of each shard on both.
     nodes: usize,
@@ -99,7 +99,7 @@ impl Scenario {
     }
 
     /// Two nodes, one of which is killed once.
-    const fn pair(engine: Engine) -> Scenario {
+    pub(crate) const fn pair(engine: Engine) -> Scenario {
         Scenario { nodes: 2, answers: 3_000, least_kills: 1, most_kills: 1, ..Scenario::single(engine) }
     }
 
@@ -116,6 +116,12 @@ impl Scenario {
             kill_master: true,
             ..pair
         }
+    }
+
+    /// For hours: a node is killed now and then.
+    pub(crate) const fn soak(engine: Engine) -> Scenario {
+        let between_kills = Duration::from_secs(90);
+        Scenario { kill_master: true, most_kills: u64::MAX, between_kills, ..Scenario::pair(engine) }
     }
 
     const fn segments(self) -> Scenario {
@@ -135,15 +141,15 @@ const CLUSTERS: [(&str, Scenario); 7] = [
 ];
 
 /// xorshift: enough chance for a test, and the same from the same seed.
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     /// One for each task.
-    fn new(seed: u64, task: u64) -> Chance {
+    pub(crate) fn new(seed: u64, task: u64) -> Chance {
         Chance(seed ^ 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(task + 1))
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,7 +1,9 @@
 //! Fuzzing of what reads a request: each line of a file in `tests/corpus` is an input (`␤` is a line break), and so are
-//! its mutations. A new finding becomes a line there. Stable Rust; `ESCACHE_FUZZ_CASES` makes it longer.
+//! its mutations. A new finding becomes a line there. Stable Rust; `ESCACHE_FUZZ_CASES` makes it longer, and
+//! `ESCACHE_FUZZ_SECONDS` repeats it for so long (`scripts/fuzz`).
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use escache::cacheability::{Question, Terms, judge, valid_until};
 use escache::control::Control;
@@ -10,6 +12,7 @@ use escache::elastic::filter_path::{self, NEEDED, Widening};
 use escache::elastic::json::{self, Json, Order};
 use escache::elastic::msearch;
 use escache::elastic::params::Params;
+use escache::generation::StateVersion;
 use escache::key::canonical;
 use escache::outcome::Reason;
 use http::header::CACHE_CONTROL;
@@ -21,6 +24,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
+use tokio::io::AsyncWriteExt;
+
+use crate::support::engine::Engine;
+use crate::support::escache::Escache;
+use crate::support::wire::Wire;
 
 /// How many mutations in a run, but for `ESCACHE_FUZZ_CASES`.
 const CASES: u32 = 4000;
@@ -54,13 +62,32 @@ fn fuzz(name: &str, alphabet: &str, target: impl Fn(&str) -> Result<(), TestCase
         }
         String::from_iter(chars)
     });
-    run(inputs, |input| target(&input));
+    run(name, inputs, |input| target(&input));
 }
 
-fn run<S: Strategy>(inputs: S, target: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let cases = std::env::var("ESCACHE_FUZZ_CASES").map_or(CASES, |cases| cases.parse().unwrap());
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&inputs, target).unwrap_or_else(|error| panic!("{error}"));
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().unwrap())
+}
+
+fn run<S: Strategy>(name: &str, inputs: S, target: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let cases = number("ESCACHE_FUZZ_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap());
+    let until = number("ESCACHE_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let executions = Cell::new(0_u64);
+    loop {
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let counted = |input| {
+            executions.set(executions.get() + 1);
+            target(input)
+        };
+        if let Err(error) = TestRunner::new(config).run(&inputs, counted) {
+            println!("fuzz {name}: {} executions, 1 finding", executions.get());
+            panic!("{error}");
+        }
+        if until.is_none_or(|until| Instant::now() >= until) {
+            break;
+        }
+    }
+    println!("fuzz {name}: {} executions, 0 findings", executions.get());
 }
 
 /// What serde_json takes we take, but for duplicate members; the canonical text is the same value, and its own canonical
@@ -250,7 +277,7 @@ fn date_maths_holds_until_its_boundary() {
     let step = (prop_oneof![Just(None), (-40..40_i32).prop_map(Some)], unit);
     // 1990 to 2060
     let moment = 631_152_000_000..2_840_140_800_000_i64;
-    run((vec(step, 1..4), moment, any::<Index>()), |(steps, wall, within)| {
+    run("date_maths", (vec(step, 1..4), moment, any::<Index>()), |(steps, wall, within)| {
         let text: String = steps
             .iter()
             .map(|(by, unit)| by.map_or_else(|| format!("/{unit}"), |by| format!("{by:+}{unit}")))
@@ -362,6 +389,50 @@ fn matches(pattern: &str, name: &str) -> bool {
             (0..=rest.len()).any(|at| rest.is_char_boundary(at) && matches(tail, &rest[at..]))
         }),
     }
+}
+
+/// What the engine says of itself is read without a panic, whatever stands there; and of what is read as a version the
+/// parts are there.
+#[test]
+fn engine_states() {
+    fuzz("states", "{}[]:,\"\\ \n0123456789-versionuidcluste", |text| {
+        let Ok(state) = StateVersion::read(text.as_bytes()) else { return Ok(()) };
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|e| TestCaseError::fail(format!("{text}: {e}")))?;
+        prop_assert_eq!(value["version"].as_u64(), Some(state.version));
+        prop_assert_eq!(value["cluster_uuid"].as_str(), Some(state.cluster_uuid.as_str()));
+        Ok(())
+    });
+}
+
+/// Whatever comes over a connection: no panic, no request for the engine that was not whole, and whoever asks next is
+/// served.
+#[test]
+fn connections() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let engine = Engine::start();
+    let escache = runtime.block_on(Escache::start_with(&engine.url(), |_| {}));
+    let asked = Cell::new(0_u64);
+    fuzz("connections", "GET POST/_search HTTP1.\r\n:0123456789abcdef,;=chunked\t\0", |text| {
+        asked.set(asked.get() + 1);
+        // one in twenty, so that this one takes no longer than the others
+        if asked.get() % 20 != 0 {
+            return Ok(());
+        }
+        let answer = runtime.block_on(async {
+            let mut wire = Wire::to(&escache.url).await;
+            let _ = wire.0.write_all(text.replace('\n', "\r\n").as_bytes()).await;
+            let _ = wire.0.shutdown().await;
+            wire.rest().await
+        });
+        for line in answer.lines().filter(|line| line.starts_with("HTTP/")) {
+            prop_assert!(line.starts_with("HTTP/1.1 ") || line.starts_with("HTTP/1.0 "), "{}", line);
+        }
+        prop_assert_eq!(escache.proxy.stats.plain.panics.get(), 0, "{:?}", text);
+        Ok(())
+    });
+    let next = runtime.block_on(escache.send("GET", "/_echo", &[], ""));
+    assert_eq!(next.status, 200);
 }
 
 /// A bound is raised no further than allowed, and a stricter directive is never overlooked.

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::life::Program;
 use crate::support::engine::{Api, Engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
+use crate::support::program::Program;
 use crate::support::wire::Wire;
 
 fn engine() -> Engine {

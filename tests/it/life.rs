@@ -1,114 +1,15 @@
 //! The program itself: start, reload, drain, exit codes.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::engine::{Api, Engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
+use crate::support::program::{Program, program};
 use crate::support::wire::{Wire, ask};
-
-/// How long the program may take to say or do something.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running program, killed when it is dropped.
-pub(crate) struct Program {
-    child: Child,
-    log: mpsc::Receiver<Value>,
-    dir: TempDir,
-    pub(crate) url: String,
-    pub(crate) admin: String,
-}
-
-impl Program {
-    /// Starts it with this configuration besides its addresses, in front of `upstream`.
-    pub(crate) fn start(upstream: &str, config: &str) -> Program {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("escache.yml"), config).unwrap();
-        let mut command = program(dir.path());
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", upstream]);
-        // no test depends on speed
-        command.envs([("ESCACHE_LOG_FORMAT", "json"), ("ESCACHE_FRESHNESS_READING_DEARER", "wait")]);
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (sender, log) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
-            }
-        });
-        let mut program = Program { child, log, dir, url: String::new(), admin: String::new() };
-        let said = program.until_said("escache listens");
-        let of = |name: &str| format!("http://{}", said[name].as_str().unwrap());
-        (program.url, program.admin) = (of("listen"), of("admin"));
-        program.until_said("the engine answers");
-        program
-    }
-
-    /// Waits for a line of the log.
-    pub(crate) fn until_said(&self, words: &str) -> Value {
-        loop {
-            let line = self.log.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never said: {words}"));
-            let fields = line.get("fields").cloned().unwrap_or_else(|| line.clone());
-            if line.to_string().contains(words) {
-                return fields;
-            }
-        }
-    }
-
-    /// What of its memory is resident, in bytes.
-    pub(crate) fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
-    }
-
-    fn write(&self, config: &str) {
-        std::fs::write(self.dir.path().join("escache.yml"), config).unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    async fn reload(&self, client: &Client) -> (u16, Value) {
-        client.json("POST", &format!("{}/reload", self.admin), Some(json!({}))).await
-    }
-
-    async fn exit_code(mut self) -> Option<i32> {
-        let exited = async {
-            loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status.code();
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, exited).await.expect("it exits")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program with the configuration of this folder, and none of the environment's.
-fn program(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_escache"));
-    command.env_clear().stderr(Stdio::piped()).stdout(Stdio::null());
-    command.arg("--config").arg(dir.join("escache.yml"));
-    command
-}
 
 fn engine() -> Engine {
     let engine = Engine::start();
@@ -209,6 +110,60 @@ async fn a_drain_ends_running_requests_and_has_a_deadline() {
         assert_eq!(running.rest().await, "");
         gate.release();
     }
+}
+
+/// The signal comes while the engine is being asked who it is, and it takes its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_is_asked_for_during_the_start_is_made() {
+    let (engine, client) = (engine(), Client::new());
+    let gate = engine.gate_before(Api::Version);
+    let program = Program::unmet(&[&engine.url()], "");
+    gate.arrived(1).await;
+    program.write("cache.hits: false\n");
+    program.signal(Signal::HUP);
+    // it is delivered before any later one is
+    program.signal(Signal::HUP);
+    gate.release();
+    let told = program.until_said("the configuration was read again");
+    assert!(told["changed"].to_string().contains("cache.hits"), "{told}");
+    assert_eq!(search(&client, &program, &[]).await, "BYPASS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_changed_in_its_file_is_named() {
+    let (engine, client) = (engine(), Client::new());
+    let mut program = Program::start(&engine.url(), "");
+    let (token, password) = (program.path("token"), program.path("password"));
+    std::fs::write(&token, "one").unwrap();
+    std::fs::write(&password, "one").unwrap();
+    let config = |user: &str| {
+        let [token, password] = [&token, &password].map(|path| path.display().to_string());
+        format!(
+            "admin.token_file: {token}\nupstream.credentials: {{username: {user}, password_file: {password}}}\n"
+        )
+    };
+    let admin = program.admin.clone();
+    let reload = async |secret: &str| {
+        let headers = [("content-type", "application/json"), ("authorization", &format!("Bearer {secret}"))];
+        client.request("POST", format!("{admin}/reload"), &headers, "{}").await.json()
+    };
+    program.write(&config("a"));
+    let told = reload("").await;
+    assert_eq!(told["changed"], json!(["admin.token_file"]), "{told}");
+    assert_eq!(
+        reload("one").await["restart_needed"],
+        json!(["upstream.credentials.username", "upstream.credentials.password_file"]),
+        "named until the restart"
+    );
+    std::fs::write(&token, "two").unwrap();
+    assert_eq!(reload("one").await["changed"], json!(["admin.token_file"]));
+    let told = reload("two").await;
+    assert_eq!(told["changed"], json!([]), "{told}");
+    std::fs::write(&password, "two").unwrap();
+    program.start_again();
+    assert_eq!(reload("two").await["restart_needed"], json!([]));
+    std::fs::write(&password, "three").unwrap();
+    assert_eq!(reload("two").await["restart_needed"], json!(["upstream.credentials.password_file"]));
 }
 
 #[test]

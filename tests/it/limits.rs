@@ -259,6 +259,26 @@ async fn unencrypted_http_2_is_spoken_where_it_is_asked_for() {
     assert_eq!(refused.rest().await, "");
 }
 
+/// A pool may open it long before it has something to ask. Only its first byte is waited for as a head is.
+#[tokio::test]
+async fn a_connection_of_http_2_without_a_request_is_idle() {
+    let (_engine, escache) = within(|limits| {
+        limits.unencrypted_http2 = true;
+        limits.header_timeout = SHORT;
+    })
+    .await;
+    let stream = Wire::to(&escache.url).await.0;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    // others that began later and say nothing show that its time is over
+    for _ in 0..3 {
+        assert_eq!(Wire::to(&escache.url).await.rest().await, "");
+    }
+    let request = http::Request::get("http://a/_echo").body(Full::new(Bytes::new())).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+}
+
 async fn escache_echo(escache: &Escache) -> (u16, Bytes) {
     let echo = escache.send("GET", "/_echo", &[], "").await;
     (echo.status, echo.body)

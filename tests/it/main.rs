@@ -10,6 +10,8 @@ mod copies;
 
 mod config_files;
 
+mod drills;
+
 mod engine_self;
 
 mod engine_shapes;
@@ -71,5 +73,7 @@ mod terminal;
 mod tls;
 
 mod transparency;
+
+mod trouble;
 
 mod upstream_tls;

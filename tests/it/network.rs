@@ -257,13 +257,15 @@ async fn an_engine_that_stops_reading_a_write_is_given_up() {
     client.write_all(head.as_bytes()).await.unwrap();
     // more than all buffers on the way hold
     let lines = vec![b'\n'; 1 << 20];
-    tokio::spawn(async move { while client.write_all(&lines).await.is_ok() {} });
+    let writer = tokio::spawn(async move { while client.write_all(&lines).await.is_ok() {} });
     let given_up = async {
         while errors() == before {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(SILENCE * 30, given_up).await.expect("it hangs");
+    // and the client, which has not looked for an answer, cannot go on sending for ever
+    tokio::time::timeout(Duration::from_secs(20), writer).await.expect("its connection stays open").unwrap();
 }
 
 /// All hosts are left for their silence: one request at a time asks whether they are back, the others do not wait for it.

@@ -163,3 +163,57 @@ fn a_licence_that_is_not_on_the_list_is_refused() {
         assert_eq!(allowed(expression), expected, "{expression}");
     }
 }
+
+/// `scripts/sbom`: all packages of Cargo.lock, each once, with where they are from and their licences.
+#[test]
+fn the_bill_of_materials_has_every_package() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no python3");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("escache.cdx.json");
+    let output = Command::new(root.join("scripts/sbom")).arg(&file).output().expect("sh runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bill: Value = serde_json::from_slice(&fs::read(&file).unwrap()).expect("JSON");
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    let program = &bill["metadata"]["component"];
+    assert_eq!((&program["name"], &program["type"]), (&"escache".into(), &"application".into()));
+    let components: Vec<&Value> = bill["components"].as_array().unwrap().iter().chain([program]).collect();
+    let of = |component: &Value, name: &str| component[name].as_str().unwrap_or_default().to_owned();
+    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap();
+    let locked: BTreeSet<(String, String)> = lock
+        .split("[[package]]")
+        .skip(1)
+        .map(|package| {
+            let field = |name: &str| {
+                let line = package.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(" = \""));
+                line.unwrap_or_default().trim_end_matches('"').to_owned()
+            };
+            (field("name"), field("version"))
+        })
+        .collect();
+    let listed: BTreeSet<_> = components.iter().map(|c| (of(c, "name"), of(c, "version"))).collect();
+    assert!(locked.len() > 100 && listed == locked, "{:?}", listed.symmetric_difference(&locked));
+    assert_eq!(listed.len(), components.len(), "each once");
+    let references: BTreeSet<String> = components.iter().map(|c| of(c, "bom-ref")).collect();
+    assert_eq!(references.len(), components.len());
+    for component in &components {
+        let (name, version) = (of(component, "name"), of(component, "version"));
+        assert_eq!(of(component, "purl"), format!("pkg:cargo/{name}@{version}"));
+        let hash = component["hashes"][0]["content"].as_str().unwrap_or_default();
+        assert!(name == "escache" || hash.len() == 64, "{component}");
+        assert!(allowed(component["licenses"][0]["expression"].as_str().unwrap_or_default()), "{component}");
+    }
+    let required = |name: &str| {
+        components.iter().any(|component| component["name"] == name && component["scope"] == "required")
+    };
+    assert!(required("tokio") && required("rustls") && !required("proptest"));
+    for dependency in bill["dependencies"].as_array().unwrap() {
+        let all = dependency["dependsOn"].as_array().unwrap().iter().chain([&dependency["ref"]]);
+        for reference in all {
+            assert!(references.contains(reference.as_str().unwrap()), "{reference} is nowhere");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use escache::server::{ClientAuthentication, TlsSettings};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,6 +19,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::support::engine::Engine;
 use crate::support::escache::{Escache, verdict};
+use crate::support::http::Client;
+use crate::support::program::Program;
 use crate::support::wire::{Wire, address};
 
 /// An authority, and files of it.
@@ -212,4 +215,27 @@ async fn clients_with_different_certificates_share_nothing() {
     assert!(ask(None).await.is_err());
     assert_eq!(ask(Some(&one)).await.unwrap(), "HIT");
     assert!(Path::new(&authority.path("ca.pem")).exists());
+}
+
+/// Who has asked for nothing yet is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_does_not_wait_for_a_handshake() {
+    let (engine, authority, client) = (Engine::start(), Authority::new(), Client::new());
+    authority.write(&authority.issue("search.example"));
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| authority.path(name).display().to_string());
+    let config = format!(
+        "http.ssl: {{certificate: {certificate}, key: {key}}}\nhttp.header_timeout: 10m\ndrain.timeout: 10m\n"
+    );
+    let program = Program::start(&engine.url(), &config);
+    let mut silent = Wire::to(&program.url).await;
+    loop {
+        let stats = client.get(format!("{}/stats", program.admin)).await.json();
+        // that of the one who asks is another one
+        if stats["counters"]["connections"].as_u64() >= Some(2) {
+            break;
+        }
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(silent.rest().await, "");
+    assert_eq!(program.exit_code().await, Some(0));
 }

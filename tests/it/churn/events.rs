@@ -14,7 +14,7 @@ use crate::support::http::Client;
 /// How many indices an alias that is rolled over keeps.
 const ROLLED: usize = 3;
 
-pub(super) async fn write(world: Arc<World>, mut chance: Chance) {
+pub(crate) async fn write(world: Arc<World>, mut chance: Chance) {
     while !world.ledger.over() {
         let lives = world.ledger.current();
         let life = &lives[chance.below(lives.len() as u64) as usize];
@@ -39,7 +39,7 @@ pub(super) async fn write(world: Arc<World>, mut chance: Chance) {
 }
 
 /// Changes of everything that is not a document, one after the other.
-pub(super) async fn change(world: Arc<World>, mut chance: Chance) {
+pub(crate) async fn change(world: Arc<World>, mut chance: Chance) {
     while !world.ledger.over() {
         tokio::time::sleep(Duration::from_millis(100 + chance.below(1200))).await;
         let _one = world.changes.lock().await;
@@ -187,7 +187,7 @@ impl World {
 }
 
 /// Kills nodes, as a crash does, and starts them again with what they had on disk.
-pub(super) async fn kill(world: Arc<World>, mut chance: Chance) {
+pub(crate) async fn kill(world: Arc<World>, mut chance: Chance) {
     let ledger = &world.ledger;
     while !ledger.over() && ledger.counts.kills.load(Ordering::SeqCst) < world.scenario.most_kills {
         let pause = Instant::now() + world.scenario.between_kills;
@@ -217,7 +217,7 @@ pub(super) async fn kill(world: Arc<World>, mut chance: Chance) {
 
 /// With segment replication nobody is told when a copy shows something. So each node is asked what its copies show;
 /// what all of them show, all later searches show too.
-pub(super) async fn witness(world: Arc<World>, mut chance: Chance) {
+pub(crate) async fn witness(world: Arc<World>, mut chance: Chance) {
     let ids = node_ids(&world.clients[0]).await;
     while !world.ledger.over() {
         tokio::time::sleep(Duration::from_millis(20)).await;

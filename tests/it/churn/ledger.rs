@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 /// Documents of an index. The first one is never deleted.
-pub(super) const DOCS: usize = 12;
+pub(crate) const DOCS: usize = 12;
 
 /// From before a request was sent to after the last byte of its answer.
-pub(super) type Window = (Instant, Instant);
+pub(crate) type Window = (Instant, Instant);
 
 /// The values that something had, one after the other. A value may be seen from the moment its change was *begun* until
 /// a later one is *sure*: nobody may be shown an older one any more.
-pub(super) struct History<T>(Vec<Step<T>>);
+pub(crate) struct History<T>(Vec<Step<T>>);
 
 struct Step<T> {
     value: T,
@@ -23,19 +23,19 @@ struct Step<T> {
 
 impl<T> History<T> {
     /// Something that has had this value for as long as it was there to be seen.
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         let now = Instant::now();
         Self(vec![Step { value, begun: now, sure: Some(now) }])
     }
 
     /// To be called before the change is sent. Returns its number.
-    pub(super) fn begin(&mut self, value: T) -> usize {
+    pub(crate) fn begin(&mut self, value: T) -> usize {
         self.0.push(Step { value, begun: Instant::now(), sure: None });
         self.0.len() - 1
     }
 
     /// To be called after somebody was told that this change, or a later one, is visible to all.
-    pub(super) fn settle(&mut self, step: usize) {
+    pub(crate) fn settle(&mut self, step: usize) {
         self.0[step].sure.get_or_insert_with(Instant::now);
     }
 
@@ -45,7 +45,7 @@ impl<T> History<T> {
     }
 
     /// What it was made to be last.
-    pub(super) fn last(&self) -> &T {
+    pub(crate) fn last(&self) -> &T {
         &self.0[self.0.len() - 1].value
     }
 
@@ -69,12 +69,12 @@ impl<T> History<T> {
     }
 
     /// The values that may have been seen in a window.
-    pub(super) fn possible(&self, window: Window) -> impl Iterator<Item = &T> {
+    pub(crate) fn possible(&self, window: Window) -> impl Iterator<Item = &T> {
         self.seen(window).map(|(_, value, _)| value)
     }
 
     /// The first change after which this value may have been seen in a window.
-    pub(super) fn first(&self, wanted: &T, window: Window) -> Option<usize>
+    pub(crate) fn first(&self, wanted: &T, window: Window) -> Option<usize>
     where
         T: PartialEq,
     {
@@ -83,29 +83,29 @@ impl<T> History<T> {
 }
 
 /// One document: its counter, `None` while it is not there.
-pub(super) struct Doc {
-    pub(super) history: History<Option<u64>>,
+pub(crate) struct Doc {
+    pub(crate) history: History<Option<u64>>,
     /// The last change that was acknowledged.
-    pub(super) written: usize,
+    pub(crate) written: usize,
 }
 
 /// One index from its creation to its deletion.
-pub(super) struct Life {
-    pub(super) id: u64,
-    pub(super) index: String,
+pub(crate) struct Life {
+    pub(crate) id: u64,
+    pub(crate) index: String,
     /// Which name of [`NAMES`] leads to it.
-    pub(super) group: usize,
+    pub(crate) group: usize,
     /// The shard of each document.
-    pub(super) shards: Vec<u64>,
+    pub(crate) shards: Vec<u64>,
     docs: Vec<Mutex<Doc>>,
     /// Which field the alias field `which` stands for.
-    pub(super) path: Mutex<History<u64>>,
+    pub(crate) path: Mutex<History<u64>>,
     /// Whether queries without a field search `left`, where all documents match.
-    pub(super) left: Mutex<History<bool>>,
+    pub(crate) left: Mutex<History<bool>>,
 }
 
 impl Life {
-    pub(super) fn new(id: u64, index: &str, group: usize, shards: Vec<u64>) -> Arc<Life> {
+    pub(crate) fn new(id: u64, index: &str, group: usize, shards: Vec<u64>) -> Arc<Life> {
         let doc = || Mutex::new(Doc { history: History::new(None), written: 0 });
         Arc::new(Life {
             id,
@@ -118,24 +118,24 @@ impl Life {
         })
     }
 
-    pub(super) fn doc(&self, doc: usize) -> MutexGuard<'_, Doc> {
+    pub(crate) fn doc(&self, doc: usize) -> MutexGuard<'_, Doc> {
         lock(&self.docs[doc])
     }
 
     /// The last acknowledged change of each document.
-    pub(super) fn written(&self) -> Vec<usize> {
+    pub(crate) fn written(&self) -> Vec<usize> {
         (0..DOCS).map(|doc| self.doc(doc).written).collect()
     }
 
     /// All searches see these changes, or later ones.
-    pub(super) fn settle(&self, written: &[usize]) {
+    pub(crate) fn settle(&self, written: &[usize]) {
         for (doc, step) in written.iter().enumerate() {
             self.doc(doc).history.settle(*step);
         }
     }
 
     /// A copy is about to come that may show what others no longer do.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         (0..DOCS).for_each(|doc| self.doc(doc).history.forget());
     }
 
@@ -168,78 +168,78 @@ fn common(a: Window, b: Window) -> Option<Window> {
 
 /// What a name leads to.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct View {
-    pub(super) lives: Vec<u64>,
+pub(crate) struct View {
+    pub(crate) lives: Vec<u64>,
     /// The alias has a filter that leaves out odd documents.
-    pub(super) even: bool,
+    pub(crate) even: bool,
 }
 
 impl View {
-    pub(super) fn of(lives: &[u64]) -> Option<View> {
+    pub(crate) fn of(lives: &[u64]) -> Option<View> {
         Some(View { lives: lives.to_vec(), even: false })
     }
 }
 
 /// An index that is deleted and created again, one that is closed and opened, an alias that is swapped between two
 /// indices, an alias that is rolled over.
-pub(super) const NAMES: [&str; 4] = ["churn-again", "churn-shut", "churn-now", "churn-roll"];
-pub(super) const AGAIN: usize = 0;
-pub(super) const SHUT: usize = 1;
-pub(super) const NOW: usize = 2;
-pub(super) const ROLL: usize = 3;
+pub(crate) const NAMES: [&str; 4] = ["churn-again", "churn-shut", "churn-now", "churn-roll"];
+pub(crate) const AGAIN: usize = 0;
+pub(crate) const SHUT: usize = 1;
+pub(crate) const NOW: usize = 2;
+pub(crate) const ROLL: usize = 3;
 
 /// What was counted.
 #[derive(Default)]
-pub(super) struct Counts {
-    pub(super) answers: AtomicU64,
-    pub(super) hits: AtomicU64,
-    pub(super) illegal: AtomicU64,
+pub(crate) struct Counts {
+    pub(crate) answers: AtomicU64,
+    pub(crate) hits: AtomicU64,
+    pub(crate) illegal: AtomicU64,
     /// Those of them that came from the cache.
-    pub(super) illegal_hits: AtomicU64,
+    pub(crate) illegal_hits: AtomicU64,
     /// Answers that the engine gave directly, and those of them that were illegal: then the oracle is wrong.
-    pub(super) direct: AtomicU64,
-    pub(super) direct_illegal: AtomicU64,
+    pub(crate) direct: AtomicU64,
+    pub(crate) direct_illegal: AtomicU64,
     /// Not whole, and not from the cache.
-    pub(super) partial: AtomicU64,
+    pub(crate) partial: AtomicU64,
     /// Errors for which there was a reason.
-    pub(super) errors: AtomicU64,
+    pub(crate) errors: AtomicU64,
     /// Errors for which there was none.
-    pub(super) unexplained: AtomicU64,
-    pub(super) writes: AtomicU64,
-    pub(super) kills: AtomicU64,
-    pub(super) rollovers: AtomicU64,
-    pub(super) swaps: AtomicU64,
-    pub(super) recreations: AtomicU64,
-    pub(super) closings: AtomicU64,
-    pub(super) mappings: AtomicU64,
-    pub(super) settings: AtomicU64,
-    pub(super) others: AtomicU64,
+    pub(crate) unexplained: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) kills: AtomicU64,
+    pub(crate) rollovers: AtomicU64,
+    pub(crate) swaps: AtomicU64,
+    pub(crate) recreations: AtomicU64,
+    pub(crate) closings: AtomicU64,
+    pub(crate) mappings: AtomicU64,
+    pub(crate) settings: AtomicU64,
+    pub(crate) others: AtomicU64,
 }
 
 /// Which nodes run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Up {
+pub(crate) struct Up {
     /// Rises whenever one goes or has come.
-    pub(super) epoch: u64,
-    pub(super) down: Option<usize>,
+    pub(crate) epoch: u64,
+    pub(crate) down: Option<usize>,
 }
 
 /// All that is known.
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     lives: RwLock<BTreeMap<u64, Arc<Life>>>,
     /// Those that are written to.
     current: RwLock<Vec<Arc<Life>>>,
     /// What each of [`NAMES`] leads to; `None` where a search of it must fail.
-    pub(super) groups: Vec<Mutex<History<Option<View>>>>,
+    pub(crate) groups: Vec<Mutex<History<Option<View>>>>,
     disturbances: Mutex<Vec<(Instant, Option<Instant>)>>,
     up: Mutex<Up>,
     next: AtomicU64,
     over: AtomicBool,
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 impl Ledger {
-    pub(super) fn new() -> Arc<Ledger> {
+    pub(crate) fn new() -> Arc<Ledger> {
         Arc::new(Ledger {
             lives: RwLock::default(),
             current: RwLock::default(),
@@ -253,71 +253,71 @@ impl Ledger {
     }
 
     /// A number that was not given before: a life's, or a counter, so that a late write of an old life loses.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::SeqCst)
     }
 
-    pub(super) fn latest(&self) -> u64 {
+    pub(crate) fn latest(&self) -> u64 {
         self.next.load(Ordering::SeqCst)
     }
 
-    pub(super) fn born(&self, life: &Arc<Life>) {
+    pub(crate) fn born(&self, life: &Arc<Life>) {
         self.lives.write().expect("no poison").insert(life.id, Arc::clone(life));
         self.current.write().expect("no poison").push(Arc::clone(life));
     }
 
-    pub(super) fn dies(&self, id: u64) {
+    pub(crate) fn dies(&self, id: u64) {
         self.current.write().expect("no poison").retain(|life| life.id != id);
     }
 
-    pub(super) fn current(&self) -> Vec<Arc<Life>> {
+    pub(crate) fn current(&self) -> Vec<Arc<Life>> {
         self.current.read().expect("no poison").clone()
     }
 
-    pub(super) fn life(&self, id: u64) -> Option<Arc<Life>> {
+    pub(crate) fn life(&self, id: u64) -> Option<Arc<Life>> {
         self.lives.read().expect("no poison").get(&id).cloned()
     }
 
-    pub(super) fn over(&self) -> bool {
+    pub(crate) fn over(&self) -> bool {
         self.over.load(Ordering::SeqCst)
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn up(&self) -> Up {
+    pub(crate) fn up(&self) -> Up {
         *lock(&self.up)
     }
 
-    pub(super) fn set_down(&self, down: Option<usize>) {
+    pub(crate) fn set_down(&self, down: Option<usize>) {
         let mut up = lock(&self.up);
         *up = Up { epoch: up.epoch + 1, down };
     }
 
     /// From now on until [`Ledger::calm`], errors and partial answers have a reason.
-    pub(super) fn disturb(&self) -> usize {
+    pub(crate) fn disturb(&self) -> usize {
         let mut all = lock(&self.disturbances);
         all.push((Instant::now(), None));
         all.len() - 1
     }
 
-    pub(super) fn calm(&self, disturbance: usize) {
+    pub(crate) fn calm(&self, disturbance: usize) {
         lock(&self.disturbances)[disturbance].1 = Some(Instant::now());
     }
 
-    pub(super) fn disturbed(&self, window: Window) -> bool {
+    pub(crate) fn disturbed(&self, window: Window) -> bool {
         let all = lock(&self.disturbances);
         all.iter().any(|(from, until)| *from <= window.1 && until.is_none_or(|until| until >= window.0))
     }
 
     /// What a name may have led to within a window.
-    pub(super) fn views(&self, group: usize, window: Window) -> Vec<Option<View>> {
+    pub(crate) fn views(&self, group: usize, window: Window) -> Vec<Option<View>> {
         lock(&self.groups[group]).possible(window).cloned().collect()
     }
 
     /// Whether a search of these names may show these documents (life, document, counter) and no others of `wanted`.
-    pub(super) fn may_show(
+    pub(crate) fn may_show(
         &self,
         groups: &[usize],
         seen: &[(u64, usize, u64)],
@@ -378,6 +378,6 @@ impl Ledger {
 }
 
 /// What a test that panicked has left is still what was known.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

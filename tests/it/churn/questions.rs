@@ -28,6 +28,9 @@ const SHOWN: u64 = 10;
 /// How long a client waits after an error.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(50);
 
+/// The `stale_if_error` that is judged by.
+pub(crate) const STALE_FOR: Duration = Duration::from_secs(300);
+
 /// What identifies a version of a document.
 const SHOWN_FIELDS: [&str; 3] = ["life", "doc", "n"];
 
@@ -158,47 +161,61 @@ fn judge_facets(ledger: &Ledger, group: usize, answer: &Value, window: Window) -
     Err(format!("{}: {why}", NAMES[group]))
 }
 
-/// Asks until it is over. `directly`: not through escache, to see that the ledger is right.
-pub(super) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance, directly: bool) {
+/// A question that was asked, and what came of it.
+pub(crate) struct Asked {
+    pub(crate) window: Window,
+    /// `None` where the connection broke.
+    pub(crate) answer: Option<Response>,
+    /// Whether the engine could have given it.
+    pub(crate) judged: Result<(), String>,
+}
+
+/// Asks one question, judges the answer and counts it. `directly`: not through escache, to see that the ledger is right.
+pub(crate) async fn ask(ledger: &Ledger, client: &Client, chance: &mut Chance, directly: bool) -> Asked {
+    let (target, groups) = TARGETS[chance.below(TARGETS.len() as u64) as usize];
+    let question = Question::of(ledger, groups, chance);
+    let preference = if chance.below(8) == 0 { "?preference=mine" } else { "" };
+    let path = format!("/{target}/{}{preference}", question.api());
+    let (body, json) = (question.body().to_string(), [("content-type", "application/json")]);
+    let arrival = Instant::now();
+    let answer = client.try_request("POST", &path, &json, body).await;
+    let window = (arrival, Instant::now());
+    let Ok(answer) = answer else { return Asked { window, answer: None, judged: Ok(()) } };
+    let judged = judge(ledger, &question, groups, &answer, window, directly);
+    let counts = &ledger.counts;
+    let (answers, illegal) = match directly {
+        true => (&counts.direct, &counts.direct_illegal),
+        false => (&counts.answers, &counts.illegal),
+    };
+    if verdict(&answer.headers).0 == "HIT" {
+        counts.hits.fetch_add(1, Ordering::SeqCst);
+        counts.illegal_hits.fetch_add(u64::from(judged.is_err()), Ordering::SeqCst);
+    }
+    if answer.status == 200 {
+        answers.fetch_add(1, Ordering::SeqCst);
+    }
+    if let Err(why) = &judged
+        && illegal.fetch_add(1, Ordering::SeqCst) < SHOWN
+    {
+        let status = verdict(&answer.headers).1;
+        let took = window.1 - window.0;
+        println!("ILLEGAL {path} ({status}; directly: {directly}; {took:?}): {why}");
+    }
+    Asked { window, answer: Some(answer), judged }
+}
+
+/// Asks until it is over.
+pub(crate) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance, directly: bool) {
     while !ledger.over() {
-        let (target, groups) = TARGETS[chance.below(TARGETS.len() as u64) as usize];
-        let question = Question::of(&ledger, groups, &mut chance);
-        let preference = if chance.below(8) == 0 { "?preference=mine" } else { "" };
-        let path = format!("/{target}/{}{preference}", question.api());
-        let (body, json) = (question.body().to_string(), [("content-type", "application/json")]);
-        let arrival = Instant::now();
-        let answer = client.try_request("POST", &path, &json, body).await;
-        let window = (arrival, Instant::now());
-        let answer = match answer {
-            Ok(answer) => answer,
+        let asked = ask(&ledger, &client, &mut chance, directly).await;
+        match asked.answer {
+            Some(answer) if answer.status == 200 => {}
+            Some(_) => tokio::time::sleep(AFTER_AN_ERROR).await,
             // a node that was killed; escache itself always answers
-            Err(_) if directly && ledger.disturbed(window) => {
+            None => {
+                assert!(directly && ledger.disturbed(asked.window), "no answer; directly: {directly}");
                 tokio::time::sleep(AFTER_AN_ERROR).await;
-                continue;
             }
-            Err(error) => panic!("{path}: {error}"),
-        };
-        let judged = judge(&ledger, &question, groups, &answer, window, directly);
-        let counts = &ledger.counts;
-        let (answers, illegal) = match directly {
-            true => (&counts.direct, &counts.direct_illegal),
-            false => (&counts.answers, &counts.illegal),
-        };
-        if verdict(&answer.headers).0 == "HIT" {
-            counts.hits.fetch_add(1, Ordering::SeqCst);
-            counts.illegal_hits.fetch_add(u64::from(judged.is_err()), Ordering::SeqCst);
-        }
-        if answer.status == 200 {
-            answers.fetch_add(1, Ordering::SeqCst);
-        } else {
-            tokio::time::sleep(AFTER_AN_ERROR).await;
-        }
-        if let Err(why) = judged
-            && illegal.fetch_add(1, Ordering::SeqCst) < SHOWN
-        {
-            let status = verdict(&answer.headers).1;
-            let took = window.1 - window.0;
-            println!("ILLEGAL {path} ({status}; directly: {directly}; {took:?}): {why}");
         }
     }
 }
@@ -233,5 +250,10 @@ fn judge(
         counts.partial.fetch_add(1, Ordering::SeqCst);
         return if kept { Err(format!("a partial answer from the cache: {shards}")) } else { Ok(()) };
     }
+    // an answer that says it is stale is as old as it may be
+    let window = match x_cache {
+        "STALE" => (window.0.checked_sub(STALE_FOR).unwrap_or(window.0), window.1),
+        _ => window,
+    };
     question.judge(ledger, groups, &json, window)
 }

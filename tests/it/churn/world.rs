@@ -12,33 +12,33 @@ use crate::support::http::Client;
 use crate::support::node::Node;
 
 /// The engine under churn. The first node is the master, and the only one that can be.
-pub(super) struct World {
-    pub(super) scenario: Scenario,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) nodes: Vec<Node>,
-    pub(super) clients: Vec<Client>,
-    pub(super) through: Client,
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) through: Client,
     /// Held by each change of the metadata, and while the master is dead.
-    pub(super) changes: Mutex<()>,
+    pub(crate) changes: Mutex<()>,
     /// Held by changes that need all copies, and while any node is dead.
-    pub(super) copies: Mutex<()>,
+    pub(crate) copies: Mutex<()>,
     /// The shard of each document in an index of two.
     routing: OnceCell<Vec<u64>>,
 }
 
 impl World {
-    pub(super) fn new(scenario: Scenario, nodes: Vec<Node>, through: Client) -> Arc<World> {
+    pub(crate) fn new(scenario: Scenario, nodes: Vec<Node>, through: Client) -> Arc<World> {
         let clients = nodes.iter().map(Node::client).collect();
         let (changes, copies, routing) = Default::default();
         Arc::new(World { scenario, ledger: Ledger::new(), nodes, clients, through, changes, copies, routing })
     }
 
-    pub(super) fn count(&self, counter: impl Fn(&Counts) -> &AtomicU64) {
+    pub(crate) fn count(&self, counter: impl Fn(&Counts) -> &AtomicU64) {
         counter(&self.ledger.counts).fetch_add(1, Ordering::SeqCst);
     }
 
     /// A node that runs, as far as is known.
-    pub(super) fn somebody(&self, chance: &mut Chance) -> &Client {
+    pub(crate) fn somebody(&self, chance: &mut Chance) -> &Client {
         let first = chance.below(self.clients.len() as u64) as usize;
         let down = self.ledger.up().down;
         if down == Some(first) {
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// A call whose outcome may be unknown: then `None`.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         at: &Client,
         method: &str,
@@ -63,7 +63,7 @@ impl World {
     }
 
     /// A change of the metadata, which the master makes. When this returns, all nodes have applied it.
-    pub(super) async fn change(&self, method: &str, path: &str, body: Option<Value>) {
+    pub(crate) async fn change(&self, method: &str, path: &str, body: Option<Value>) {
         let (status, answer) = self.clients[0].json(method, path, body).await;
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         let mut acknowledged = answer["acknowledged"] == true;
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Begins a life: an index that is not searched by any name yet.
-    pub(super) async fn conceive(&self, index: &str, group: usize) -> (Arc<Life>, Value) {
+    pub(crate) async fn conceive(&self, index: &str, group: usize) -> (Arc<Life>, Value) {
         let id = self.ledger.number();
         let (definition, routing) = self.definition(id).await;
         let life = Life::new(id, index, group, routing);
@@ -112,7 +112,7 @@ impl World {
         (life, definition)
     }
 
-    pub(super) async fn fill(&self, life: &Arc<Life>) {
+    pub(crate) async fn fill(&self, life: &Arc<Life>) {
         for doc in 0..DOCS {
             self.write(&self.clients[0], life, doc, "").await;
         }
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// The indices and names at the start.
-    pub(super) async fn create(&self) {
+    pub(crate) async fn create(&self) {
         self.change(
             "PUT",
             "/_cluster/settings",
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Waits until all copies are there.
-    pub(super) async fn green(&self) {
+    pub(crate) async fn green(&self) {
         let path =
             format!("/_cluster/health?wait_for_status=green&wait_for_nodes={}&timeout=10s", self.nodes.len());
         for _ in 0..30 {
@@ -189,7 +189,7 @@ impl World {
 
     /// With segment replication a new copy may begin with an older view than the others have: from the last commit.
     /// To be called before it comes, while nobody's rounds of [`super::events::witness`] count.
-    pub(super) fn expect_copies(&self, lives: &[Arc<Life>]) {
+    pub(crate) fn expect_copies(&self, lives: &[Arc<Life>]) {
         if self.scenario.segments {
             self.ledger.set_down(self.ledger.up().down);
             lives.iter().for_each(|life| life.forget());
@@ -197,7 +197,7 @@ impl World {
     }
 
     /// Writes a document, or deletes it where there is a `delete` among the parameters.
-    pub(super) async fn write(&self, at: &Client, life: &Arc<Life>, doc: usize, how: &str) {
+    pub(crate) async fn write(&self, at: &Client, life: &Arc<Life>, doc: usize, how: &str) {
         let delete = how.starts_with("delete");
         let (n, step) = {
             let mut guard = life.doc(doc);
@@ -227,7 +227,7 @@ impl World {
     }
 
     /// Refreshes an index. What was acknowledged before is visible afterwards, on every copy that was refreshed.
-    pub(super) async fn refresh(&self, life: &Life) {
+    pub(crate) async fn refresh(&self, life: &Life) {
         let (written, up) = (life.written(), self.ledger.up());
         let at = self.clients[usize::from(up.down == Some(0))].clone();
         let answer = self.call(&at, "POST", &format!("/{}/_refresh", life.index), None).await;

@@ -10,7 +10,7 @@ use escache::probe;
 use escache::proxy::{AheadSettings, Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
 use escache::server::{self, Door, Limits, Role};
-use escache::upstream::{Host, UpstreamSettings};
+use escache::upstream::{Host, Names, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -47,6 +47,8 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             response_timeout: Duration::from_secs(60),
             max_idle_per_host: 1024,
             idle_timeout: Duration::from_secs(60),
+            discovery: None,
+            names: Names::default(),
         },
         scope: ScopeSettings {
             way: Way::Auto,

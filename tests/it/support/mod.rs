@@ -12,4 +12,6 @@ pub(crate) mod middleman;
 
 pub(crate) mod node;
 
+pub(crate) mod program;
+
 pub(crate) mod wire;

@@ -1,0 +1,326 @@
+//! Hosts that answer, but badly, late or under other addresses: bad answers, silence, names, discovery.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use escache::proxy::ProxySettings;
+use escache::upstream::{Host, Names};
+use serde_json::{Value, json};
+
+use crate::support::engine::{Api, Engine, Twist};
+use crate::support::escache::Escache;
+use crate::support::node::{self, Cluster};
+
+const SEARCH: &str = "/logs/_search";
+
+fn engine() -> Engine {
+    let engine = Engine::start();
+    engine.index("logs", "1", json!({"team": "a"}));
+    engine.refresh("logs");
+    engine
+}
+
+async fn in_front_of(hosts: &[String], change: impl FnOnce(&mut ProxySettings)) -> Arc<Escache> {
+    let escache = Escache::start_with(&hosts[0], |settings| {
+        settings.upstream.hosts = hosts.iter().map(|host| Host::parse(host).unwrap()).collect();
+        change(settings);
+    });
+    Arc::new(escache.await)
+}
+
+/// A search that no other one is equal to, so that it goes to the engine.
+async fn fresh(escache: &Escache, number: usize) -> u16 {
+    escache.send("GET", &format!("{SEARCH}?from={number}"), &[], "").await.status
+}
+
+async fn hosts(escache: &Escache) -> Vec<Value> {
+    escache.stats().await["hosts"].as_array().unwrap().clone()
+}
+
+fn ejections(escache: &Escache) -> u64 {
+    escache.proxy.stats.plain.host_ejections.get()
+}
+
+#[tokio::test]
+async fn a_host_that_only_answers_errors_is_left_while_another_one_answers() {
+    for status in [429, 502, 503, 504] {
+        let one = engine();
+        let two = one.another_host();
+        let escache = in_front_of(&[one.url(), two.url()], |_| {}).await;
+        two.on(Api::Search).always(Twist::error(status, "es_rejected_execution_exception", "too much"));
+        let until_left = async |times: u64, numbers: std::ops::Range<usize>| {
+            let mut errors = 0;
+            for number in numbers {
+                let got = fresh(&escache, number).await;
+                assert!(got == 200 || got == status, "{got}");
+                errors += usize::from(got != 200);
+                if ejections(&escache) == times {
+                    return errors;
+                }
+            }
+            panic!("it is never left");
+        };
+        assert_eq!(until_left(1, 0..40).await, 5, "each error is the engine's until it is left");
+        assert_eq!(hosts(&escache).await[1]["ejected"], true);
+        // one request tries it when its time is over
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        assert_eq!(until_left(2, 40..60).await, 1);
+        two.calm();
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        let before = two.seen(Api::Search);
+        for number in 60..80 {
+            assert_eq!(fresh(&escache, number).await, 200);
+        }
+        assert!(two.seen(Api::Search) > before + 1, "a good answer makes it whole");
+    }
+}
+
+/// Then the error is what the engine says, at once, whatever host is asked.
+#[tokio::test]
+async fn where_all_hosts_answer_errors_they_are_passed_on() {
+    let one = engine();
+    let two = one.another_host();
+    let escache = in_front_of(&[one.url(), two.url()], |_| {}).await;
+    for host in [&one, &two] {
+        host.on(Api::Search).always(Twist::error(
+            503,
+            "search_phase_execution_exception",
+            "all shards failed",
+        ));
+    }
+    for number in 0..30 {
+        assert_eq!(fresh(&escache, number).await, 503);
+    }
+    assert_eq!((one.seen(Api::Search) + two.seen(Api::Search), ejections(&escache)), (30, 0));
+}
+
+/// One host is frozen: its connections are open, and nothing is answered. Reads that wait for it go to the other one as
+/// soon as the health check has missed its answer; a write stays where it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_wait_for_a_silent_host_go_to_another_one() {
+    let one = engine();
+    let two = one.another_host();
+    let escache = in_front_of(&[one.url(), two.url()], |_| {}).await;
+    two.on_any().always(Twist::Hang);
+    let ask = |number: usize| {
+        let escache = Arc::clone(&escache);
+        tokio::spawn(async move {
+            match number % 2 {
+                0 => escache.send("GET", "/logs/_doc/1", &[], "").await.status,
+                _ => escache.search("/logs/_search?scroll=1m", json!({"from": number})).await.status,
+            }
+        })
+    };
+    let mut reads: Vec<_> = (0..8).map(ask).collect();
+    let write = {
+        let escache = Arc::clone(&escache);
+        // with that many reads both hosts have the same number of requests: one write each
+        tokio::spawn(async move {
+            let put = |id: u32| {
+                let escache = Arc::clone(&escache);
+                async move { escache.send("PUT", &format!("/logs/_doc/{id}"), &[], "{}").await.status }
+            };
+            tokio::join!(put(7), put(8), put(9))
+        })
+    };
+    two.until_seen(Api::Search, 1).await;
+    two.until_seen(Api::Doc, 1).await;
+    // nobody is suspect at once
+    escache.proxy.upstream.check_hosts(true).await;
+    assert_eq!(ejections(&escache), 0);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    escache.proxy.upstream.check_hosts(true).await;
+    assert_eq!(ejections(&escache), 1);
+    for read in &mut reads {
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(10), read).await.expect("it hangs").unwrap(),
+            200
+        );
+    }
+    let writes = |host: &Engine| host.requests(Api::Doc).iter().filter(|r| r.method == "PUT").count();
+    assert_eq!(writes(&one) + writes(&two), 3, "no write is sent twice");
+    if writes(&two) > 0 {
+        assert!(!write.is_finished(), "it is still waited for");
+    }
+    two.stop().await;
+    let outcomes = write.await.unwrap();
+    let failed = [outcomes.0, outcomes.1, outcomes.2].iter().filter(|status| **status == 502).count();
+    assert_eq!(failed, writes(&two));
+}
+
+/// Names in a table that can be changed.
+type Table = Arc<Mutex<HashMap<String, Vec<IpAddr>>>>;
+
+fn names(table: &Table) -> Names {
+    let table = Arc::clone(table);
+    Names::by(move |name| {
+        let found = table.lock().unwrap().get(&name).cloned();
+        async move { found.ok_or_else(|| io::Error::other("nobody knows it")) }
+    })
+}
+
+/// The name moves to another address, on which another node listens; the old one is still there, and in use.
+#[tokio::test]
+async fn a_name_that_moves_is_followed() {
+    let old = engine();
+    let port = old.addr().port();
+    let moved = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let table: Table = Arc::default();
+    table.lock().unwrap().insert("es.test".to_owned(), vec![Ipv4Addr::LOCALHOST.into()]);
+    let by = names(&table);
+    let escache = in_front_of(&[format!("http://es.test:{port}")], |s| s.upstream.names = by).await;
+    assert_eq!(fresh(&escache, 1).await, 200);
+    // without a name service all goes on, new connections included
+    table.lock().unwrap().clear();
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(fresh(&escache, 2).await, 200);
+
+    // what stands at the new address passes everything on, and counts
+    let listener = tokio::net::TcpListener::bind((moved, port)).await.unwrap();
+    let (accepted, to) = (Arc::new(Mutex::new(0)), old.addr());
+    let counter = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            *counter.lock().unwrap() += 1;
+            let mut engine = tokio::net::TcpStream::connect(to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut engine).await });
+        }
+    });
+    table.lock().unwrap().insert("es.test".to_owned(), vec![moved]);
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(*accepted.lock().unwrap(), 0, "it may be a name server that tells a part");
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(fresh(&escache, 3).await, 200);
+    assert!(*accepted.lock().unwrap() > 0);
+}
+
+fn told(nodes: &[(&str, Vec<&str>)]) -> Twist {
+    let nodes: serde_json::Map<String, Value> = nodes
+        .iter()
+        .enumerate()
+        .map(|(i, (address, roles))| {
+            (format!("node-{i}"), json!({"roles": roles, "http": {"publish_address": address}}))
+        })
+        .collect();
+    Twist::Status(200, json!({"nodes": nodes}).to_string().into())
+}
+
+fn address(engine: &Engine) -> String {
+    engine.addr().to_string()
+}
+
+#[tokio::test]
+async fn nodes_are_found_used_and_left_as_the_cluster_names_them() {
+    let seed = engine();
+    let (two, three, master, stranger) =
+        (seed.another_host(), seed.another_host(), seed.another_host(), engine());
+    let says = |nodes: &[(&str, Vec<&str>)]| {
+        for host in [&seed, &two, &three] {
+            host.calm();
+            host.on_any().when(|request| request.path == "/_nodes/http").always(told(nodes));
+        }
+    };
+    let [at_two, at_three, at_master, at_stranger] = [&two, &three, &master, &stranger].map(address);
+    // what nobody listens at is a trap, as a published address behind NAT is
+    says(&[
+        (&at_two, vec!["data", "ingest"]),
+        (&at_three, vec![]),
+        (&at_master, vec!["master"]),
+        (&at_stranger, vec!["data"]),
+        ("127.0.0.1:1", vec!["data"]),
+    ]);
+    let escache = in_front_of(&[seed.url()], |s| s.upstream.discovery = Some(Duration::ZERO)).await;
+    let used = |hosts: &[Value]| {
+        let mut used: Vec<String> = hosts
+            .iter()
+            .filter(|host| host["used"] == true)
+            .map(|host| host["host"].as_str().unwrap().to_owned())
+            .collect();
+        used.sort();
+        used
+    };
+    let mut expected = vec![seed.url(), two.url(), three.url()];
+    expected.sort();
+    assert_eq!(used(&hosts(&escache).await), expected);
+    let searched_before = seed.seen(Api::Search);
+    for number in 0..12 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    assert_eq!(seed.seen(Api::Search), searched_before, "nodes go before seeds");
+    assert!(two.seen(Api::Search) >= 4 && three.seen(Api::Search) >= 4);
+    assert_eq!(master.seen_in_all(), 0, "it takes no searches");
+    assert_eq!(stranger.seen_in_all(), stranger.seen(Api::Version), "it is of another cluster");
+
+    // one has gone
+    says(&[(&at_two, vec!["data"])]);
+    escache.proxy.upstream.check_hosts(false).await;
+    let before = three.seen(Api::Search);
+    for number in 20..30 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    assert_eq!(three.seen(Api::Search), before);
+    // a question that fails changes nothing
+    for host in [&seed, &two, &three] {
+        host.calm();
+        host.on_any()
+            .when(|r| r.path == "/_nodes/http")
+            .always(Twist::forbidden("cluster:monitor/nodes/info"));
+    }
+    escache.proxy.upstream.check_hosts(false).await;
+    // and the seed serves where no node does
+    two.stop().await;
+    for number in 30..40 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    assert!(seed.seen(Api::Search) > searched_before);
+    // it comes back under its address
+    two.start_again();
+    says(&[(&at_two, vec!["data"]), (&at_three, vec!["data"])]);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(used(&hosts(&escache).await), expected);
+}
+
+/// The seed is a name behind which another cluster now is: the nodes of the old one have gone with it.
+#[tokio::test]
+async fn nodes_of_a_cluster_that_was_swapped_are_forgotten() {
+    let seed = engine();
+    let two = seed.another_host();
+    let at_two = address(&two);
+    seed.on_any().when(|r| r.path == "/_nodes/http").always(told(&[(&at_two, vec!["data"])]));
+    two.on_any().when(|r| r.path == "/_nodes/http").always(told(&[(&at_two, vec!["data"])]));
+    let escache = in_front_of(&[seed.url()], |s| s.upstream.discovery = Some(Duration::ZERO)).await;
+    assert_eq!(fresh(&escache, 1).await, 200);
+    assert!(two.seen(Api::Search) > 0);
+    let other = json!({"cluster_uuid": "another", "version": 9, "state_uuid": "x"}).to_string();
+    seed.on(Api::Version).always(Twist::Status(200, other.into()));
+    two.stop().await;
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(escache.proxy.upstream.cluster_uuid().as_deref(), Some("another"));
+    let left = hosts(&escache).await;
+    assert!(
+        left.iter().filter(|host| host["used"] == true).all(|host| host["host"] == seed.url()),
+        "{left:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_nodes_of_a_real_cluster_are_found() {
+    let Some(Cluster { nodes }) = Cluster::start(node::Engine::Elasticsearch7, 2).await else { return };
+    nodes[0].client().put("/found", json!({})).await;
+    let url = nodes[0].url().to_owned();
+    let escache = in_front_of(&[url], |s| s.upstream.discovery = Some(Duration::ZERO)).await;
+    let told = hosts(&escache).await;
+    for node in &nodes {
+        let shown = told.iter().find(|host| host["host"] == node.url());
+        assert!(shown.is_some_and(|host| host["used"] == true), "{} in {told:?}", node.url());
+    }
+    nodes[1].kill9().await;
+    for number in 0..10 {
+        let answer = escache.send("GET", &format!("/found/_count?q=a:{number}"), &[], "").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
