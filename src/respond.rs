@@ -71,8 +71,8 @@ pub fn entry(
     age: Option<Duration>,
 ) -> Response<Body> {
     let has_current = shown.body.is_none();
-    // as many as there usually are: type, product, tag, what varies, age, and what escache says
-    let mut headers = HeaderMap::with_capacity(12);
+    // as many as there usually are: type, product, tag, age, and what escache says; or one or two more
+    let mut headers = HeaderMap::with_capacity(if shown.varies { 12 } else { 6 });
     for (name, value) in entry.head().iter() {
         if !(has_current && name == CONTENT_TYPE) {
             headers.append(name.clone(), value.clone());

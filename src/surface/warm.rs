@@ -35,12 +35,10 @@ struct Line {
     body: Option<Box<RawValue>>,
 }
 
-/// A list in one piece.
+/// A list in one piece, as the page exports one.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum List {
-    Plain(Vec<Box<RawValue>>),
-    Named { searches: Vec<Box<RawValue>> },
+struct List {
+    searches: Vec<Box<RawValue>>,
 }
 
 /// The lines of a list: a JSON array, an object with one called `searches`, or one JSON object in each line.
@@ -48,9 +46,12 @@ enum List {
 /// # Errors
 /// Which line is no JSON.
 pub fn lines(text: &str) -> Result<Vec<Box<RawValue>>, String> {
-    match serde_json::from_str(text) {
-        Ok(List::Plain(lines) | List::Named { searches: lines }) => return Ok(lines),
-        Err(_) => {}
+    // one after the other: an untagged choice would not leave them as they were written
+    if let Ok(lines) = serde_json::from_str(text) {
+        return Ok(lines);
+    }
+    if let Ok(List { searches }) = serde_json::from_str(text) {
+        return Ok(searches);
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
@@ -137,4 +138,26 @@ fn search(rules: &HeaderRules, line: &RawValue) -> Result<Search, String> {
     Search::new(rules, method, uri, headers, body.into()).map_err(|name| {
         format!("headers.{name}: a list has no credentials; warm.authorization_file names one")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let found = lines(text).unwrap();
+        assert_eq!(found.iter().map(|line| line.get()).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn lists_are_lines_or_arrays_and_stay_as_they_were_written() {
+        let one = r#"{"path":"/_search","body":{"from":1.0, "size":18446744073709551617}}"#;
+        check("", &[]);
+        check(one, &[one]);
+        check(&format!("{one}\r\n\n {one}\n"), &[one, one]);
+        check(&format!("[{one},\n{one}]"), &[one, one]);
+        check(&format!(r#"{{"since":7,"searches":[{one}]}}"#), &[one]);
+        assert!(lines(&format!("{one}\n{{")).unwrap_err().starts_with("line 2: "));
+    }
 }
