@@ -253,7 +253,7 @@ impl Proxy {
             return Refreshed::Refused(Reason::BodyTooLarge.into());
         }
         match route.api {
-            Api::Search | Api::Count => self.refresh_one(&live, &head, &search.body).await,
+            api if api.is_read() => self.refresh_one(&live, &head, &search.body).await,
             Api::Msearch if head.headers.contains_key(CONTENT_ENCODING) => {
                 Refreshed::Refused(Reason::ContentType.into())
             }
