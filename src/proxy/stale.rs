@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::{Live, Proxy, View};
 use crate::cache::{Audience, Entry, Lifetime, StaleIfError, Store, decide_stale};
 use crate::control::Control;
 use crate::error::ProxyError;
+use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Outcome, Reason};
 use crate::plan::Plan;
 use crate::policy::Policy;
@@ -58,10 +59,7 @@ impl Proxy {
         let forward_status = match of_engine(&answered.0, &answered.1) {
             Engine::Works => return answered,
             Engine::SaysNo(status) => {
-                self.store.remove(&plan.key);
-                if status != StatusCode::NOT_FOUND {
-                    self.scope.turned_away(&live.headers, &head.headers);
-                }
+                self.says_no(&plan.key, &head.headers, status);
                 return answered;
             }
             Engine::InTrouble(status) => status,
@@ -76,6 +74,19 @@ impl Proxy {
             ..CacheStatus::new(Outcome::Stale)
         };
         (response, status)
+    }
+
+    /// The engine has turned away the sender of these headers (401, 403), or knows no such target: its last word on the
+    /// search with this key, which no old answer contradicts.
+    pub(super) fn says_no(&self, key: &CacheKey, headers: &HeaderMap, status: StatusCode) {
+        let live = self.live.load();
+        if live.policy.stale_if_error.is_none() {
+            return;
+        }
+        self.store.remove(key);
+        if status != StatusCode::NOT_FOUND {
+            self.scope.turned_away(&live.headers, headers);
+        }
     }
 
     /// An entry of the question that may be served though the engine cannot be asked, and its age.

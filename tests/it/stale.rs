@@ -171,6 +171,33 @@ async fn a_no_of_the_engine_outlasts_the_trouble_that_follows() {
     }
 }
 
+/// It is no other word where it is told of one search of a multi search.
+#[tokio::test]
+async fn a_no_to_one_search_of_several_outlasts_it_too() {
+    for (status, remembered) in [(401, false), (403, false), (404, false), (500, true)] {
+        let engine = engine();
+        engine.index("other", "1", json!({}));
+        engine.refresh("other");
+        let escache = in_front_of(&engine, |_| {}).await;
+        let first = ask(&escache, &[]).await;
+        change(&engine);
+        let error = json!({"error": {"root_cause": [], "type": "any", "reason": "any"}, "status": status});
+        let whole = json!({"took": 1, "timed_out": false, "hits": {"hits": []}, "status": 200,
+            "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}});
+        let told = format!(r#"{{"took":1,"responses":[{whole},{error}]}}"#);
+        engine.on(Api::Msearch).next(Twist::Status(200, told.into()));
+        let lines = "{\"index\":\"other\"}\n{}\n{\"index\":\"logs\"}\n{}\n";
+        let json = [("content-type", "application/json")];
+        let several = escache.send("POST", "/_msearch", &json, lines).await;
+        assert_eq!(several.json()["responses"][1]["status"], status, "{}", several.text());
+        engine.stop().await;
+        match ask(&escache, &[]).await {
+            stale if remembered => check_stale(&stale, &first, "escache; fwd=stale"),
+            honest => check_honest(&honest, 502, &format!("after {status}")),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_purged_entry_is_never_served() {
     type Purge = fn(&Escache);

@@ -1,5 +1,6 @@
 //! The answer to a multi search, taken apart and put together.
 
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -80,6 +81,13 @@ pub fn search_of(item: &[u8]) -> Option<Vec<u8>> {
     Some([inner, b"}"].concat())
 }
 
+/// The status of an item that says that who asks is turned away, or that there is no such target.
+#[must_use]
+pub fn refusal_of(item: &[u8]) -> Option<StatusCode> {
+    const LAST: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
+    LAST.into_iter().find(|no| item.ends_with(format!("\"status\":{}}}", no.as_str()).as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -94,6 +102,10 @@ mod tests {
         assert_eq!(parts.took, b"3");
         assert_eq!(search_of(parts.items[0]).unwrap(), br#"{"took":1, "x":"]}"}"#);
         assert_eq!(search_of(parts.items[1]), None);
+        assert_eq!(
+            parts.items.iter().map(|item| refusal_of(item)).collect::<Vec<_>>(),
+            [None, Some(StatusCode::NOT_FOUND)]
+        );
         assert_eq!(take_apart(br#"{"took":3,"responses":[]}"#).unwrap().items.len(), 0);
         for other in [
             &br#"{"took":3, "responses":[]}"#[..],

@@ -47,6 +47,8 @@ pub(super) struct Asking {
     pub(super) body: Bytes,
     /// What decides about each part of the answer; `None` for what is not to be stored.
     pub(super) keeps: Vec<Option<(Keep, Audience)>>,
+    /// The key of each search that was understood, whether it is to be stored or not.
+    pub(super) keys: Vec<Option<CacheKey>>,
     pub(super) door: CacheKey,
     pub(super) explicit: bool,
     pub(super) epoch: Epoch,
@@ -85,6 +87,7 @@ impl Proxy {
             head: bare_head(head),
             body: if whole { body.clone() } else { msearch::join(lines).into() },
             keeps: asked.iter().map(keep).collect(),
+            keys: asked.iter().map(|item| item.key).collect(),
             door,
             explicit,
             epoch,
@@ -134,7 +137,7 @@ impl Proxy {
 
     /// Forward, decide what is storable, store. May run on a task of its own.
     async fn fill_several(self: Arc<Self>, asking: Asking) -> Several {
-        let Asking { head, body, keeps, door, explicit, epoch, joined } = asking;
+        let Asking { head, body, keeps, keys, door, explicit, epoch, joined } = asking;
         let Some(_permit) = self.fills.permit().await else { return Several::Landed(Landed::Refused) };
         let asked = self.watcher.now();
         let versions: Vec<&StateVersion> =
@@ -142,6 +145,7 @@ impl Proxy {
         let tag = versions.iter().max_by_key(|version| version.version).copied();
         let of_one_cluster = versions.windows(2).all(|pair| pair[0].cluster_uuid == pair[1].cluster_uuid);
         let tag = tag.filter(|_| !self.unwatched());
+        let headers = head.headers.clone();
         let Arrived { giver, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
@@ -167,6 +171,11 @@ impl Proxy {
         let Some(parts) = parts.filter(|_| fetched.status == StatusCode::OK) else {
             return Several::Answered { fetched, stored: 0, refusal: Some(Reason::Status) };
         };
+        for (item, key) in parts.items.iter().zip(&keys) {
+            if let (Some(no), Some(key)) = (msearch::refusal_of(item), key) {
+                self.says_no(key, &headers, no);
+            }
+        }
         // a warning does not tell of which search it is
         let told = parts.items.len() == 1 || are_ambient(&fetched.headers);
         let kept = parts.items.iter().zip(keeps).map(async |(item, keep)| {

@@ -19,6 +19,7 @@ use crate::cache::Entry;
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::msearch::{self, Common, Lines, Piece};
+use crate::key::CacheKey;
 use crate::outcome::{Reason, Refusal};
 use crate::plan::Plan;
 use crate::proxy::{Live, Proxy, View};
@@ -28,6 +29,8 @@ pub(super) struct Item<'a> {
     pub(super) lines: Lines<'a>,
     /// Whether its header line names indices.
     pub(super) explicit: bool,
+    /// The key that it has as a `_search`, if it was understood.
+    pub(super) key: Option<CacheKey>,
     pub(super) judged: Result<Known, Refusal>,
 }
 
@@ -85,11 +88,11 @@ impl Proxy {
             Ok(Known { plan, view })
         };
         let items = planned.into_iter().map(async |(lines, planned)| {
-            let (explicit, judged) = match planned {
-                Ok((explicit, plan)) => (explicit, judge(plan).await),
-                Err(refusal) => (true, Err(refusal)),
+            let (explicit, key, judged) = match planned {
+                Ok((explicit, plan)) => (explicit, Some(plan.key), judge(plan).await),
+                Err(refusal) => (true, None, Err(refusal)),
             };
-            Item { lines, explicit, judged: judged.map_err(discreet) }
+            Item { lines, explicit, key, judged: judged.map_err(discreet) }
         });
         let items = join_all(items).await;
         if items.iter().all(|item| item.judged.is_err()) {
