@@ -179,7 +179,7 @@ impl Outline {
         }
         match (self.timed_out, api) {
             (Some(true), _) => return Err(Reason::TimedOut),
-            (None, Api::Search) => return Err(Reason::PartialityUnknown),
+            (None, api) if api.searches() => return Err(Reason::PartialityUnknown),
             _ => {}
         }
         // a query that no shard has looked at is not valid for a reason that may have passed

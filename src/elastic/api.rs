@@ -18,6 +18,8 @@ pub enum Api {
     Count,
     /// `msearch`: GET or POST `/{index}/_msearch`, `/_msearch`.
     Msearch,
+    /// `search_template`: GET or POST `[/{index}]/_search/template`.
+    SearchTemplate,
     /// `field_caps`: GET or POST `[/{index}]/_field_caps`.
     FieldCaps,
     /// `indices.validate_query`: GET or POST `[/{index}]/_validate/query`.
@@ -50,10 +52,11 @@ pub enum Api {
 
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 17] = [
+    pub const ALL: [Api; 18] = [
         Api::Search,
         Api::Count,
         Api::Msearch,
+        Api::SearchTemplate,
         Api::FieldCaps,
         Api::ValidateQuery,
         Api::Explain,
@@ -71,9 +74,10 @@ impl Api {
     ];
 
     /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
-    pub const READS: [Api; 12] = [
+    pub const READS: [Api; 13] = [
         Api::Search,
         Api::Count,
+        Api::SearchTemplate,
         Api::FieldCaps,
         Api::ValidateQuery,
         Api::Explain,
@@ -92,6 +96,12 @@ impl Api {
         Api::READS.contains(&self)
     }
 
+    /// Whether its answer is that of a search.
+    #[must_use]
+    pub fn searches(self) -> bool {
+        matches!(self, Api::Search | Api::SearchTemplate)
+    }
+
     /// Whether its question may be in a body.
     #[must_use]
     pub fn takes_body(self) -> bool {
@@ -106,6 +116,7 @@ impl Api {
             Api::Search => "search",
             Api::Count => "count",
             Api::Msearch => "msearch",
+            Api::SearchTemplate => "search_template",
             Api::FieldCaps => "field_caps",
             Api::ValidateQuery => "indices.validate_query",
             Api::Explain => "explain",
@@ -212,6 +223,7 @@ fn read<'a>(method: &Method, segments: &[&'a str]) -> Option<Found<'a>> {
     let (api, detail) = match *rest {
         _ if !get && method != Method::POST => return None,
         ["_search"] => (Api::Search, None),
+        ["_search", "template"] => (Api::SearchTemplate, None),
         ["_count"] => (Api::Count, None),
         ["_msearch"] => (Api::Msearch, None),
         ["_field_caps"] => (Api::FieldCaps, None),
@@ -437,7 +449,9 @@ mod tests {
         check("GET /_nope/_search", Other, None, None_);
         check("GET //_search", Other, None, None_);
         check("POST /logs/type/_search", Other, None, None_);
-        check("POST /_search/template", Other, None, None_);
+        check("POST /_search/template", SearchTemplate, None, None_);
+        check("GET /a,b/_search/template", SearchTemplate, Some("a,b"), None_);
+        check("PUT /logs/_search/template", Other, None, Mark);
         check("GET /_stats/request_cache?human", RequestCacheStats, None, None_);
         check("GET /logs/_stats/request_cache", RequestCacheStats, Some("logs"), None_);
         check("GET /_nodes/stats/indices/request_cache", NodesRequestCacheStats, None, None_);
