@@ -57,12 +57,14 @@ const SHARDS: &[Api] = &[Api::Search, Api::Count, Api::SearchTemplate, Api::Expl
 const SEARCHES: &[Api] = &[Api::Search, Api::SearchTemplate];
 const DOCUMENTS: &[Api] = &[Api::Search, Api::Explain];
 const SEARCH: &[Api] = &[Api::Search];
+const ASYNCHRONOUS: &[Api] = &[Api::AsyncSearch, Api::AsynchronousSearch];
 const FIELD_CAPS: &[Api] = &[Api::FieldCaps];
 const VALIDATE: &[Api] = &[Api::ValidateQuery];
 
 /// The sets of endpoints by their names for people.
 const SETS: &[(&[Api], &str)] = &[
     (EVERY, "every"),
+    (ASYNCHRONOUS, "asynchronous"),
     (SEARCHES, "searches"),
     (QUERIES, "with a query"),
     (SOURCES, "with a body"),
@@ -205,6 +207,17 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("pre_filter_shard_size", SEARCHES),
     allowed("request_cache", SEARCHES),
     only("cancel_after_time_interval", &[], Reason::Diagnostic, "it may cut the search off").on(OS),
+    // -- how long an asynchronous search is waited for, and kept
+    allowed("index", &[Api::AsynchronousSearch]).on(OS),
+    allowed("keep_alive", ASYNCHRONOUS),
+    only_of(
+        ASYNCHRONOUS,
+        "keep_on_completion",
+        &["false"],
+        Reason::Stateful,
+        "it keeps the answer on the engine",
+    ),
+    allowed("wait_for_completion_timeout", ASYNCHRONOUS),
     only("keep_alive", &[], Reason::Stateful, "it keeps state on the engine"),
     only("phase_took", &["false"], Reason::Diagnostic, "its times differ in each answer").on(OS),
     only_of(SEARCHES, "scroll", &[], Reason::Stateful, "a scroll is state on the engine"),
@@ -224,8 +237,10 @@ pub(super) static PARAMETERS: &[Parameter] = &[
 pub(super) fn judge(api: Api, engine: Option<Engines>, params: &Params<'_>) -> Result<(), Refusal> {
     for (name, value) in params.iter() {
         let known = PARAMETERS.iter().find(|known| {
+            // an asynchronous search has all that a search has
+            let of_a_search = api.is_asynchronous() && known.apis.contains(&Api::Search);
             known.name == name
-                && known.apis.contains(&api)
+                && (known.apis.contains(&api) || of_a_search)
                 && engine.is_none_or(|engine| known.engines.has(engine))
         });
         let reason = match known.map(|known| &known.rule) {

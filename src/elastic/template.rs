@@ -66,7 +66,7 @@ mod tests {
             (r#"{"source":"{}","secret":1}"#, "unknown-word at a member of the template request"),
             (r#"{"source":7}"#, "unknown-word at a member of the template request"),
             (r#"{"params":{}}"#, "unknown-word at source"),
-            (r#"{"source":"{}","source":"{}"}"#, "duplicate-key at source"),
+            (r#"{"source":"{}","source":"{}"}"#, "duplicate-key at byte 0"),
             ("[]", "not-json"),
         ] {
             let shown = judge(body.as_bytes()).map_or_else(|no| no.to_string(), |()| "ok".to_owned());
