@@ -2,7 +2,7 @@
 //! store, respond. `Proxy::search` walks it; the steps never call each other. Classify and key are in `understand`,
 //! validate is in `validate`, flights are in `fly` and what they do in `fill`, the way of a multi search is in `msearch`, what
 //! is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared with the
-//! engine in `shadow`.
+//! engine in `shadow`, what search templates render to in `template`.
 
 mod ahead;
 
@@ -25,6 +25,8 @@ mod represent;
 mod shadow;
 
 mod stale;
+
+mod template;
 
 mod understand;
 
@@ -110,6 +112,8 @@ pub struct Proxy {
     pub unshareable: Bounded<CacheKey, Tag>,
     /// The counters.
     pub stats: Arc<Stats>,
+    /// What search templates render to.
+    renderings: template::Renderings,
     /// Keys whose searches are cheaper than a reading.
     dear: DearReadings,
     /// Upstream searches that fill the cache.
@@ -195,6 +199,7 @@ impl Proxy {
             doors: Bounded::new(MOST_DOORS),
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
+            renderings: template::renderings(settings.capacity / PLANS_SHARE),
             dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
             ahead: Ahead::new(settings.ahead),
@@ -221,7 +226,7 @@ impl Proxy {
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let plan = match self.understand(&live, head, route, &body, &control) {
+        let plan = match self.understand_read(&live, head, route, &body, &control).await {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };

@@ -9,7 +9,12 @@ use http::{HeaderMap, HeaderValue};
 use crate::coding::Coding;
 
 /// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
-static KEPT: [HeaderName; 3] = [CONTENT_TYPE, WARNING, HeaderName::from_static("x-elastic-product")];
+static KEPT: [HeaderName; 4] = [
+    CONTENT_TYPE,
+    WARNING,
+    HeaderName::from_static("x-elastic-product"),
+    HeaderName::from_static("x-elasticsearch-async-is-running"),
+];
 
 /// Values that the engines send, kept without a count of who uses them: such a count would be shared by all cores.
 const USUAL: [&str; 5] = [

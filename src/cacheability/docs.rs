@@ -131,6 +131,7 @@ fn reasons(out: &mut String) {
 
 fn parameters(out: &mut String) {
     out.push_str("\n## URL parameters\n\n");
+    out.push_str("An asynchronous search has those of a search, too.\n\n");
     for (name, apis) in parameters::sets() {
         line(out, format_args!("- *{name}*: {apis}"));
     }

@@ -82,7 +82,7 @@ impl Terms {
 /// The first refusal, with its place.
 pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
     let form = match question.api {
-        Api::Search => &language::search::SEARCH,
+        api if api.searches() => &language::search::SEARCH,
         Api::Count | Api::ValidateQuery | Api::Explain => &language::reads::QUERY_ALONE,
         Api::FieldCaps => &language::reads::FIELD_CAPS,
         // a search that timed out or lost a shard is evaluated like any other, and nothing in the answer tells
@@ -92,7 +92,8 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
     };
     let engine = question.engine.and_then(grammar::Engines::of);
     parameters::judge(question.api, engine, question.params)?;
-    let mut size = question.params.get("size").map(is_zero);
+    // what a template says stands instead of what the URL says
+    let mut size = question.params.get("size").filter(|_| question.api != Api::SearchTemplate).map(is_zero);
     let mut walk = walk::Walk::new(engine, question.rounded_now);
     let mut filtered = false;
     if let Some(body) = question.body {
@@ -100,7 +101,7 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         filtered = has(body, "index_filter");
         size = size.or_else(|| size_of(body));
     }
-    let hits = question.api == Api::Search && size != Some(true);
+    let hits = question.api.searches() && size != Some(true);
     let basis = match question.api {
         Api::FieldCaps if !filtered => Basis::Metadata,
         api if !api.takes_body() => Basis::State,

@@ -37,6 +37,7 @@ const SOURCES: &[Api] = &[Api::Search, Api::Count, Api::ValidateQuery, Api::Expl
 const TARGETS: &[Api] = &[
     Api::Search,
     Api::Count,
+    Api::SearchTemplate,
     Api::ValidateQuery,
     Api::FieldCaps,
     Api::GetIndex,
@@ -52,15 +53,19 @@ const METADATA: &[Api] =
 const SETTINGS: &[Api] = &[Api::GetIndex, Api::GetSettings];
 const MAPPINGS: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetFieldMapping];
 const MASTER: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetSettings];
-const SHARDS: &[Api] = &[Api::Search, Api::Count, Api::Explain];
+const SHARDS: &[Api] = &[Api::Search, Api::Count, Api::SearchTemplate, Api::Explain];
+const SEARCHES: &[Api] = &[Api::Search, Api::SearchTemplate];
 const DOCUMENTS: &[Api] = &[Api::Search, Api::Explain];
 const SEARCH: &[Api] = &[Api::Search];
+const ASYNCHRONOUS: &[Api] = &[Api::AsyncSearch, Api::AsynchronousSearch];
 const FIELD_CAPS: &[Api] = &[Api::FieldCaps];
 const VALIDATE: &[Api] = &[Api::ValidateQuery];
 
 /// The sets of endpoints by their names for people.
 const SETS: &[(&[Api], &str)] = &[
     (EVERY, "every"),
+    (ASYNCHRONOUS, "asynchronous"),
+    (SEARCHES, "searches"),
     (QUERIES, "with a query"),
     (SOURCES, "with a body"),
     (TARGETS, "with indices"),
@@ -163,8 +168,8 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("version", SEARCH),
     only("explain", &["false"], Reason::Diagnostic, "it explains each hit"),
     // -- the shape of a search's answer
-    allowed("rest_total_hits_as_int", SEARCH),
-    allowed("typed_keys", SEARCH),
+    allowed("rest_total_hits_as_int", SEARCHES),
+    allowed("typed_keys", SEARCHES),
     // -- field capabilities
     allowed("fields", FIELD_CAPS),
     allowed("filters", FIELD_CAPS).on(ES89),
@@ -192,22 +197,34 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     only_of(SETTINGS, "include_defaults", &["false"], Reason::NotYet, "each node has its own defaults"),
     only_of(METADATA, "local", &["false"], Reason::NotYet, "a node's own state may be an old one"),
     // -- how the search is carried out
-    allowed("allow_partial_search_results", SEARCH),
-    allowed("batched_reduce_size", SEARCH),
-    allowed("ccs_minimize_roundtrips", SEARCH),
+    allowed("allow_partial_search_results", SEARCHES),
+    allowed("batched_reduce_size", SEARCHES),
+    allowed("ccs_minimize_roundtrips", SEARCHES),
     allowed("enable_fields_emulation", SEARCH).on(ES7),
     allowed("force_synthetic_source", SEARCH).on(ES89),
-    allowed("max_concurrent_shard_requests", SEARCH),
+    allowed("max_concurrent_shard_requests", SEARCHES),
     allowed("min_compatible_shard_node", SEARCH).on(ES),
-    allowed("pre_filter_shard_size", SEARCH),
-    allowed("request_cache", SEARCH),
+    allowed("pre_filter_shard_size", SEARCHES),
+    allowed("request_cache", SEARCHES),
     only("cancel_after_time_interval", &[], Reason::Diagnostic, "it may cut the search off").on(OS),
+    // -- how long an asynchronous search is waited for, and kept
+    allowed("index", &[Api::AsynchronousSearch]).on(OS),
+    allowed("keep_alive", ASYNCHRONOUS),
+    only_of(
+        ASYNCHRONOUS,
+        "keep_on_completion",
+        &["false"],
+        Reason::Stateful,
+        "it keeps the answer on the engine",
+    ),
+    allowed("wait_for_completion_timeout", ASYNCHRONOUS),
     only("keep_alive", &[], Reason::Stateful, "it keeps state on the engine"),
     only("phase_took", &["false"], Reason::Diagnostic, "its times differ in each answer").on(OS),
-    only("scroll", &[], Reason::Stateful, "a scroll is state on the engine"),
+    only_of(SEARCHES, "scroll", &[], Reason::Stateful, "a scroll is state on the engine"),
     only("search_pipeline", &["_none"], Reason::SearchPipeline, "it may change the request and the answer")
         .on(OS),
-    only(
+    only_of(
+        SEARCHES,
         "search_type",
         &["query_then_fetch"],
         Reason::Diagnostic,
@@ -220,8 +237,10 @@ pub(super) static PARAMETERS: &[Parameter] = &[
 pub(super) fn judge(api: Api, engine: Option<Engines>, params: &Params<'_>) -> Result<(), Refusal> {
     for (name, value) in params.iter() {
         let known = PARAMETERS.iter().find(|known| {
+            // an asynchronous search has all that a search has
+            let of_a_search = api.is_asynchronous() && known.apis.contains(&Api::Search);
             known.name == name
-                && known.apis.contains(&api)
+                && (known.apis.contains(&api) || of_a_search)
                 && engine.is_none_or(|engine| known.engines.has(engine))
         });
         let reason = match known.map(|known| &known.rule) {

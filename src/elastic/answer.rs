@@ -30,7 +30,11 @@ impl Evidence {
             | Api::GetSettings
             | Api::GetAlias
             | Api::ResolveIndex => Evidence::Status,
-            Api::FieldCaps | Api::ValidateQuery | Api::GetFieldMapping => Evidence::Members,
+            Api::FieldCaps
+            | Api::ValidateQuery
+            | Api::GetFieldMapping
+            | Api::AsyncSearch
+            | Api::AsynchronousSearch => Evidence::Members,
             _ => Evidence::Outline,
         }
     }
@@ -87,13 +91,40 @@ pub fn check_whole(api: Api, body: &[u8], extent: &Extent) -> Result<(), Reason>
             let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(unknown)?;
             extent.indices.check(&members.keys().map(String::as_str).collect())
         }
-        _ => {
-            let outline = Outline::read(body)?;
-            outline.is_whole(api)?;
-            match extent.shards {
-                Some(known) if outline.shards() > known as u64 => Err(Reason::GenerationIncomplete),
-                _ => Ok(()),
-            }
+        _ if api.is_asynchronous() => Asynchronous::read(body)?.outline()?.fits(api, extent),
+        _ => Outline::read(body)?.fits(api, extent),
+    }
+}
+
+/// The members of an answer to an asynchronous search that tell whether it has come to its end and is kept nowhere:
+/// those of Elasticsearch, or `state` of OpenSearch. What it found is within.
+#[derive(Debug, Deserialize)]
+struct Asynchronous {
+    id: Option<IgnoredAny>,
+    is_partial: Option<bool>,
+    is_running: Option<bool>,
+    state: Option<String>,
+    error: Option<IgnoredAny>,
+    response: Option<Outline>,
+}
+
+impl Asynchronous {
+    fn read(body: &[u8]) -> Result<Asynchronous, Reason> {
+        serde_json::from_slice(body).map_err(|_| Reason::PartialityUnknown)
+    }
+
+    fn outline(self) -> Result<Outline, Reason> {
+        if self.id.is_some() {
+            return Err(Reason::Stateful);
+        }
+        let ended = match (self.state.as_deref(), self.is_running, self.is_partial) {
+            (None, Some(false), Some(false)) | (Some("SUCCEEDED"), None, None) => true,
+            (None, Some(_), Some(_)) | (Some(_), None, None) => false,
+            _ => return Err(Reason::PartialityUnknown),
+        };
+        match self.response {
+            Some(outline) if ended && self.error.is_none() => Ok(outline),
+            _ => Err(Reason::Partial),
         }
     }
 }
@@ -161,6 +192,15 @@ impl Outline {
         self.shards.as_ref().map_or(0, |shards| shards.total)
     }
 
+    /// Whether the answer is whole, and of no more shards than the target has.
+    fn fits(&self, api: Api, extent: &Extent) -> Result<(), Reason> {
+        self.is_whole(api)?;
+        match extent.shards {
+            Some(known) if self.shards() > known as u64 => Err(Reason::GenerationIncomplete),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the answer is whole. `successful < total` is partial even where nothing failed: after the loss of a node
     /// the engines answer so.
     ///
@@ -179,7 +219,7 @@ impl Outline {
         }
         match (self.timed_out, api) {
             (Some(true), _) => return Err(Reason::TimedOut),
-            (None, Api::Search) => return Err(Reason::PartialityUnknown),
+            (None, api) if api.searches() => return Err(Reason::PartialityUnknown),
             _ => {}
         }
         // a query that no shard has looked at is not valid for a reason that may have passed
@@ -237,6 +277,32 @@ mod tests {
         check_reach(api, r#"{"valid":false}"#, &all, Err(Reason::PartialityUnknown));
         let wide = r#"{"total":2,"successful":2,"failed":0}"#;
         check_reach(api, &shards(wide, true), &all, Err(Reason::GenerationIncomplete));
+    }
+
+    #[test]
+    fn an_asynchronous_search_is_the_search_that_it_contains() {
+        let api = Api::AsyncSearch;
+        let found = r#""response":{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#;
+        let ended = format!(r#"{{"is_partial":false,"is_running":false,"start_time_in_millis":1,{found}}}"#);
+        check_reach(api, &ended, &Indices::Some, Ok(()));
+        let check = |from: &str, to: &str, reason| {
+            check_reach(api, &ended.replace(from, to), &Indices::Some, Err(reason));
+        };
+        check("{\"is_partial\"", "{\"id\":\"x\",\"is_partial\"", Reason::Stateful);
+        check("\"is_running\":false", "\"is_running\":true", Reason::Partial);
+        check("\"is_partial\":false", "\"is_partial\":true", Reason::Partial);
+        check("\"is_partial\":false", "\"x\":false", Reason::PartialityUnknown);
+        check("\"is_partial\":false", "\"is_partial\":false,\"error\":{}", Reason::Partial);
+        check("\"response\"", "\"other\"", Reason::Partial);
+        check("\"timed_out\":false", "\"timed_out\":true", Reason::TimedOut);
+        check("\"failed\":0", "\"failed\":1", Reason::Partial);
+        check("\"total\":1,\"successful\":1", "\"total\":2,\"successful\":2", Reason::GenerationIncomplete);
+        let api = Api::AsynchronousSearch;
+        let of_state = |state: &str| format!(r#"{{"state":"{state}","start_time_in_millis":1,{found}}}"#);
+        check_reach(api, &of_state("SUCCEEDED"), &Indices::Some, Ok(()));
+        for state in ["RUNNING", "FAILED", "PERSISTING", "CLOSED"] {
+            check_reach(api, &of_state(state), &Indices::Some, Err(Reason::Partial));
+        }
     }
 
     #[test]

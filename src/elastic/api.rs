@@ -18,6 +18,13 @@ pub enum Api {
     Count,
     /// `msearch`: GET or POST `/{index}/_msearch`, `/_msearch`.
     Msearch,
+    /// `search_template`: GET or POST `[/{index}]/_search/template`.
+    SearchTemplate,
+    /// `async_search.submit`: POST `[/{index}]/_async_search` (Elasticsearch).
+    AsyncSearch,
+    /// `asynchronous_search.search`: POST `/_plugins/_asynchronous_search` (OpenSearch), whose indices are in the
+    /// parameter `index`.
+    AsynchronousSearch,
     /// `field_caps`: GET or POST `[/{index}]/_field_caps`.
     FieldCaps,
     /// `indices.validate_query`: GET or POST `[/{index}]/_validate/query`.
@@ -50,10 +57,13 @@ pub enum Api {
 
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 17] = [
+    pub const ALL: [Api; 20] = [
         Api::Search,
         Api::Count,
         Api::Msearch,
+        Api::SearchTemplate,
+        Api::AsyncSearch,
+        Api::AsynchronousSearch,
         Api::FieldCaps,
         Api::ValidateQuery,
         Api::Explain,
@@ -71,9 +81,12 @@ impl Api {
     ];
 
     /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
-    pub const READS: [Api; 12] = [
+    pub const READS: [Api; 15] = [
         Api::Search,
         Api::Count,
+        Api::SearchTemplate,
+        Api::AsyncSearch,
+        Api::AsynchronousSearch,
         Api::FieldCaps,
         Api::ValidateQuery,
         Api::Explain,
@@ -92,6 +105,18 @@ impl Api {
         Api::READS.contains(&self)
     }
 
+    /// Whether its answer is that of a search.
+    #[must_use]
+    pub fn searches(self) -> bool {
+        matches!(self, Api::Search | Api::SearchTemplate) || self.is_asynchronous()
+    }
+
+    /// Whether its answer may be a handle of a search that goes on, for the client alone that asked.
+    #[must_use]
+    pub fn is_asynchronous(self) -> bool {
+        matches!(self, Api::AsyncSearch | Api::AsynchronousSearch)
+    }
+
     /// Whether its question may be in a body.
     #[must_use]
     pub fn takes_body(self) -> bool {
@@ -106,6 +131,9 @@ impl Api {
             Api::Search => "search",
             Api::Count => "count",
             Api::Msearch => "msearch",
+            Api::SearchTemplate => "search_template",
+            Api::AsyncSearch => "async_search.submit",
+            Api::AsynchronousSearch => "asynchronous_search.search",
             Api::FieldCaps => "field_caps",
             Api::ValidateQuery => "indices.validate_query",
             Api::Explain => "explain",
@@ -164,10 +192,10 @@ pub struct Route<'a> {
 /// The names of endpoints are compared as they are written: the engines do not decode them (`PathTrie` decodes what
 /// stands for a wildcard alone), so `/logs/%5Fsearch` is no search.
 #[must_use]
-pub fn route<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Route<'a> {
+pub fn route<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Route<'a> {
     let segments = segments(path);
     let effect = effect(method, &segments, query);
-    let (api, index, detail) = match read(method, &segments) {
+    let (api, index, detail) = match read(method, &segments, query) {
         Some(found) => found,
         None => endpoint(method, &segments),
     };
@@ -202,7 +230,7 @@ pub fn is_expression(text: &str) -> bool {
 type Found<'a> = (Api, Option<&'a str>, Option<&'a str>);
 
 /// The reads that may be answered from the cache.
-fn read<'a>(method: &Method, segments: &[&'a str]) -> Option<Found<'a>> {
+fn read<'a>(method: &Method, segments: &[&'a str], query: Option<&'a str>) -> Option<Found<'a>> {
     // an index expression that is not one is another endpoint, which this table does not know
     let (index, rest) = match segments {
         [first, rest @ ..] if !first.starts_with('_') || *first == "_all" => (Some(*first), rest),
@@ -212,12 +240,19 @@ fn read<'a>(method: &Method, segments: &[&'a str]) -> Option<Found<'a>> {
     let (api, detail) = match *rest {
         _ if !get && method != Method::POST => return None,
         ["_search"] => (Api::Search, None),
+        ["_search", "template"] => (Api::SearchTemplate, None),
         ["_count"] => (Api::Count, None),
         ["_msearch"] => (Api::Msearch, None),
         ["_field_caps"] => (Api::FieldCaps, None),
         ["_validate", "query"] => (Api::ValidateQuery, None),
         ["_rank_eval"] => (Api::RankEval, None),
         ["_explain", id] if index.is_some() => (Api::Explain, Some(id)),
+        ["_async_search"] if !get => (Api::AsyncSearch, None),
+        ["_plugins", "_asynchronous_search"] if !get && index.is_none() => {
+            let mut pairs = query.unwrap_or_default().split('&');
+            let index = pairs.find_map(|pair| pair.strip_prefix("index="));
+            return Some((Api::AsynchronousSearch, index, None));
+        }
         _ if !get => return None,
         [] => (Api::GetIndex, None),
         ["_mapping" | "_mappings"] => (Api::GetMapping, None),
@@ -394,6 +429,20 @@ mod tests {
         check("GET /_resolve/index/a*,b", ResolveIndex, Some("a*,b"), None_);
         check("GET /_resolve/cluster/a", Other, None, None_);
         check("GET /logs/_resolve/index/a", Other, None, None_);
+        check("POST /_async_search", AsyncSearch, None, None_);
+        check("POST /a,b/_async_search?size=0", AsyncSearch, Some("a,b"), None_);
+        check("GET /_async_search/id", Other, None, None_);
+        check("DELETE /_async_search/id", Other, None, None_);
+        check("GET /_async_search", Other, None, None_);
+        check(
+            "POST /_plugins/_asynchronous_search?size=0&index=a%2Cb",
+            AsynchronousSearch,
+            Some("a,b"),
+            None_,
+        );
+        check("POST /_plugins/_asynchronous_search", AsynchronousSearch, None, None_);
+        check("POST /_plugins/_asynchronous_search?index=_x", Other, None, None_);
+        check("GET /_plugins/_asynchronous_search/id", Other, None, None_);
         let detail = |path| route(&Method::GET, path, None).detail;
         assert_eq!(detail("/logs/_explain/a%2Fb"), Some("a%2Fb"));
         assert_eq!(detail("/logs/_alias/x*"), Some("x*"));
@@ -437,7 +486,9 @@ mod tests {
         check("GET /_nope/_search", Other, None, None_);
         check("GET //_search", Other, None, None_);
         check("POST /logs/type/_search", Other, None, None_);
-        check("POST /_search/template", Other, None, None_);
+        check("POST /_search/template", SearchTemplate, None, None_);
+        check("GET /a,b/_search/template", SearchTemplate, Some("a,b"), None_);
+        check("PUT /logs/_search/template", Other, None, Mark);
         check("GET /_stats/request_cache?human", RequestCacheStats, None, None_);
         check("GET /logs/_stats/request_cache", RequestCacheStats, Some("logs"), None_);
         check("GET /_nodes/stats/indices/request_cache", NodesRequestCacheStats, None, None_);

@@ -14,6 +14,8 @@ pub mod answer;
 
 pub mod msearch;
 
+pub mod template;
+
 pub mod filter_path;
 
 pub mod error;

@@ -31,6 +31,8 @@ pub enum Landed {
     Stored(Arc<Entry>, Arc<Fetched>),
     /// The answer is whole, but not stored.
     Unstored(Arc<Fetched>, Reason),
+    /// The answer is whole, and means something to the request that led alone.
+    Own(Arc<Fetched>, Reason),
     /// The answer is too large to be shared: it streams to the request that led, the others ask for themselves.
     TooLarge(Arc<Mutex<Option<Response<Body>>>>),
     /// The answer cannot be given as it was asked for: each asks for itself.
@@ -117,6 +119,8 @@ impl Proxy {
         };
         match kept {
             Ok(entry) => Landed::Stored(entry, fetched),
+            // it may name a search that the client will come back for, and end
+            Err(reason) if api.is_asynchronous() => Landed::Own(fetched, reason),
             Err(reason) => Landed::Unstored(fetched, reason),
         }
     }

@@ -119,6 +119,10 @@ impl Proxy {
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
                 (response, CacheStatus { refusal: Some((*reason).into()), ..status })
             }
+            Landed::Own(_, reason) if !led => return Err(*reason),
+            Landed::Own(fetched, reason) => {
+                (respond::fetched(fetched), CacheStatus { refusal: Some((*reason).into()), ..status })
+            }
             Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
             Landed::TooLarge(response) => {
                 let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();

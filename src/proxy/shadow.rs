@@ -98,7 +98,12 @@ impl Proxy {
     ) {
         let sample = self.live.load().policy.shadow_sample;
         // what time alone ends may be older than the engine's answer
-        if sample.get() == 0.0 || view.by_time || !sample.takes(self.shadows.draw()) {
+        // and each answer to an asynchronous search has times of its own
+        if sample.get() == 0.0
+            || view.by_time
+            || plan.api.is_asynchronous()
+            || !sample.takes(self.shadows.draw())
+        {
             return;
         }
         let Ok(seat) = Arc::clone(&self.shadows.seats).try_acquire_owned() else {

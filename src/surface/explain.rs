@@ -128,7 +128,7 @@ async fn explain_one(
     }
     out["scope"] = scope(proxy, live, head, arrival).await;
     let control = Control::of(&head.headers);
-    let plan = match proxy.understand(live, head, route, body, &control) {
+    let plan = match proxy.understand_read(live, head, route, body, &control).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);

@@ -418,7 +418,7 @@ pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
 /// next page of a scroll, which the first sending may have turned over.
 pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
     let api = route(method, path, query).api;
-    if api.is_read() || api == Api::Msearch {
+    if api.is_read() && !api.is_asynchronous() || api == Api::Msearch {
         return true;
     }
     matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")
@@ -435,6 +435,8 @@ mod tests {
     fn only_reads_are_sent_twice() {
         for (request, expected) in [
             ("POST /logs/_search", true),
+            ("POST /logs/_async_search", false),
+            ("POST /logs/_field_caps", true),
             ("POST /_count", true),
             ("POST /_msearch", true),
             ("GET /logs/_doc/1", true),

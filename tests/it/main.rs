@@ -3,6 +3,8 @@
 
 mod ahead;
 
+mod asynchronous;
+
 mod churn;
 
 mod codings;

@@ -151,3 +151,28 @@ async fn what_rests_on_metadata_outlives_documents() {
         scene.check_equal(caps, "a document").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_the_search_that_it_renders_to() {
+    for (scene, _node) in scenes("logs").await {
+        let path = "/logs/_search/template";
+        let template = |tag: &str| json!({"source": "{\"query\":{\"term\":{\"tag\":\"{{tag}}\"}}}", "params": {"tag": tag}});
+        let answer = async |tag: &str| scene.escache.search(path, template(tag)).await;
+        for expected in ["MISS", "HIT"] {
+            assert_eq!(verdict(&answer("red").await.headers).0, expected, "{}", scene.name);
+        }
+        // another text that renders to the same search
+        let same = json!({"source": {"query": {"term": {"tag": "red"}}}});
+        assert_eq!(verdict(&scene.escache.search(path, same).await.headers).0, "HIT", "{}", scene.name);
+        // which is not the same as the search itself
+        let search = json!({"query": {"term": {"tag": "red"}}});
+        assert_eq!(verdict(&scene.escache.search("/logs/_search", search).await.headers).0, "MISS");
+        assert_eq!(verdict(&answer("blue").await.headers).0, "MISS", "{}", scene.name);
+        scene.ok("PUT", "/logs/_doc/4?refresh=true", Some(json!({"text": "hare", "tag": "red"}))).await;
+        let after = answer("red").await;
+        assert_eq!(verdict(&after.headers).0, "MISS", "{}", scene.name);
+        assert_eq!(after.json()["hits"]["total"]["value"], 2, "{}", scene.name);
+        let told = scene.escache.explain("POST", path, template("red")).await;
+        assert_eq!((&told["verdict"], &told["stored"]), (&json!("cacheable"), &json!(true)), "{told}");
+    }
+}

@@ -9,6 +9,8 @@ pub(crate) enum Api {
     Root,
     /// `/{index}/_search`.
     Search,
+    /// `/{index}/_async_search`, and `/_plugins/_asynchronous_search`: as published.
+    AsyncSearch,
     /// `/{index}/_msearch`.
     Msearch,
     /// `/{index}/_count`.
@@ -88,6 +90,7 @@ pub(crate) fn place(path: &str) -> Place {
         ["_security", "user", "_privileges"] => (Api::Privileges, "", ""),
         ["_echo", ..] => (Api::Echo, "", ""),
         ["_big"] => (Api::Big, "", ""),
+        ["_plugins", "_asynchronous_search"] => (Api::AsyncSearch, "", "state"),
         ["_bulk"] => (Api::Bulk, "", ""),
         ["_aliases"] => (Api::Alias, "", "_aliases"),
         [index] if !index.starts_with('_') || *index == "_all" => (Api::Index, *index, ""),
@@ -101,6 +104,7 @@ pub(crate) fn place(path: &str) -> Place {
 fn in_index<'a>(index: &'a str, first: &'a str, rest: &[&'a str]) -> (Api, &'a str, &'a str) {
     let (api, detail) = match (first, rest) {
         ("_search", []) => (Api::Search, ""),
+        ("_async_search", []) => (Api::AsyncSearch, ""),
         ("_msearch", []) => (Api::Msearch, ""),
         ("_count", []) => (Api::Count, ""),
         ("_stats", []) => (Api::Stats, ""),

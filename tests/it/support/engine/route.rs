@@ -53,6 +53,7 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
     match call.place.api {
         Api::Root => Ok(root(cluster)),
         Api::Search => search::search(cluster, call),
+        Api::AsyncSearch => search::asynchronous(cluster, call),
         Api::Msearch => search::several(cluster, call),
         Api::Count => search::count(cluster, call),
         Api::Stats => stats::stats(cluster, call),
@@ -86,6 +87,7 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
 fn allowed(api: Api) -> Option<&'static str> {
     match api {
         Api::Search | Api::Msearch | Api::Count => Some("POST, GET"),
+        Api::AsyncSearch => Some("POST"),
         Api::CacheClear | Api::Close | Api::Open | Api::Forcemerge => Some("POST"),
         Api::Refresh => Some("GET, POST"),
         Api::Stats | Api::NodesStats | Api::Version | Api::State => Some("GET"),

@@ -67,6 +67,35 @@ pub(crate) fn search(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, A
     Ok(Answer::ok(Value::Object(answer)))
 }
 
+/// A search within the answer of an asynchronous one. It has come to its end unless it is waited for no time at all; then,
+/// or if it is to be kept, it has an id.
+pub(crate) fn asynchronous(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
+    let (mut place, mut params) = (call.place.clone(), call.params.clone());
+    let of_opensearch = place.detail == "state";
+    if of_opensearch {
+        place.expression = params.get("index").unwrap_or_default().to_owned();
+    }
+    let running = params.get("wait_for_completion_timeout") == Some("0ms");
+    let kept = running || params.get("keep_on_completion").is_some_and(|keep| keep != "false");
+    params.set("keep_on_completion", "");
+    let found = search(cluster, &Call { place, params, ..*call })?;
+    let Payload::Json(found) = found.payload else { return Ok(found) };
+    let mut answer = Map::new();
+    if kept {
+        answer.insert("id".into(), super::ids::fresh_id().into());
+    }
+    if of_opensearch {
+        answer.insert("state".into(), if running { "RUNNING" } else { "SUCCEEDED" }.into());
+    } else {
+        answer.insert("is_partial".into(), running.into());
+        answer.insert("is_running".into(), running.into());
+    }
+    answer.insert("start_time_in_millis".into(), cluster.took.into());
+    answer.insert("expiration_time_in_millis".into(), (cluster.took + 432_000_000).into());
+    answer.insert("response".into(), found);
+    Ok(Answer::ok(Value::Object(answer)))
+}
+
 /// What a header line may say beside the index.
 const HEADER_WORDS: [&str; 9] = [
     "allow_no_indices",
