@@ -142,9 +142,10 @@ async fn a_secret_that_changed_in_its_file_is_named() {
             "admin.token_file: {token}\nupstream.credentials: {{username: {user}, password_file: {password}}}\n"
         )
     };
+    let admin = program.admin.clone();
     let reload = async |secret: &str| {
         let headers = [("content-type", "application/json"), ("authorization", &format!("Bearer {secret}"))];
-        client.request("POST", format!("{}/reload", program.admin), &headers, "{}").await.json()
+        client.request("POST", format!("{admin}/reload"), &headers, "{}").await.json()
     };
     program.write(&config("a"));
     let told = reload("").await;
