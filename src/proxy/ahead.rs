@@ -253,7 +253,10 @@ impl Proxy {
             return Refreshed::Refused(Reason::BodyTooLarge.into());
         }
         match route.api {
-            api if api.is_read() => self.refresh_one(&live, &head, &search.body).await,
+            // what does not end in time would run on for nobody
+            api if api.is_read() && !api.is_asynchronous() => {
+                self.refresh_one(&live, &head, &search.body).await
+            }
             Api::Msearch if head.headers.contains_key(CONTENT_ENCODING) => {
                 Refreshed::Refused(Reason::ContentType.into())
             }
@@ -311,7 +314,9 @@ impl Proxy {
                 self.stats.plain.ahead_stored.inc();
                 Refreshed::Stored
             }
-            Some(Landed::Unstored(_, reason) | Landed::Unusable(reason)) => Refreshed::NotStored(reason),
+            Some(Landed::Unstored(_, reason) | Landed::Own(_, reason) | Landed::Unusable(reason)) => {
+                Refreshed::NotStored(reason)
+            }
             Some(Landed::TooLarge(_)) => Refreshed::NotStored(Reason::EntryTooLarge),
             Some(Landed::Refused) => Refreshed::Refused(Reason::MissesLimit.into()),
             Some(Landed::Failed(_)) | None => Refreshed::Failed,
