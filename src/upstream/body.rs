@@ -76,6 +76,9 @@ pub enum BodyError {
     /// Nothing came for this long.
     #[error("nothing came for {0:?}")]
     Slow(Duration),
+    /// It was taken away from who was to send it. Its end must not look like the end of a whole body.
+    #[error("given up")]
+    GivenUp,
 }
 
 impl BodyError {
@@ -83,7 +86,7 @@ impl BodyError {
     #[must_use]
     pub fn of_request(&self) -> ProxyError {
         match self {
-            BodyError::Broken(_) => ProxyError::BrokenRequest,
+            BodyError::Broken(_) | BodyError::GivenUp => ProxyError::BrokenRequest,
             BodyError::Slow(limit) => ProxyError::SlowRequest(*limit),
         }
     }
@@ -190,11 +193,10 @@ impl HttpBody for Body {
     }
 }
 
-/// A body on its way to the engine, with a sign for when it has been sent: the client drops it then. Until somebody
-/// wants the first part of it, it stays in a place from which it can be taken back.
+/// A body on its way to the engine, with a sign for when it has been sent: the client drops it then. It stays in a place
+/// from which it can be taken back.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    body: Option<Body>,
     slot: Slot,
     taken: watch::Sender<Option<Instant>>,
 }
@@ -224,17 +226,31 @@ impl Sending {
     }
 }
 
-/// Where a body waits until it is sent.
+/// Where a body is while it waits and while it is sent, so that it can be taken away from whoever sends it.
 #[derive(Clone, Debug)]
-pub(super) struct Slot(Arc<Mutex<Option<Body>>>);
+pub(super) struct Slot(Arc<Mutex<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    body: Option<Body>,
+    /// Whether somebody has asked for a part of it.
+    begun: bool,
+}
 
 impl Slot {
     /// The body, if nothing of it was sent.
-    pub(super) fn take(&self) -> Option<Body> {
-        self.lock().take()
+    pub(super) fn unsent(&self) -> Option<Body> {
+        let mut place = self.lock();
+        if place.begun { None } else { place.body.take() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Body>> {
+    /// Nobody waits for what becomes of it: its client is not read any more, though who sends it may be stuck.
+    pub(super) fn give_up(&self) {
+        let body = self.lock().body.take();
+        drop(body);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -243,16 +259,13 @@ impl Outgoing {
     /// With what tells how it is sent.
     pub(super) fn new(body: Body) -> (Outgoing, Sending, Slot) {
         let (taken, sending) = watch::channel(None);
-        let slot = Slot(Arc::new(Mutex::new(Some(body))));
-        (Outgoing { body: None, slot: slot.clone(), taken }, Sending(sending), slot)
+        let slot = Slot(Arc::new(Mutex::new(Place { body: Some(body), begun: false })));
+        (Outgoing { slot: slot.clone(), taken }, Sending(sending), slot)
     }
 
-    /// Looks at the body, wherever it is.
+    /// Looks at the body.
     fn look<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
-        match &self.body {
-            Some(body) => Some(look(body)),
-            None => self.slot.lock().as_ref().map(look),
-        }
+        self.slot.lock().body.as_ref().map(look)
     }
 }
 
@@ -264,13 +277,14 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Outgoing { body, slot, taken } = self.get_mut();
-        if body.is_none() {
-            *body = slot.take();
-        }
-        let frame = match body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Outgoing { slot, taken } = self.get_mut();
+        let frame = {
+            let mut place = slot.lock();
+            place.begun = true;
+            match &mut place.body {
+                Some(body) => Pin::new(body).poll_frame(cx),
+                None => Poll::Ready(Some(Err(BodyError::GivenUp))),
+            }
         };
         // who has a part is to take the next one in time; who finds none waits for the client
         taken.send_replace(frame.is_ready().then(Instant::now));
@@ -278,7 +292,7 @@ impl HttpBody for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.look(HttpBody::is_end_stream).unwrap_or(true)
+        self.look(HttpBody::is_end_stream).unwrap_or(false)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -369,5 +383,23 @@ mod tests {
         let (body, sending, _slot) = Outgoing::new(Body::whole("part"));
         drop(body);
         assert!(sending.over(limit).await.is_ok());
+    }
+
+    /// Or else a write would be carried out in part: what is cut off by the end of its chunks looks whole.
+    #[tokio::test]
+    async fn a_body_that_was_taken_away_has_no_end() {
+        for part in ["", "part"] {
+            let (mut body, _sending, slot) = Outgoing::new(Body::whole(part));
+            assert_eq!(body.is_end_stream(), part.is_empty());
+            slot.give_up();
+            assert!(!body.is_end_stream());
+            assert!(matches!(body.frame().await, Some(Err(BodyError::GivenUp))));
+        }
+        let (mut body, _sending, slot) = Outgoing::new(Body::whole("part"));
+        assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+        assert!(slot.unsent().is_none(), "a part of it was sent");
+        let (mut body, _sending, slot) = Outgoing::new(Body::whole("part"));
+        assert!(slot.unsent().is_some());
+        assert!(matches!(body.frame().await, Some(Err(BodyError::GivenUp))));
     }
 }

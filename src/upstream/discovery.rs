@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn found(nodes_told: Value, seed: &str, from: &str) -> Vec<String> {
+    fn found(nodes_told: &Value, seed: &str, from: &str) -> Vec<String> {
         let seed = Host::parse(seed).unwrap();
         let from = Some(from.parse().unwrap());
         nodes(&json!({"nodes": nodes_told}), &seed, from).iter().map(ToString::to_string).collect()
@@ -180,12 +180,12 @@ mod tests {
             "i": {"roles": ["ml"], "http": {"publish_address": "10.0.0.9:9200"}},
         });
         let expected = ["http://10.0.0.1:9200", "http://10.0.0.4:9201", "http://[fd00::5]:9200"];
-        assert_eq!(found(told.clone(), "http://seed:9200", "10.0.0.1:9200"), expected);
+        assert_eq!(found(&told, "http://seed:9200", "10.0.0.1:9200"), expected);
         let expected = ["https://10.0.0.1:9200", "https://es-4.local:9201", "https://[fd00::5]:9200"];
-        assert_eq!(found(told, "https://seed:9200", "10.0.0.1:9200"), expected);
+        assert_eq!(found(&told, "https://seed:9200", "10.0.0.1:9200"), expected);
         // on one machine loopback is the way
         let told = json!({"a": {"http": {"publish_address": "127.0.0.1:9201"}}});
-        assert_eq!(found(told, "http://localhost:9200", "127.0.0.1:9200"), ["http://127.0.0.1:9201"]);
-        assert!(found(json!(null), "http://a", "127.0.0.1:9200").is_empty());
+        assert_eq!(found(&told, "http://localhost:9200", "127.0.0.1:9200"), ["http://127.0.0.1:9201"]);
+        assert!(found(&json!(null), "http://a", "127.0.0.1:9200").is_empty());
     }
 }

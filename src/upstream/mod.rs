@@ -363,10 +363,13 @@ impl Upstream {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
                 // of a body that was never asked for the host has nothing, and cannot have carried the request out
-                let unsent = slot.take().filter(|body| error.is_connect() || !body.is_end_stream());
+                let unsent = slot.unsent().filter(|body| error.is_connect() || !body.is_end_stream());
                 Failed { error: fault(&error), how: blame(&error), unsent }
             }
-            Err(_) => Failed { error: ProxyError::TimedOut(limit), how: None, unsent: None },
+            Err(_) => {
+                slot.give_up();
+                Failed { error: ProxyError::TimedOut(limit), how: None, unsent: None }
+            }
         };
         self.stats.plain.upstream_errors.inc();
         Err(failed)
