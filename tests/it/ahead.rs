@@ -83,7 +83,7 @@ async fn only_searches_without_credentials_are_asked() {
     ]});
     let (status, told) = warm(&escache, "application/json", &list.to_string()).await;
     assert_eq!((status, counts(&told)), (200, [0, 0, 0, 3, 4]), "{told}");
-    assert_eq!(told["reasons"], json!({"stateful": 1, "write": 2}));
+    assert_eq!(told["reasons"], json!({"api": 1, "stateful": 1, "write": 1}));
     assert_eq!(engine.all_requests().len(), before);
     assert!(!told.to_string().contains(BEFORE), "{told}");
     let (status, _) = warm(&escache, "text/plain", "{}").await;

@@ -34,7 +34,8 @@ async fn in_front_of(engine: &Engine, change: impl FnOnce(&mut ProxySettings)) -
 }
 
 async fn ask(escache: &Escache, headers: &[(&str, &str)]) -> Response {
-    escache.send("GET", SEARCH, headers, "").await
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    escache.send("POST", SEARCH, &headers, "{}").await
 }
 
 /// Something has changed, so that what is stored is of an older generation.
