@@ -196,7 +196,7 @@ impl Ahead {
 impl Proxy {
     /// Remembers that a search was asked, if those that are asked most are looked after.
     pub(super) fn note_asked(&self, live: &Live, head: &Parts, body: &Bytes, plan: &Plan) {
-        if live.policy.refresh_ahead.is_none() || body.len() > LONGEST_BODY {
+        if live.policy.refresh_ahead.is_none() || body.len() > LONGEST_BODY || plan.api.is_asynchronous() {
             return;
         }
         let named = !plan.anonymous && !self.ahead.is_ours(&live.headers, &head.headers);
@@ -253,7 +253,10 @@ impl Proxy {
             return Refreshed::Refused(Reason::BodyTooLarge.into());
         }
         match route.api {
-            Api::Search | Api::Count => self.refresh_one(&live, &head, &search.body).await,
+            // one that does not end in time would go on for nobody
+            api if api.is_read() && !api.is_asynchronous() => {
+                self.refresh_one(&live, &head, &search.body).await
+            }
             Api::Msearch if head.headers.contains_key(CONTENT_ENCODING) => {
                 Refreshed::Refused(Reason::ContentType.into())
             }
@@ -311,7 +314,9 @@ impl Proxy {
                 self.stats.plain.ahead_stored.inc();
                 Refreshed::Stored
             }
-            Some(Landed::Unstored(_, reason) | Landed::Unusable(reason)) => Refreshed::NotStored(reason),
+            Some(Landed::Unstored(_, reason) | Landed::Own(_, reason) | Landed::Unusable(reason)) => {
+                Refreshed::NotStored(reason)
+            }
             Some(Landed::TooLarge(_)) => Refreshed::NotStored(Reason::EntryTooLarge),
             Some(Landed::Refused) => Refreshed::Refused(Reason::MissesLimit.into()),
             Some(Landed::Failed(_)) | None => Refreshed::Failed,
@@ -322,7 +327,7 @@ impl Proxy {
     async fn prepare(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<(Arc<Plan>, View), Refusal> {
         let (arrival, control) = (Instant::now(), Control::default());
         let route = route(&head.method, head.uri.path(), head.uri.query());
-        let plan = self.understand(live, head, &route, body, &control)?;
+        let plan = self.understand_read(live, head, &route, body, &control).await?;
         let plan = self.at_this_time(plan).await?;
         let view = self.validate(live, &plan, &control, head, arrival).await?;
         Ok((plan, view))
