@@ -196,7 +196,7 @@ impl Ahead {
 impl Proxy {
     /// Remembers that a search was asked, if those that are asked most are looked after.
     pub(super) fn note_asked(&self, live: &Live, head: &Parts, body: &Bytes, plan: &Plan) {
-        if live.policy.refresh_ahead.is_none() || body.len() > LONGEST_BODY {
+        if live.policy.refresh_ahead.is_none() || body.len() > LONGEST_BODY || plan.api.is_asynchronous() {
             return;
         }
         let named = !plan.anonymous && !self.ahead.is_ours(&live.headers, &head.headers);
@@ -327,7 +327,7 @@ impl Proxy {
     async fn prepare(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<(Arc<Plan>, View), Refusal> {
         let (arrival, control) = (Instant::now(), Control::default());
         let route = route(&head.method, head.uri.path(), head.uri.query());
-        let plan = self.understand(live, head, &route, body, &control)?;
+        let plan = self.understand_read(live, head, &route, body, &control).await?;
         let plan = self.at_this_time(plan).await?;
         let view = self.validate(live, &plan, &control, head, arrival).await?;
         Ok((plan, view))

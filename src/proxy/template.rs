@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 
@@ -54,6 +55,9 @@ impl Proxy {
 
     /// The search that a template renders to.
     async fn rendered(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<Bytes, Refusal> {
+        if head.headers.contains_key(CONTENT_ENCODING) {
+            return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
+        }
         template::judge(body)?;
         let key = {
             let engine = self.engine.load();

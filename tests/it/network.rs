@@ -121,7 +121,12 @@ async fn a_broken_answer_is_never_stored_nor_presented_as_whole() {
             let stored = escache.proxy.store.iter().count();
             assert_eq!(stored, usize::from(expected == Seen::Whole && max > 50 && path == SEARCH), "{what}");
             middleman.set(Fault::None);
-            assert_eq!(seen(&escache, path, &whole).await, Seen::Whole, "after {what}");
+            // what is sent once on a connection that ends just then is told to be lost
+            let again = match seen(&escache, path, &whole).await {
+                Seen::Error(502) if path != SEARCH => seen(&escache, path, &whole).await,
+                found => found,
+            };
+            assert_eq!(again, Seen::Whole, "after {what}");
             for (_, entry) in escache.proxy.store.iter() {
                 assert_eq!(serde_json::from_slice::<Value>(entry.body()).unwrap()["hits"], whole["hits"]);
             }
