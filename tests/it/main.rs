@@ -70,6 +70,8 @@ mod support;
 
 mod surfaces;
 
+mod telling;
+
 mod terminal;
 
 mod tls;
