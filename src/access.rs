@@ -28,8 +28,8 @@ pub struct AccessSettings {
     pub slow: Duration,
 }
 
-/// By default errors and slow requests. A line costs about as much as a tenth of a hit, so that lines for all are for
-/// those who want them.
+/// By default errors and slow requests. A line is put together and written before the answer goes out, and a hit takes
+/// little longer than that: lines for all are for those who want them.
 impl Default for AccessSettings {
     fn default() -> AccessSettings {
         AccessSettings { share: Some(Share::NONE), slow: Duration::from_secs(1) }

@@ -11,6 +11,7 @@ use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
 use escache::reload::{self, Reloader};
 use escache::server::{self, Door, Role};
+use escache::surface::overview;
 use escache::terminal::{self, Admin, Failure};
 use escache::{probe, telemetry};
 use http::StatusCode;
@@ -24,6 +25,9 @@ const EX_OSERR: u8 = 71;
 
 /// How long connections of the admin listener may take to end, when those of clients have.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a step of the live page's plots is.
+const HISTORY_STEP: Duration = Duration::from_secs(5);
 
 /// How often the engine is asked who it is.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -109,6 +113,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     let reloader = Reloader::new(options, written, controls, Arc::clone(&proxy), doors.0, doors.1);
     let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
+    tokio::spawn(overview::keep_history(Arc::clone(&proxy), HISTORY_STEP));
     tokio::spawn(reload::renew_certificates(data_door));
     tokio::spawn(Arc::clone(&proxy).refresh_ahead());
     // one that came while the engine was asked is not lost

@@ -104,6 +104,8 @@ pub struct Proxy {
     pub scope: Scope,
     /// The entries.
     pub store: Store,
+    /// How many bytes they may take.
+    pub capacity: u64,
     /// Compressed forms of their bodies.
     pub codings: Codings,
     /// Upstream searches under way.
@@ -203,6 +205,7 @@ impl Proxy {
             flights: Arc::default(),
             multi_flights: Arc::default(),
             doors: Bounded::new(MOST_DOORS),
+            capacity: settings.capacity,
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
             renderings: template::renderings(settings.capacity / PLANS_SHARE),

@@ -1,5 +1,7 @@
 //! Counters: one table of names and help. `/metrics`, `/stats` and the ES-shaped statistics read them.
 
+pub mod history;
+
 pub mod latency;
 
 pub mod searches;
@@ -9,6 +11,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::history::History;
 use self::latency::{Counted, Histogram};
 use self::searches::Searches;
 use crate::outcome::{CacheStatus, Outcome, Reason};
@@ -118,6 +121,8 @@ pub struct Stats {
     pub engine: Histogram,
     /// Which searches save and cost most.
     pub searches: Searches,
+    /// The last twenty minutes.
+    pub history: History,
     /// How long requests took, which also says how many there were.
     answered: [[Histogram; Outcome::ALL.len()]; APIS],
     /// How long ago the readings of hits had started.
@@ -135,6 +140,7 @@ impl Default for Stats {
             plain: Counters::default(),
             engine: Histogram::default(),
             searches: Searches::default(),
+            history: History::default(),
             answered: Default::default(),
             ages: Histogram::default(),
             reasons: (0..APIS * Outcome::ALL.len() * Reason::ALL.len()).map(|_| Counter::default()).collect(),

@@ -240,7 +240,7 @@ settings! {
         log_level: Level = "log.level", "info";
         /// text for people, json for machines.
         log_format: Format = "log.format", "text";
-        /// Which requests have a line in the log: errors, slow ones and this share of the others, such as 0.01; all, or off for no line at all. A line costs about as much as a tenth of a hit.
+        /// Which requests have a line in the log: errors, slow ones and this share of the others, such as 0.01; all, or off for no line at all. A line is written before the answer goes out, which costs some microseconds.
         log_access: AccessShare = "log.access", "0";
         /// From which time on a request is slow, and has a line.
         log_access_slow: Wait = "log.access_slow", "1s";

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Method, Uri};
 
@@ -12,6 +13,7 @@ use crate::elastic::api::route;
 use crate::elastic::shape::shape;
 use crate::key::headers::Role;
 use crate::outcome::{Outcome, Refusal};
+use crate::plan::Plan;
 use crate::stats::searches::{Described, Example, RowId};
 
 /// The longest body that is kept as an example, in bytes.
@@ -32,6 +34,20 @@ impl Sent {
         let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
         let identity = named || head.extensions.get::<ClientCertificate>().is_some();
         Sent { method: head.method.clone(), uri: head.uri.clone(), body: body.clone(), identity }
+    }
+
+    /// A search of a multi search, as the `_search` that it is.
+    pub(super) fn of_item(plan: &Plan, body: Bytes) -> Sent {
+        let path = plan.target.path();
+        let uri = format!("/{path}/_search").parse().unwrap_or_default();
+        Sent { method: Method::POST, uri, body, identity: !plan.anonymous }
+    }
+
+    /// A search of a multi search that is not understood as far as its target: that of the path stands for it.
+    pub(super) fn of_head(head: &Parts, body: Bytes) -> Sent {
+        let path = head.uri.path().replace("/_msearch", "/_search");
+        let identity = head.headers.contains_key(AUTHORIZATION);
+        Sent { method: Method::POST, uri: path.parse().unwrap_or_default(), body, identity }
     }
 
     fn described(&self) -> Described {
@@ -65,5 +81,11 @@ impl Proxy {
     ) -> RowId {
         self.stats.engine.add(took);
         self.stats.searches.asked(sent.described(), took, outcome, refusal, || sent.example())
+    }
+
+    /// The engine is asked this together with others, and nobody knows what it takes for it alone.
+    pub(super) fn tell_refused(&self, sent: &Sent, refusal: &Refusal) {
+        let (none, bypass) = (Duration::ZERO, Outcome::Bypass);
+        self.stats.searches.asked(sent.described(), none, bypass, Some(refusal), || sent.example());
     }
 }

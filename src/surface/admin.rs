@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{explain, metrics, warm};
+use super::{explain, metrics, overview, page, warm};
 use crate::proxy::Proxy;
 use crate::respond;
 use crate::upstream::{Body, Collected, Stream, collect};
@@ -96,9 +96,14 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
         return unauthorized();
     }
     match (head.uri.path(), &head.method) {
-        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", &Method::GET | &Method::HEAD) => {
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries", &Method::GET | &Method::HEAD) => {
             get(proxy, head.uri.path())
         }
+        ("/overview", &Method::GET | &Method::HEAD) => {
+            let overview = overview::json(proxy, controls.show_queries);
+            respond::json(StatusCode::OK, overview.to_string())
+        }
+        (path, &Method::GET | &Method::HEAD) if page::file(path).is_some() => page::answer(path),
         ("/explain" | "/clear" | "/reload" | "/warm", &Method::POST) => {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // a form or a text could be sent by any web page; JSON cannot, without our consent
@@ -117,11 +122,14 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
                 _ => bad_request("the body is too large or broke off"),
             }
         }
-        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", _) => wrong_method("GET, HEAD"),
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/overview", _) => {
+            wrong_method("GET, HEAD")
+        }
         ("/explain" | "/clear" | "/reload" | "/warm", _) => wrong_method("POST"),
+        (path, _) if page::file(path).is_some() => wrong_method("GET, HEAD"),
         (path, _) => {
             let reason = format!(
-                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear /reload /warm"
+                "no handler found for [{path}]; there are / /live /ready /metrics /stats /entries /overview /explain /clear /reload /warm"
             );
             respond::failure(StatusCode::NOT_FOUND, "not_found_exception", &reason)
         }
@@ -151,8 +159,7 @@ fn get(proxy: &Arc<Proxy>, path: &str) -> Response<Body> {
             proxy.store.settle();
             respond::json(StatusCode::OK, metrics::json(proxy).to_string())
         }
-        "/entries" => entries(proxy),
-        _ => text("text/html; charset=utf-8", include_str!("page.html")),
+        _ => entries(proxy),
     }
 }
 
@@ -186,7 +193,7 @@ async fn post(proxy: &Arc<Proxy>, controls: &Controls, path: &str, body: Bytes) 
                 Ok(question) => question,
                 Err(e) => {
                     return bad_request(&format!(
-                        "{e}; expected {{\"method\", \"path\", \"headers\", \"body\"}}"
+                        "{e}; expected {{\"method\", \"path\", \"headers\", \"body\"}}, or {{\"search\"}} with the id of one of /overview"
                     ));
                 }
             };

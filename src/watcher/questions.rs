@@ -159,13 +159,14 @@ impl Watched {
         let known = known.filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let late = || Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
-        let found = sandwich.await.unwrap_or_else(|_| late());
+        let mut found = sandwich.await.unwrap_or_else(|_| late());
         // after a failure what was known stays: the next reading compares its version before it relies on it
-        if let Ok(known) = &found {
+        if let Ok(known) = &mut found {
+            let changes = std::mem::take(&mut known.changes);
+            self.questions.invalidations.add(&changes, Instant::now());
             let metadata = known.generation.metadata().heap_size();
             let held = metadata + known.heap_size() + self.target.heap_size() + OVERHEAD;
             let weight = u32::try_from(held).unwrap_or(u32::MAX);
-            self.questions.invalidations.add(&known.changes, Instant::now());
             self.weight.store(weight, Ordering::Relaxed);
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
         }

@@ -48,6 +48,8 @@ mod nodes;
 
 mod packages;
 
+mod page;
+
 mod parity;
 
 mod real;
