@@ -6,6 +6,7 @@
 #   give_up TEXT...           says what is missing and exits 69 (EX_UNAVAILABLE)
 #   need_java MIN             exports JAVA_HOME: a JDK of MIN or newer, installed if there is none
 #   need_mvn, need_openssl    the command is there, installed if it was not
+#   want_chromium             whether there is a Chromium and its driver, installed if there was none
 #   need_cargo                the same for cargo, and the C compiler that some crates want
 #   mvn_quiet MIB ARG...      Maven, silent but for its progress; tried again once when the network fails
 #   progress DIR MIB CMD...   runs CMD and tells meanwhile how much DIR has grown
@@ -90,6 +91,18 @@ need_mvn() {
 
 need_openssl() {
   need_command openssl openssl
+}
+
+# Whether there is a Chromium with its driver, installed if it was not. Ubuntu's packages of that name are empty.
+want_chromium() {
+  has_chromium && return
+  install_first chromium chromium-browser || return 1
+  install_first chromium-driver chromedriver chromium-chromedriver || return 1
+  has_chromium
+}
+
+has_chromium() {
+  chromedriver --version >/dev/null 2>&1
 }
 
 need_cargo() {

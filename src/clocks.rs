@@ -14,6 +14,7 @@ use crate::cache::shows_a_cache;
 use crate::cacheability::{Terms, valid_until};
 use crate::outcome::Reason;
 use crate::rounds::{Needed, Pace, Rounds, Subject};
+use crate::stats::{ReadingKind, Stats};
 use crate::upstream::Upstream;
 
 /// A measurement serves for this long.
@@ -62,7 +63,7 @@ impl Span {
 }
 
 #[derive(Debug, Deserialize)]
-struct Stats {
+struct Stamps {
     #[serde(rename = "_nodes")]
     asked: Asked,
     nodes: BTreeMap<String, Node>,
@@ -84,14 +85,14 @@ struct Node {
 pub struct Clocks(Arc<Rounds<Nodes>>);
 
 #[derive(Debug)]
-struct Nodes(Arc<Upstream>);
+struct Nodes(Arc<Upstream>, Arc<Stats>);
 
 impl Clocks {
     /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
     #[must_use]
-    pub fn new(upstream: Arc<Upstream>, wall: fn() -> SystemTime) -> Clocks {
+    pub fn new(upstream: Arc<Upstream>, stats: Arc<Stats>, wall: fn() -> SystemTime) -> Clocks {
         let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
-        Clocks(Arc::new(Rounds::new(Nodes(upstream), Arc::new(pace))))
+        Clocks(Arc::new(Rounds::new(Nodes(upstream, stats), Arc::new(pace))))
     }
 
     /// Where the clocks of all nodes are now.
@@ -110,7 +111,11 @@ impl Subject for Nodes {
     type Failure = Reason;
 
     async fn measure(&self) -> Result<Span, Reason> {
-        tokio::time::timeout(TIMEOUT, self.stamps()).await.ok().flatten().ok_or(Reason::ClockSkew)
+        let began = Instant::now();
+        let found =
+            tokio::time::timeout(TIMEOUT, self.stamps()).await.ok().flatten().ok_or(Reason::ClockSkew);
+        self.1.read(ReadingKind::Clocks, began.elapsed(), found.is_ok());
+        found
     }
 }
 
@@ -122,7 +127,7 @@ impl Nodes {
         let answer = self.0.ask("/_nodes/stats/process?filter_path=_nodes.failed,nodes.*.timestamp").await;
         let round_trip = i64::try_from(began.elapsed().as_millis()).ok()? + 1;
         let (StatusCode::OK, headers, body) = answer.ok()? else { return None };
-        let stats: Stats = serde_json::from_slice(&body).ok()?;
+        let stats: Stamps = serde_json::from_slice(&body).ok()?;
         if stats.asked.failed > 0 || shows_a_cache(&headers) {
             return None;
         }

@@ -42,6 +42,8 @@ pub mod clocks;
 
 pub mod scope;
 
+pub mod access;
+
 pub mod proxy;
 
 pub mod probe;

@@ -11,6 +11,7 @@ use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
 use escache::reload::{self, Reloader};
 use escache::server::{self, Door, Role};
+use escache::surface::overview;
 use escache::terminal::{self, Admin, Failure};
 use escache::{probe, telemetry};
 use http::StatusCode;
@@ -24,6 +25,9 @@ const EX_OSERR: u8 = 71;
 
 /// How long connections of the admin listener may take to end, when those of clients have.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long a step of the live page's plots is.
+const HISTORY_STEP: Duration = Duration::from_secs(5);
 
 /// How often the engine is asked who it is.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -81,6 +85,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     let Ok(mut signals) = Signals::new() else { return complain("signals cannot be received", EX_OSERR) };
     let written = config.snapshot();
     let settings = config.settings;
+    let (controls, access) = (settings.controls(), settings.access);
     let (data, admin) = match (bind(&settings, Role::Data).await, bind(&settings, Role::Admin).await) {
         (Ok(data), Ok(admin)) => (data, admin),
         (Err(error), _) | (_, Err(error)) => return complain(&error, EX_OSERR),
@@ -88,6 +93,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     let drain = settings.drain_timeout;
     announce(&settings, &data, &admin);
     let proxy = Proxy::new(settings.proxy);
+    proxy.access.set(access);
     let admin_door = Door::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
     let data_door = Door::new(Arc::clone(&proxy), Role::Data, settings.limits);
     if let Err(error) = data_door.secure(settings.tls) {
@@ -103,10 +109,11 @@ async fn serve(options: Options, config: Config) -> ExitCode {
         (stop, tokio::spawn(server::serve(Arc::clone(door), listener, stopped, drain)))
     };
     // before anybody is let in, so that there is no moment without the token
-    let (token, doors) = (settings.admin_token, (Arc::clone(&data_door), Arc::clone(&admin_door)));
-    let reloader = Reloader::new(options, written, token, Arc::clone(&proxy), doors.0, doors.1);
+    let doors = (Arc::clone(&data_door), Arc::clone(&admin_door));
+    let reloader = Reloader::new(options, written, controls, Arc::clone(&proxy), doors.0, doors.1);
     let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
+    tokio::spawn(overview::keep_history(Arc::clone(&proxy), HISTORY_STEP));
     tokio::spawn(reload::renew_certificates(data_door));
     tokio::spawn(Arc::clone(&proxy).refresh_ahead());
     // one that came while the engine was asked is not lost

@@ -1,6 +1,7 @@
 //! The words for what became of a request. Header, log, metric and `explain` all take them from here.
 
 use std::fmt;
+use std::time::Duration;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:expr])+ $variant:ident => $name:literal,)+) => {
@@ -278,6 +279,19 @@ pub struct CacheStatus {
     pub forward_status: Option<u16>,
     /// How many searches of a multi search were answered from the cache.
     pub items: Option<Items>,
+    /// What log and metrics tell besides.
+    pub notes: Notes,
+}
+
+/// What log and metrics tell of a request, and the headers do not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The beginning of its key.
+    pub key: Option<u64>,
+    /// How long ago the reading had started that a hit was served by.
+    pub age: Option<Duration>,
+    /// How long the engine took.
+    pub upstream: Option<Duration>,
 }
 
 /// The searches of a multi search.
@@ -309,7 +323,28 @@ impl CacheStatus {
             unwatched: false,
             forward_status: None,
             items: None,
+            notes: Notes::default(),
         }
+    }
+
+    /// Whether it is a hit, and nothing else is to be said in the headers.
+    #[must_use]
+    pub fn is_plain_hit(&self) -> bool {
+        // all named, so that none is forgotten
+        matches!(
+            self,
+            CacheStatus {
+                outcome: Outcome::Hit,
+                stored: false,
+                collapsed: false,
+                ttl: None,
+                refusal: None,
+                unwatched: false,
+                forward_status: None,
+                items: None,
+                notes: _,
+            }
+        )
     }
 
     /// The request bypassed the cache.

@@ -92,6 +92,16 @@ impl Share {
     }
 }
 
+/// Draws number 0, 1, 2 ... for [`Share::takes`]: the upper half of splitmix64. Spread, because requests come in
+/// rounds: every hundredth could always be the same panel of a dashboard.
+#[must_use]
+pub fn draw(number: u64) -> u32 {
+    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 32) as u32
+}
+
 impl Default for Policy {
     fn default() -> Policy {
         Policy {

@@ -28,6 +28,8 @@ mod stale;
 
 mod template;
 
+mod told;
+
 mod understand;
 
 mod validate;
@@ -43,6 +45,7 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
+use crate::access::AccessLog;
 use crate::cache::{Bounded, Codings, Decision, Entry, Epoch, Eviction, Flights, Proof, Store, decide};
 use crate::clocks::Clocks;
 use crate::control::Control;
@@ -51,7 +54,7 @@ use crate::error::ProxyError;
 use crate::generation::Tag;
 use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
-use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
+use crate::outcome::{CacheStatus, Notes, Outcome, Reason, Refusal};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::respond::{self, Representation};
@@ -70,6 +73,7 @@ pub use self::live::Live;
 pub(crate) use self::msearch::Searches;
 pub use self::msearch::{Door, Several, SeveralKey};
 use self::shadow::Shadows;
+use self::told::Sent;
 pub(crate) use self::validate::View;
 
 /// What is known of the engine behind.
@@ -100,6 +104,8 @@ pub struct Proxy {
     pub scope: Scope,
     /// The entries.
     pub store: Store,
+    /// How many bytes they may take.
+    pub capacity: u64,
     /// Compressed forms of their bodies.
     pub codings: Codings,
     /// Upstream searches under way.
@@ -114,6 +120,8 @@ pub struct Proxy {
     pub stats: Arc<Stats>,
     /// What search templates render to.
     renderings: template::Renderings,
+    /// Lines for requests.
+    pub access: AccessLog,
     /// Keys whose searches are cheaper than a reading.
     dear: DearReadings,
     /// Upstream searches that fill the cache.
@@ -189,7 +197,7 @@ impl Proxy {
             ),
             unwatched: policy.ttl_only.is_some(),
             engine: ArcSwap::default(),
-            clocks: Clocks::new(Arc::clone(&upstream), wall),
+            clocks: Clocks::new(Arc::clone(&upstream), Arc::clone(&stats), wall),
             watcher,
             upstream,
             store: stale::keeping(&policy, settings.max_stale_memory, store),
@@ -197,9 +205,11 @@ impl Proxy {
             flights: Arc::default(),
             multi_flights: Arc::default(),
             doors: Bounded::new(MOST_DOORS),
+            capacity: settings.capacity,
             unshareable: Bounded::new(MOST_UNSHAREABLE),
             stats,
             renderings: template::renderings(settings.capacity / PLANS_SHARE),
+            access: AccessLog::default(),
             dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
             ahead: Ahead::new(settings.ahead),
@@ -247,7 +257,7 @@ impl Proxy {
             let plan_key = plan.key;
             self.shadow(head, body, plan, view, &entry);
             let shown = self.represent(&live, head, plan_key, &entry).await;
-            return self.hit(head, &entry, shown, age, ttl);
+            return self.hit(head, &entry, shown, age, ttl, plan_key.prefix());
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
@@ -255,7 +265,8 @@ impl Proxy {
         if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
             return Box::pin(self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge))).await;
         }
-        let answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await {
+        let mut answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await
+        {
             Some(Flown { landed, led }) => {
                 self.dear.weigh_landed(&plan.key, view.reading_cost, &landed, arrival);
                 match self.land_search(&live, head, plan.key, &landed, led).await {
@@ -266,6 +277,7 @@ impl Proxy {
             // the flight was lost
             None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
+        answered.1.notes.key = Some(plan.key.prefix());
         Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await
     }
 
@@ -319,6 +331,7 @@ impl Proxy {
         shown: Representation,
         age: Duration,
         ttl: Option<Duration>,
+        key: u64,
     ) -> (Response<Body>, CacheStatus) {
         let not_modified = shown.body.is_none();
         let response = respond::entry(entry, shown, &head.headers, Some(age));
@@ -327,11 +340,13 @@ impl Proxy {
             self.stats.plain.not_modified.inc();
         }
         let ttl = ttl.map(|ttl| ttl.as_secs());
-        (response, CacheStatus { ttl, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Hit) })
+        let notes = Notes { key: Some(key), age: Some(age), upstream: None };
+        (response, CacheStatus { ttl, unwatched: self.unwatched(), notes, ..CacheStatus::new(Outcome::Hit) })
     }
 
     fn count_hit(&self, entry: &Entry) {
         entry.indices().hits.inc();
+        self.stats.searches.hit(entry.row(), entry.cost());
         self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
     }
 
@@ -346,8 +361,8 @@ impl Proxy {
     ) -> (Response<Body>, CacheStatus) {
         self.stats.indices(view.generation.metadata().names()).misses.inc();
         let refusal = reason.map(Refusal::from);
-        let response = self.forward(head.clone(), Body::whole(body), client).await;
-        (response, CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) })
+        let status = CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) };
+        self.forward_judged(head, body, client, status).await
     }
 
     /// Forward a request that was judged and refused; its body is at hand. What the refusal tells of the target is not
@@ -365,7 +380,8 @@ impl Proxy {
             let told = if refusal.reason.tells_of_the_target() { Reason::Status.into() } else { refusal };
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(told));
         }
-        let (response, mut status) = self.bypass(head, Body::whole(body), client, refusal).await;
+        let status = CacheStatus::bypass(refusal);
+        let (response, mut status) = self.forward_judged(head, body, client, status).await;
         let turned_away = matches!(response.status().as_u16(), 401 | 403 | 404);
         if let Some(refusal) = status.refusal.as_mut().filter(|refusal| refusal.reason.tells_of_the_target())
         {
@@ -374,6 +390,22 @@ impl Proxy {
                 refusal.reason = Reason::Status;
             }
         }
+        (response, status)
+    }
+
+    /// Forward a search whose body is at hand, and tell what it cost.
+    async fn forward_judged(
+        &self,
+        head: &Parts,
+        body: Bytes,
+        client: ClientAddress,
+        mut status: CacheStatus,
+    ) -> (Response<Body>, CacheStatus) {
+        let (sent, began) = (Sent::of(&self.live.load(), head, &body), Instant::now());
+        let response = self.forward(head.clone(), Body::whole(body), client).await;
+        let took = began.elapsed();
+        self.tell(&sent, took, status.outcome, status.refusal.as_ref());
+        status.notes.upstream = Some(took);
         (response, status)
     }
 

@@ -12,13 +12,15 @@ use crate::config::Snapshot;
 use crate::config::cli::Options;
 use crate::proxy::Proxy;
 use crate::server::Door;
-use crate::surface::admin::{Controls, Token};
+use crate::surface::admin::Controls;
 
 /// How often the files of TLS are looked at.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Settings that take effect without a restart. A name that ends with a dot stands for all of its group.
 const LIVE: &[&str] = &[
+    "admin.allowed_hosts",
+    "admin.show_queries",
     "admin.token",
     "admin.token_file",
     "auth.entry_ttl",
@@ -33,6 +35,8 @@ const LIVE: &[&str] = &[
     "limits.max_connections",
     "limits.max_connections_per_address",
     "limits.max_key_body",
+    "log.access",
+    "log.access_slow",
     "rules",
 ];
 
@@ -61,13 +65,13 @@ impl Reloader {
     pub fn new(
         options: Options,
         written: Snapshot,
-        token: Option<Token>,
+        controls: Controls,
         proxy: Arc<Proxy>,
         data: Arc<Door>,
         admin: Arc<Door>,
     ) -> Arc<Reloader> {
         let reloader = Arc::new(Reloader { options, proxy, data, admin, current: Mutex::new(written) });
-        reloader.control(token);
+        reloader.control(controls);
         reloader
     }
 
@@ -104,18 +108,19 @@ impl Reloader {
         self.proxy.live.store(Arc::new(decided));
         self.data.limit(settings.limits.clone());
         self.admin.limit(settings.limits.of_admin());
-        self.control(settings.admin_token);
+        self.proxy.access.set(settings.access);
+        self.control(settings.controls());
         current.adopt(config.snapshot(), &changed);
         Ok(Reloaded { changed, restart_needed })
     }
 
-    fn control(self: &Arc<Self>, token: Option<Token>) {
+    fn control(self: &Arc<Self>, controls: Controls) {
         let reloader: Weak<Reloader> = Arc::downgrade(self);
         let reload = move || match reloader.upgrade() {
             Some(reloader) => reloader.reload().map(|reloaded| reloaded.json()),
             None => Err("escache is about to stop".to_owned()),
         };
-        self.admin.control(Controls { token, reload: Some(Box::new(reload)) });
+        self.admin.control(Controls { reload: Some(Box::new(reload)), ..controls });
     }
 
     fn current(&self) -> std::sync::MutexGuard<'_, Snapshot> {

@@ -13,7 +13,7 @@ use crate::cache::{Entry, Fetched};
 use crate::coding::Coding;
 use crate::elastic;
 use crate::error::ProxyError;
-use crate::outcome::{CacheStatus, Outcome};
+use crate::outcome::CacheStatus;
 use crate::upstream::Body;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -32,7 +32,7 @@ pub fn with_status(mut response: Response<Body>, status: &CacheStatus) -> Respon
 
 /// The value of `Cache-Status`: for the usual hit it is not made anew.
 fn cache_status(status: &CacheStatus) -> HeaderValue {
-    if *status == CacheStatus::new(Outcome::Hit) {
+    if status.is_plain_hit() {
         return HeaderValue::from_static("escache; hit");
     }
     HeaderValue::try_from(status.to_string()).expect("a status is written in printable ASCII")

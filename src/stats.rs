@@ -1,9 +1,19 @@
 //! Counters: one table of names and help. `/metrics`, `/stats` and the ES-shaped statistics read them.
 
+pub mod history;
+
+pub mod latency;
+
+pub mod searches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use self::history::History;
+use self::latency::{Counted, Histogram};
+use self::searches::Searches;
 use crate::outcome::{CacheStatus, Outcome, Reason};
 
 macro_rules! counters {
@@ -107,8 +117,20 @@ const APIS: usize = 32;
 pub struct Stats {
     /// The plain counters.
     pub plain: Counters,
-    requests: [[Counter; Outcome::ALL.len()]; APIS],
+    /// How long the engine took for searches that were not answered from the cache.
+    pub engine: Histogram,
+    /// Which searches save and cost most.
+    pub searches: Searches,
+    /// The last twenty minutes.
+    pub history: History,
+    /// How long requests took, which also says how many there were.
+    answered: [[Histogram; Outcome::ALL.len()]; APIS],
+    /// How long ago the readings of hits had started.
+    ages: Histogram,
+    /// By endpoint, outcome and reason.
     reasons: Vec<Counter>,
+    readings: [Histogram; ReadingKind::ALL.len()],
+    failed_readings: [Counter; ReadingKind::ALL.len()],
     sets: Mutex<Sets>,
 }
 
@@ -116,32 +138,74 @@ impl Default for Stats {
     fn default() -> Stats {
         Stats {
             plain: Counters::default(),
-            requests: Default::default(),
-            reasons: Reason::ALL.iter().map(|_| Counter::default()).collect(),
+            engine: Histogram::default(),
+            searches: Searches::default(),
+            history: History::default(),
+            answered: Default::default(),
+            ages: Histogram::default(),
+            reasons: (0..APIS * Outcome::ALL.len() * Reason::ALL.len()).map(|_| Counter::default()).collect(),
+            readings: Default::default(),
+            failed_readings: Default::default(),
             sets: Mutex::default(),
         }
     }
 }
 
 impl Stats {
-    /// Counts a request by the number of its endpoint and what became of it.
-    pub fn count(&self, api: usize, status: &CacheStatus) {
-        self.requests[api.min(APIS - 1)][status.outcome as usize].inc();
+    /// Counts a request by the number of its endpoint, what became of it, and how long it took until its answer began.
+    pub fn count(&self, api: usize, status: &CacheStatus, took: Duration) {
+        self.answered[api.min(APIS - 1)][status.outcome as usize].add(took);
+        if let Some(age) = status.notes.age {
+            self.ages.add(age);
+        }
         if let Some(refusal) = &status.refusal {
-            self.reasons[refusal.reason as usize].inc();
+            self.reasons[place(api, status.outcome, refusal.reason)].inc();
         }
     }
 
     /// Requests of an endpoint with an outcome.
     #[must_use]
     pub fn requests(&self, api: usize, outcome: Outcome) -> u64 {
-        self.requests[api.min(APIS - 1)][outcome as usize].get()
+        self.latency(api, outcome).count()
+    }
+
+    /// How long requests of an endpoint with an outcome took, until their answers began.
+    #[must_use]
+    pub fn latency(&self, api: usize, outcome: Outcome) -> Counted {
+        self.answered[api.min(APIS - 1)][outcome as usize].counted()
+    }
+
+    /// How long ago the readings of hits had started.
+    #[must_use]
+    pub fn ages(&self) -> Counted {
+        self.ages.counted()
     }
 
     /// How often a reason was given.
     #[must_use]
     pub fn reason(&self, reason: Reason) -> u64 {
-        self.reasons[reason as usize].get()
+        let all = (0..APIS).flat_map(|api| Outcome::ALL.map(|outcome| (api, outcome)));
+        all.map(|(api, outcome)| self.reason_of(api, outcome, reason)).sum()
+    }
+
+    /// How often a reason was given to requests of an endpoint with an outcome.
+    #[must_use]
+    pub fn reason_of(&self, api: usize, outcome: Outcome, reason: Reason) -> u64 {
+        self.reasons[place(api, outcome, reason)].get()
+    }
+
+    /// Counts a reading.
+    pub fn read(&self, kind: ReadingKind, took: Duration, valid: bool) {
+        self.readings[kind as usize].add(took);
+        if !valid {
+            self.failed_readings[kind as usize].inc();
+        }
+    }
+
+    /// How long readings of a kind took, and how many of them found nothing.
+    #[must_use]
+    pub fn readings(&self, kind: ReadingKind) -> (Counted, u64) {
+        (self.readings[kind as usize].counted(), self.failed_readings[kind as usize].get())
     }
 
     /// The counters of a set of indices; equal sets share them. When clients have made up too many sets, new ones share
@@ -186,6 +250,48 @@ impl Stats {
             out.add(set.numbers());
         }
         out
+    }
+}
+
+fn place(api: usize, outcome: Outcome, reason: Reason) -> usize {
+    (api.min(APIS - 1) * Outcome::ALL.len() + outcome as usize) * Reason::ALL.len() + reason as usize
+}
+
+/// What is read of the engine before something is served from the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadingKind {
+    /// The generation of a target.
+    Generation,
+    /// The version of the cluster's state, for all targets at once: part of each generation.
+    Version,
+    /// Who asks, and what they may.
+    Identity,
+    /// The roles.
+    Roles,
+    /// The clocks of the nodes, for rounded `now`.
+    Clocks,
+}
+
+impl ReadingKind {
+    /// All variants.
+    pub const ALL: [ReadingKind; 5] = [
+        ReadingKind::Generation,
+        ReadingKind::Version,
+        ReadingKind::Identity,
+        ReadingKind::Roles,
+        ReadingKind::Clocks,
+    ];
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ReadingKind::Generation => "generation",
+            ReadingKind::Version => "version",
+            ReadingKind::Identity => "identity",
+            ReadingKind::Roles => "roles",
+            ReadingKind::Clocks => "clocks",
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reads generations. Readings are shared ([`Rounds`]): of a target one is under way at a time, and the question that
 //! closes a reading, which version the cluster state has, is one for all targets.
 
+mod invalidations;
+
 mod questions;
 
 use std::fmt;
@@ -11,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 use self::questions::{Questions, Version, Watched};
 use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
@@ -94,6 +97,7 @@ impl Watcher {
             tag: settings.tag,
             timeout: settings.timeout,
             permits: Semaphore::new(settings.max_concurrent),
+            invalidations: Invalidations::default(),
         });
         let pace = |pause| {
             // so that there is always room for what somebody waits for
@@ -168,6 +172,12 @@ impl Watcher {
     /// Forgets all readings, as after a change of the cluster behind the address.
     pub fn forget(&self) {
         self.targets.clear();
+    }
+
+    /// What has changed, and how often.
+    #[must_use]
+    pub fn invalidations(&self) -> &Invalidations {
+        &self.questions.invalidations
     }
 
     /// How many targets are remembered.

@@ -13,6 +13,7 @@ use super::storable::Storable;
 use crate::generation::Tag;
 use crate::key::CacheKey;
 use crate::stats::IndexSet;
+use crate::stats::searches::RowId;
 
 /// What the store itself needs beside an entry: moka's nodes and its hash table (measured: 430 to 470 bytes with the
 /// key), and the `Arc`.
@@ -29,6 +30,7 @@ pub struct Entry {
     tag: Tag,
     asked: Asked,
     indices: Arc<IndexSet>,
+    row: RowId,
     audience: Audience,
     /// Nanoseconds from when it was asked for to the latest start of what has shown it to be current.
     proven: AtomicU64,
@@ -41,13 +43,26 @@ impl Entry {
         let Storable { head, tag: entity_tag, body, took } = answer;
         let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (audience, proven) = (Audience::Unproven, AtomicU64::new(0));
-        Entry { head, entity_tag, body, cost, tag, asked, indices, audience, proven }
+        let row = RowId::NONE;
+        Entry { head, entity_tag, body, cost, tag, asked, indices, row, audience, proven }
     }
 
     /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
     #[must_use]
     pub fn meant_for(self, audience: Audience) -> Entry {
         Entry { audience, ..self }
+    }
+
+    /// The same, counted with other searches like it.
+    #[must_use]
+    pub fn counted_in(self, row: RowId) -> Entry {
+        Entry { row, ..self }
+    }
+
+    /// Where its hits are counted with those of other searches like it.
+    #[must_use]
+    pub fn row(&self) -> RowId {
+        self.row
     }
 
     /// Who may have it when nothing can be asked.

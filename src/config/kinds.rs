@@ -146,6 +146,52 @@ impl Scalar for String {
     }
 }
 
+/// The name of a host, without port: lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostName(pub(super) String);
+
+impl Scalar for HostName {
+    const WHAT: &'static str = "the name of a host without port, such as escache or escache.monitoring.svc";
+
+    fn parse(text: &str) -> Result<HostName, Unfit> {
+        let is_name = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        match text.split('.').all(is_name) {
+            true => Ok(HostName(text.to_ascii_lowercase())),
+            false => Err(Unfit::Plainly),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Which share of requests has a line in the log; `None` is off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct AccessShare(pub(super) Option<Share>);
+
+impl Scalar for AccessShare {
+    const WHAT: &'static str = "off, all, or a share from 0 to 1, such as 0.01";
+
+    fn parse(text: &str) -> Result<AccessShare, Unfit> {
+        match text {
+            "off" => Ok(AccessShare(None)),
+            "all" => Ok(AccessShare(Some(Share::ALL))),
+            share => <Share as Scalar>::parse(share).map(Some).map(AccessShare).map_err(|_| Unfit::Plainly),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            None => "off".to_owned(),
+            Some(Share::ALL) => "all".to_owned(),
+            Some(share) => Scalar::show(&share),
+        }
+    }
+}
+
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) String);
@@ -322,6 +368,18 @@ mod tests {
             check::<Share>(text, None);
         }
         check::<Format>("json", Some("json"));
+        for (text, shown) in [("off", "off"), ("all", "all"), ("1", "all"), ("0", "0"), ("0.01", "0.01")] {
+            check::<AccessShare>(text, Some(shown));
+        }
+        for text in ["on", "2", "1%", "-1"] {
+            check::<AccessShare>(text, None);
+        }
+        for (text, shown) in [("escache", "escache"), ("Es-Cache.svc", "es-cache.svc")] {
+            check::<HostName>(text, Some(shown));
+        }
+        for text in ["escache:9281", "*", "*.svc", "a..b", "http://a", "a b", "[::1]"] {
+            check::<HostName>(text, None);
+        }
     }
 
     #[test]

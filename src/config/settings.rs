@@ -11,12 +11,13 @@ use tracing::Level;
 use super::kinds::{Address, Discovery, Secret};
 use super::table::Values;
 use super::units::{ByteSize, Wait};
+use crate::access::AccessSettings;
 use crate::key::headers::HeaderRules;
 use crate::policy::{Compression, Policy, Share};
 use crate::proxy::{AheadSettings, ProxySettings};
 use crate::scope::ScopeSettings;
 use crate::server::{ClientAuthentication, Limits, TlsSettings};
-use crate::surface::admin::Token;
+use crate::surface::admin::{Controls, Token};
 use crate::telemetry::Format;
 use crate::upstream::{
     Credentials, Host, Names, Tls, TlsSettings as UpstreamTlsSettings, UpstreamSettings, Verification,
@@ -36,6 +37,12 @@ pub struct Settings {
     pub tls: Option<TlsSettings>,
     /// `admin.token`
     pub admin_token: Option<Token>,
+    /// `admin.allowed_hosts`, in lower case
+    pub admin_allowed_hosts: Vec<String>,
+    /// `admin.show_queries`
+    pub admin_show_queries: bool,
+    /// `log.access`, `log.access_slow`
+    pub access: AccessSettings,
     /// What clients may take of the data listener.
     pub limits: Limits,
     /// What the way of a request needs.
@@ -50,6 +57,17 @@ pub struct Settings {
 const LARGEST: ByteSize = ByteSize(1 << 30);
 
 impl Settings {
+    /// What an operator can do at the admin listener; a reload is added by who can.
+    #[must_use]
+    pub fn controls(&self) -> Controls {
+        Controls {
+            token: self.admin_token,
+            allowed_hosts: self.admin_allowed_hosts.clone(),
+            show_queries: self.admin_show_queries,
+            reload: None,
+        }
+    }
+
     /// Puts together what was read, if it goes together.
     pub(super) fn new(values: Values, memory: Option<u64>) -> Result<Settings, Vec<String>> {
         let mut problems = Vec::new();
@@ -127,6 +145,9 @@ fn together(
         drain_timeout: values.drain_timeout,
         tls: None,
         admin_token: None,
+        admin_allowed_hosts: values.admin_allowed_hosts.into_iter().map(|name| name.0).collect(),
+        admin_show_queries: values.admin_show_queries,
+        access: AccessSettings { share: values.log_access.0, slow: values.log_access_slow.0 },
         limits,
         proxy: ProxySettings {
             max_stale_memory: values.limits_max_stale_memory.0,

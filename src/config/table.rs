@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use tracing::Level;
 
-use super::kinds::{Address, Discovery, Secret};
+use super::kinds::{AccessShare, Address, Discovery, HostName, Secret};
 use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
@@ -78,6 +78,10 @@ settings! {
         admin_token: Option<Secret> = "admin.token", "";
         /// A file that holds that secret, instead of the secret itself.
         admin_token_file: Option<String> = "admin.token_file", "";
+        /// Names other than localhost by which the admin listener may be asked, without port: those that containers and services have for it. Any other name is refused, since a web page could have made it up (DNS rebinding).
+        admin_allowed_hosts: Vec<HostName> = "admin.allowed_hosts", "";
+        /// Whether the live page shows the texts of searches. If not, it shows their shape: names of fields and aggregations, without values.
+        admin_show_queries: bool = "admin.show_queries", "false";
         /// How long requests under way may take to end when escache is told to stop.
         drain_timeout: Duration = "drain.timeout", "10s";
     }
@@ -236,6 +240,10 @@ settings! {
         log_level: Level = "log.level", "info";
         /// text for people, json for machines.
         log_format: Format = "log.format", "text";
+        /// Which requests have a line in the log: errors, slow ones and this share of the others, such as 0.01; all, or off for no line at all. A line is written before the answer goes out, which costs some microseconds.
+        log_access: AccessShare = "log.access", "0";
+        /// From which time on a request is slow, and has a line.
+        log_access_slow: Wait = "log.access_slow", "1s";
     }
 }
 

@@ -4,6 +4,8 @@ pub mod json;
 
 pub mod difference;
 
+pub mod shape;
+
 pub mod params;
 
 pub mod api;

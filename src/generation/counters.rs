@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::changes::{Part, small};
 use crate::outcome::Reason;
 
 /// The `filter_path` that keeps an answer to what [`Counters`] reads.
@@ -131,6 +132,31 @@ impl Counters {
     pub(super) fn is_writing(&self, index: &str) -> bool {
         let copies = self.indices.get(index).into_iter().flat_map(|index| index.shards.values()).flatten();
         copies.into_iter().any(|copy| copy.seq_no.max_seq_no != copy.seq_no.local_checkpoint)
+    }
+
+    /// What people may want to know of one index: sums, where the digest has each number.
+    pub(super) fn part(&self, name: &str, may_idle: bool) -> Part {
+        let Some(index) = self.indices.get(name) else { return Part::default() };
+        let mut part = Part::default();
+        let mut lives = Vec::new();
+        for (shard, copies) in &index.shards {
+            for copy in copies {
+                lives.push((shard, &copy.routing.state, &copy.routing.node, copy.routing.primary));
+                part.refreshes =
+                    part.refreshes.wrapping_add(copy.refresh.total).wrapping_add(copy.refresh.external_total);
+                if may_idle {
+                    part.merges =
+                        part.merges.wrapping_add(copy.merges.total).wrapping_add(copy.merges.current);
+                    part.writes = part
+                        .writes
+                        .wrapping_add_signed(copy.seq_no.max_seq_no)
+                        .wrapping_add_signed(copy.seq_no.local_checkpoint);
+                }
+            }
+        }
+        lives.sort_unstable();
+        part.shards = small((&index.uuid, lives));
+        part
     }
 
     /// The digest of all copies, in an order of its own: the engine's order follows its nodes' answers. Where shards of

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::changes::small;
 use super::digest_unordered;
 use crate::cacheability;
 use crate::elastic::json;
@@ -78,6 +79,8 @@ pub(super) struct Index {
     /// `index.search.idle.after`: how long a search keeps its shard from sleeping.
     pub(super) idle_after: Duration,
     open: bool,
+    /// Of all that is read of it, to tell people which index has changed.
+    digest: u64,
 }
 
 /// Properties of the indices of a target that the request itself can override.
@@ -148,7 +151,8 @@ impl Metadata {
             }
             let may_idle = settings["refresh_interval"].is_null();
             let idle_after = Duration::from_millis(idle_after.unwrap_or_default());
-            indices.insert(name.clone(), Index { uuid, shards, may_idle, idle_after, open });
+            let digest = small(digest_unordered(index));
+            indices.insert(name.clone(), Index { uuid, shards, may_idle, idle_after, open, digest });
         }
         let mut hasher = blake3::Hasher::new();
         hasher.update(state.version.cluster_uuid.as_bytes());
@@ -201,6 +205,11 @@ impl Metadata {
     /// Whether a search could make visible what waits on the shards of an index.
     pub(super) fn may_idle(&self, index: &str) -> bool {
         self.indices.get(index).is_none_or(|index| index.may_idle)
+    }
+
+    /// What stands for the metadata of one index alone.
+    pub(super) fn digest_of(&self, index: &str) -> u64 {
+        self.indices.get(index).map_or(0, |index| index.digest)
     }
 
     /// About how many bytes it holds.

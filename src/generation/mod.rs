@@ -9,6 +9,8 @@ mod counters;
 
 mod metadata;
 
+mod changes;
+
 mod sandwich;
 
 mod settling;
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use self::changes::{Cause, Change, Part, Parts};
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 pub use self::sandwich::{Known, Question, Sandwich};

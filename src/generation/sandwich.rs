@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Counters, Generation, Metadata, StateVersion, segments};
+use super::{Change, Counters, Generation, Metadata, Parts, StateVersion, segments};
 use crate::outcome::{Reason, Refusal};
 
 /// How often a reading starts over because the metadata moved under it.
@@ -27,6 +27,9 @@ pub enum Question {
 pub struct Known {
     /// What it found.
     pub generation: Generation,
+    /// What has changed since the reading before it, if there was one and its generation was another.
+    pub changes: Vec<Change>,
+    parts: Arc<Parts>,
     /// Of the counters' text that it found it by.
     digest: [u8; 32],
 }
@@ -141,11 +144,24 @@ fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>)
     let digest = counted.digest;
     let same = known
         .filter(|known| known.digest == digest && known.generation.metadata().digest() == metadata.digest());
-    let generation = match same {
-        Some(known) => known.generation.clone().with_metadata(Arc::clone(metadata)),
-        None => Generation::new(counted.read()?, Arc::clone(metadata))?,
-    };
-    Ok(Known { generation, digest })
+    if let Some(known) = same {
+        let generation = known.generation.clone().with_metadata(Arc::clone(metadata));
+        return Ok(Known { generation, changes: Vec::new(), parts: Arc::clone(&known.parts), digest });
+    }
+    let counters = counted.read()?;
+    let generation = Generation::new(counters, Arc::clone(metadata))?;
+    let parts = Arc::new(Parts::new(counters, metadata));
+    let before = known.filter(|known| known.generation != generation);
+    let changes = before.map(|known| parts.changes(&known.parts)).unwrap_or_default();
+    Ok(Known { generation, changes, parts, digest })
+}
+
+impl Known {
+    /// About how many bytes it holds beside the metadata.
+    #[must_use]
+    pub fn heap_size(&self) -> usize {
+        self.parts.heap_size()
+    }
 }
 
 fn digest(stats: &[u8], segments: Option<&Bytes>) -> [u8; 32] {

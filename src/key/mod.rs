@@ -117,6 +117,15 @@ impl CacheKey {
 }
 
 /// The first 16 hexadecimal digits: enough to recognise a key in a log.
+impl CacheKey {
+    /// Its beginning, of which [`Display`](fmt::Display) shows the digits.
+    #[must_use]
+    pub fn prefix(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::told::Sent;
 use super::{Proxy, View};
 use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
 use crate::cacheability::Terms;
@@ -19,9 +20,10 @@ use crate::elastic::filter_path::{self, Widening};
 use crate::error::ProxyError;
 use crate::generation::{Generation, StateVersion};
 use crate::key::CacheKey;
-use crate::outcome::Reason;
+use crate::outcome::{Outcome, Reason, Refusal};
 use crate::plan::Plan;
 use crate::scope::Confirm;
+use crate::stats::searches::RowId;
 use crate::upstream::{Body, Collected, Giver, collect};
 
 /// How a flight ends.
@@ -47,6 +49,8 @@ pub enum Landed {
 pub(super) struct Fill {
     pub(super) head: Parts,
     pub(super) body: Bytes,
+    /// What people are told of it.
+    pub(super) sent: Sent,
     pub(super) api: Api,
     pub(super) widening: Widening,
     pub(super) keep: Keep,
@@ -61,6 +65,8 @@ pub(super) struct Keep {
     bearer: Option<Confirm>,
     audience: Audience,
     epoch: Epoch,
+    /// Where its hits are counted with others like it.
+    pub(super) row: RowId,
 }
 
 impl Keep {
@@ -73,6 +79,7 @@ impl Keep {
             bearer: view.bearer.clone(),
             audience: view.audience,
             epoch,
+            row: RowId::NONE,
         }
     }
 }
@@ -80,7 +87,7 @@ impl Keep {
 impl Proxy {
     /// Forward, decide if storable, store. Runs on a task of its own.
     pub(super) async fn fill(self: Arc<Self>, fill: Fill) -> Landed {
-        let Fill { head, body, api, widening, keep } = fill;
+        let Fill { head, body, sent, api, widening, mut keep } = fill;
         let Some(_permit) = self.fills.permit().await else { return Landed::Refused };
         let asked = self.watcher.now();
         let tag = (!self.unwatched()).then(|| keep.generation.metadata().version());
@@ -104,6 +111,8 @@ impl Proxy {
         self.stats.plain.upstream_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         let mut fetched = Fetched { status: answer.status, headers: answer.headers, body, took };
         let checked = Storable::check(&fetched, api, widening, &keep.generation.extent());
+        let refusal = checked.as_ref().err().map(|reason| Refusal::from(*reason));
+        keep.row = self.tell(&sent, took, Outcome::Miss, refusal.as_ref());
         if widening == Widening::Add {
             match filter_path::cut(&fetched.body) {
                 Ok(cut) => fetched.body = cut.into(),
@@ -154,7 +163,7 @@ impl Proxy {
         asked: Asked,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
-        let Keep { key, now, generation, bearer, audience, epoch } = keep;
+        let Keep { key, now, generation, bearer, audience, epoch, row } = keep;
         if !self.unwatched() && !giver.applied {
             return Err(Reason::HostLagging);
         }
@@ -169,7 +178,8 @@ impl Proxy {
             return Err(Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
-        let entry = Arc::new(Entry::new(answer, generation.tag(), asked, indices).meant_for(audience));
+        let entry = Entry::new(answer, generation.tag(), asked, indices).meant_for(audience).counted_in(row);
+        let entry = Arc::new(entry);
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);
         }

@@ -8,9 +8,10 @@ use http::request::Parts;
 use tokio::time::{Duration, Instant};
 
 use super::fill::{Fill, Keep, Landed, fill_head};
+use super::told::Sent;
 use super::{Live, Proxy, View};
 use crate::key::CacheKey;
-use crate::outcome::{CacheStatus, Outcome, Reason};
+use crate::outcome::{CacheStatus, Notes, Outcome, Reason};
 use crate::plan::Plan;
 use crate::respond;
 use crate::upstream::Body;
@@ -44,6 +45,7 @@ impl Proxy {
             || {
                 let fill = Fill {
                     head: fill_head(head, plan),
+                    sent: Sent::of(&self.live.load(), head, &body),
                     body,
                     api: plan.api,
                     widening: plan.widening,
@@ -112,12 +114,14 @@ impl Proxy {
             Landed::Stored(_, fetched) => {
                 let response =
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                (response, CacheStatus { stored: true, ..status })
+                let notes = Notes { upstream: Some(fetched.took), ..status.notes };
+                (response, CacheStatus { stored: true, notes, ..status })
             }
             Landed::Unstored(fetched, reason) => {
                 let response =
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                (response, CacheStatus { refusal: Some((*reason).into()), ..status })
+                let notes = Notes { upstream: Some(fetched.took), ..status.notes };
+                (response, CacheStatus { refusal: Some((*reason).into()), notes, ..status })
             }
             Landed::Own(_, reason) if !led => return Err(*reason),
             Landed::Own(fetched, reason) => {

@@ -26,6 +26,7 @@ use crate::control::Control;
 use crate::elastic::difference::{self, Difference, Kind};
 use crate::outcome::Reason;
 use crate::plan::Plan;
+use crate::policy::draw;
 use crate::upstream::Collected;
 
 /// How many hits are compared at once; more are not sampled.
@@ -49,19 +50,10 @@ impl Default for Shadows {
 }
 
 impl Shadows {
-    /// The next draw. Spread, because requests come in rounds: every hundredth could always be the same panel of a
-    /// dashboard.
+    /// The next draw.
     fn draw(&self) -> u32 {
-        spread(self.drawn.fetch_add(1, Ordering::Relaxed))
+        draw(self.drawn.fetch_add(1, Ordering::Relaxed))
     }
-}
-
-/// The upper half of splitmix64.
-fn spread(number: u64) -> u32 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 32) as u32
 }
 
 /// A hit to compare. It holds the client's credentials until it is compared.
@@ -243,7 +235,7 @@ mod tests {
         const DRAWS: u64 = 100_000;
         let taken = |share: f64| {
             let share = Share::new(share).unwrap();
-            (0..DRAWS).filter(|n| share.takes(spread(*n))).collect::<Vec<_>>()
+            (0..DRAWS).filter(|n| share.takes(draw(*n))).collect::<Vec<_>>()
         };
         assert_eq!((taken(0.0).len(), taken(1.0).len()), (0, 100_000));
         let taken = taken(0.01);

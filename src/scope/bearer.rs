@@ -9,6 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, StatusCode};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::answers::{Bearer, Privileges};
 use super::survey::Kind;
@@ -18,7 +19,7 @@ use crate::key::fields::Fields;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Failure, Rounds, Subject};
-use crate::stats::Stats;
+use crate::stats::{ReadingKind, Stats};
 use crate::upstream::Upstream;
 
 /// The part of a request that tells the engine who asks.
@@ -186,9 +187,11 @@ impl Subject for Identity {
         let Ok(_permit) = self.asker.permits.try_acquire() else {
             return Err(Unknown::now(Reason::ReadingsLimit));
         };
+        let began = Instant::now();
         let asked = tokio::time::timeout(self.asker.timeout, self.ask());
         let late = || Err(Unknown::now(Refusal::at(Reason::ScopeUnknown, TIMEOUT)));
         let found = asked.await.unwrap_or_else(|_| late());
+        self.asker.stats.read(ReadingKind::Identity, began.elapsed(), found.is_ok());
         match &found {
             Ok(bearer) => self.word().told = Some(bearer.digest),
             Err(unknown) if is_silence(&unknown.refusal) => {}

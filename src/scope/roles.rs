@@ -11,6 +11,7 @@ use crate::elastic::target::Target;
 use crate::generation::Generation;
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Needed, Rounds, Subject};
+use crate::stats::ReadingKind;
 use crate::watcher::Watcher;
 
 /// The roles that a security index holds.
@@ -30,9 +31,18 @@ impl Subject for Roles {
     type Found = Under;
     type Failure = Refusal;
 
+    async fn measure(&self) -> Result<Under, Refusal> {
+        let began = Instant::now();
+        let found = self.read().await;
+        self.asker.stats.read(ReadingKind::Roles, began.elapsed(), found.is_ok());
+        found
+    }
+}
+
+impl Roles {
     /// The generation is read before and after the roles, so that they are those of it. That they may not be read is a
     /// permission, and so it too stays as it is under one generation.
-    async fn measure(&self) -> Result<Under, Refusal> {
+    async fn read(&self) -> Result<Under, Refusal> {
         let unknown = || Refusal::at(Reason::ScopeUnknown, "roles");
         let before = self.generation(Needed::since(Instant::now())).await?;
         self.asker.stats.plain.scope_requests.inc();
@@ -48,9 +58,7 @@ impl Subject for Roles {
         }
         Ok(Under { generation: before, roles })
     }
-}
 
-impl Roles {
     async fn generation(&self, needed: Needed) -> Result<[u8; 32], Refusal> {
         let reading = self.watcher.reading_in_time(&self.index, needed).await;
         reading

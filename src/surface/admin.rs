@@ -12,7 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{explain, metrics, warm};
+use super::{explain, metrics, overview, page, warm};
 use crate::proxy::Proxy;
 use crate::respond;
 use crate::upstream::{Body, Collected, Stream, collect};
@@ -25,6 +25,10 @@ const MAX_BODY: usize = 4 << 20;
 pub struct Controls {
     /// `admin.token`
     pub token: Option<Token>,
+    /// `admin.allowed_hosts`, in lower case: by which names other than localhost it may be asked.
+    pub allowed_hosts: Vec<String>,
+    /// `admin.show_queries`
+    pub show_queries: bool,
     /// Reads the configuration again, and tells what came of it.
     pub reload: Option<Box<Reload>>,
 }
@@ -34,7 +38,11 @@ pub type Reload = dyn Fn() -> Result<Value, String> + Send + Sync;
 
 impl fmt::Debug for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Controls").field("token", &self.token).finish_non_exhaustive()
+        f.debug_struct("Controls")
+            .field("token", &self.token)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("show_queries", &self.show_queries)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +86,7 @@ impl fmt::Debug for Token {
 /// Answers a request of the admin listener.
 pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<Stream>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    if let Err(reason) = check_origin(&head.headers) {
+    if let Err(reason) = check_origin(&head.headers, &controls.allowed_hosts) {
         return respond::failure(StatusCode::FORBIDDEN, "forbidden_exception", reason);
     }
     // whoever starts containers has no token, and learns nothing but yes or no
@@ -88,9 +96,14 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
         return unauthorized();
     }
     match (head.uri.path(), &head.method) {
-        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", &Method::GET | &Method::HEAD) => {
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries", &Method::GET | &Method::HEAD) => {
             get(proxy, head.uri.path())
         }
+        ("/overview", &Method::GET | &Method::HEAD) => {
+            let overview = overview::json(proxy, controls.show_queries);
+            respond::json(StatusCode::OK, overview.to_string())
+        }
+        (path, &Method::GET | &Method::HEAD) if page::file(path).is_some() => page::answer(path),
         ("/explain" | "/clear" | "/reload" | "/warm", &Method::POST) => {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // a form or a text could be sent by any web page; JSON cannot, without our consent
@@ -109,11 +122,14 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
                 _ => bad_request("the body is too large or broke off"),
             }
         }
-        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/", _) => wrong_method("GET, HEAD"),
+        ("/live" | "/ready" | "/metrics" | "/stats" | "/entries" | "/overview", _) => {
+            wrong_method("GET, HEAD")
+        }
         ("/explain" | "/clear" | "/reload" | "/warm", _) => wrong_method("POST"),
+        (path, _) if page::file(path).is_some() => wrong_method("GET, HEAD"),
         (path, _) => {
             let reason = format!(
-                "no handler found for [{path}]; there are /live /ready /metrics /stats /entries /explain /clear /reload /warm"
+                "no handler found for [{path}]; there are / /live /ready /metrics /stats /entries /overview /explain /clear /reload /warm"
             );
             respond::failure(StatusCode::NOT_FOUND, "not_found_exception", &reason)
         }
@@ -143,8 +159,7 @@ fn get(proxy: &Arc<Proxy>, path: &str) -> Response<Body> {
             proxy.store.settle();
             respond::json(StatusCode::OK, metrics::json(proxy).to_string())
         }
-        "/entries" => entries(proxy),
-        _ => text("text/html; charset=utf-8", include_str!("page.html")),
+        _ => entries(proxy),
     }
 }
 
@@ -178,7 +193,7 @@ async fn post(proxy: &Arc<Proxy>, controls: &Controls, path: &str, body: Bytes) 
                 Ok(question) => question,
                 Err(e) => {
                     return bad_request(&format!(
-                        "{e}; expected {{\"method\", \"path\", \"headers\", \"body\"}}"
+                        "{e}; expected {{\"method\", \"path\", \"headers\", \"body\"}}, or {{\"search\"}} with the id of one of /overview"
                     ));
                 }
             };
@@ -204,13 +219,17 @@ async fn post(proxy: &Arc<Proxy>, controls: &Controls, path: &str, body: Bytes) 
 }
 
 /// Against DNS rebinding and cross-site requests: a browser sends the name that it resolved as `Host`, and where the
-/// page came from as `Origin`. Addresses and `localhost` cannot be rebound.
-fn check_origin(headers: &HeaderMap) -> Result<(), &'static str> {
+/// page came from as `Origin`. Addresses and `localhost` cannot be rebound; of other names those are good that the operator
+/// has for this listener.
+fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), &'static str> {
     let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let authority: Authority = host.parse().map_err(|_| "the Host header is missing or not understood")?;
     let name = authority.host().trim_matches(['[', ']']);
-    if name != "localhost" && name.parse::<std::net::IpAddr>().is_err() {
-        return Err("the Host header must be an address or localhost");
+    let known = name == "localhost"
+        || name.parse::<std::net::IpAddr>().is_ok()
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+    if !known {
+        return Err("the Host header must be an address, localhost, or one of admin.allowed_hosts");
     }
     match headers.get(ORIGIN).map(HeaderValue::to_str) {
         None => Ok(()),
@@ -254,7 +273,28 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(host).unwrap());
         headers.extend(origin.map(|o| (ORIGIN, HeaderValue::from_str(o).unwrap())));
-        assert_eq!(check_origin(&headers).is_ok(), allowed, "{host} {origin:?}");
+        assert_eq!(check_origin(&headers, &[]).is_ok(), allowed, "{host} {origin:?}");
+        let names = ["escache".to_owned(), "escache.svc".to_owned()];
+        assert_eq!(check_origin(&headers, &names).is_ok(), allowed, "{host} {origin:?}");
+    }
+
+    #[test]
+    fn names_that_the_operator_has_for_it_are_good() {
+        let names = ["escache".to_owned()];
+        for (host, origin, allowed) in [
+            ("escache:9281", None, true),
+            ("Escache", Some("http://Escache"), true),
+            ("escache:9281", Some("http://escache:9281"), true),
+            ("escache:9281", Some("http://evil.example"), false),
+            ("escache.evil.example:9281", None, false),
+            ("evil-escache", None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+            headers.extend(origin.map(|o| (ORIGIN, HeaderValue::from_str(o).unwrap())));
+            assert_eq!(check_origin(&headers, &names).is_ok(), allowed, "{host} {origin:?}");
+            assert!(check_origin(&headers, &[]).is_err(), "{host} {origin:?}");
+        }
     }
 
     #[test]

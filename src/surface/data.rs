@@ -6,9 +6,11 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TY
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::request_cache::{self, Numbers};
+use crate::access;
 use crate::elastic::api::{Api, Effect, Route, route};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
@@ -20,6 +22,7 @@ use crate::upstream::{Body, Collected, Stream, collect, tell_of_client};
 
 /// Answers a request of the data listener.
 pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: ClientAddress) -> Response<Body> {
+    let began = Instant::now();
     let (mut head, body) = request.into_parts();
     let client = tell_of_client(&mut head.headers, client);
     let route = route(&head.method, head.uri.path(), head.uri.query());
@@ -28,27 +31,72 @@ pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: Client
         api if api.is_read() => proxy.search(&head, &route, body, client).await,
         // boxed, since the future of a hit would have room for them
         Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
-        Api::RequestCacheStats | Api::NodesRequestCacheStats => {
-            Box::pin(statistics(proxy, head, api, body, client)).await
+        _ => {
+            let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
+            let (response, status) = Box::pin(pass(proxy, head, api, effect, body, client)).await;
+            return end(proxy, api, began, response, &status, || told);
         }
-        Api::ClearCache => match purges(&route, head.uri.query()) {
-            Some(target) => {
-                let clear = move |proxy: Arc<Proxy>| async move { clear(&proxy, &target).await };
-                Box::pin(proxy.pass_and_purge(head, body, client, clear)).await
-            }
-            None => Box::pin(proxy.pass(head, effect, body, client)).await,
-        },
-        Api::Other if effect == Effect::Purge => {
+    };
+    end(proxy, api, began, response, &status, || told(&head, &route))
+}
+
+/// Everything that is not answered from the cache.
+async fn pass(
+    proxy: &Arc<Proxy>,
+    head: Parts,
+    api: Api,
+    effect: Effect,
+    body: Stream,
+    client: ClientAddress,
+) -> (Response<Body>, CacheStatus) {
+    match api {
+        Api::RequestCacheStats | Api::NodesRequestCacheStats => {
+            statistics(proxy, head, api, body, client).await
+        }
+        Api::ClearCache => {
+            let target = purges(&route(&head.method, head.uri.path(), head.uri.query()), head.uri.query());
+            let Some(target) = target else { return proxy.pass(head, effect, body, client).await };
+            let clear = move |proxy: Arc<Proxy>| async move { clear(&proxy, &target).await };
+            proxy.pass_and_purge(head, body, client, clear).await
+        }
+        _ if effect == Effect::Purge => {
             let everything = |proxy: Arc<Proxy>| async move {
                 proxy.purge(None);
             };
-            Box::pin(proxy.pass_and_purge(head, body, client, everything)).await
+            proxy.pass_and_purge(head, body, client, everything).await
         }
-        _ => Box::pin(proxy.pass(head, effect, body, client)).await,
+        _ => proxy.pass(head, effect, body, client).await,
+    }
+}
+
+/// Counts a request, writes its line, and adds what escache says of it.
+fn end(
+    proxy: &Proxy,
+    api: Api,
+    began: Instant,
+    response: Response<Body>,
+    status: &CacheStatus,
+    told: impl FnOnce() -> access::Request,
+) -> Response<Body> {
+    let took = began.elapsed();
+    proxy.stats.count(api as usize, status, took);
+    let answer = access::Answer {
+        api: api.name(),
+        status: response.status(),
+        bytes: response.body().size_hint().exact().or_else(|| content_length(&response)),
+        cache: status,
+        took,
     };
-    proxy.stats.count(api as usize, &status);
-    tracing::debug!(api = api.name(), status = response.status().as_u16(), cache = %status, "answered");
-    respond::with_status(response, &status)
+    proxy.access.tell(&answer, told);
+    respond::with_status(response, status)
+}
+
+fn told(head: &Parts, route: &Route<'_>) -> access::Request {
+    access::Request::of(&head.headers, route.index.as_deref().map(str::to_owned))
+}
+
+fn content_length(response: &Response<Body>) -> Option<u64> {
+    response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The target whose entries a `_cache/clear` removes; `None` if it leaves the request cache alone.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::advice::advice;
 use crate::cache::{Decision, Proof, decide};
 use crate::control::Control;
 use crate::elastic::api::{Api, Route, route};
@@ -28,7 +29,11 @@ pub struct Explained {
     #[serde(default)]
     method: Option<String>,
     /// Path and query as a client would send them.
-    path: String,
+    #[serde(default)]
+    path: Option<String>,
+    /// Instead of all others: the id of a search that `/overview` tells of.
+    #[serde(default)]
+    search: Option<String>,
     /// Headers.
     #[serde(default)]
     headers: serde_json::Map<String, Value>,
@@ -43,6 +48,7 @@ pub struct Explained {
 /// A sentence about what cannot be understood in the question.
 pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, String> {
     let arrival = Instant::now();
+    let (question, unproven) = known(proxy, question)?;
     let method: Method =
         question.method.as_deref().unwrap_or("GET").parse().map_err(|_| "method: no such method")?;
     let body: Bytes = match question.body {
@@ -51,16 +57,38 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
         json => json.to_string().into(),
     };
     let headers = headers(question.headers, !body.is_empty())?;
-    let request = Request::builder().method(method).uri(question.path.as_str()).body(());
+    let path = question.path.ok_or("path: is missing")?;
+    let request = Request::builder().method(method).uri(path.as_str()).body(());
     let (mut head, ()) = request.map_err(|_| "path: not a path that can be requested")?.into_parts();
     head.headers = headers;
 
     let live = proxy.live.load_full();
     let route = route(&head.method, head.uri.path(), head.uri.query());
-    if route.api == Api::Msearch && body.len() <= live.policy.max_key_body {
-        return Ok(explain_items(proxy, &live, &head, &route, &body, arrival).await);
+    let mut told = if route.api == Api::Msearch && body.len() <= live.policy.max_key_body {
+        explain_items(proxy, &live, &head, &route, &body, arrival).await
+    } else {
+        explain_one(proxy, &live, &head, &route, &body, arrival).await
+    };
+    if unproven {
+        told["note"] =
+            "it came with credentials, which are not kept: this is explained for nobody in particular".into();
     }
-    Ok(explain_one(proxy, &live, &head, &route, &body, arrival).await)
+    Ok(told)
+}
+
+/// The question itself, or the example of a search that is told of; and whether that came with credentials.
+fn known(proxy: &Proxy, question: Explained) -> Result<(Explained, bool), String> {
+    let Some(id) = &question.search else { return Ok((question, false)) };
+    let gone = || format!("search: none is known as [{id}] any more");
+    let example = proxy.stats.searches.example(id).ok_or_else(gone)?;
+    let known = Explained {
+        method: Some(example.method.clone()),
+        path: Some(example.path.clone()),
+        search: None,
+        headers: serde_json::Map::new(),
+        body: if example.body.is_empty() { Value::Null } else { example.body.clone().into() },
+    };
+    Ok((known, example.identity))
 }
 
 /// Explains each search of a multi search.
@@ -220,6 +248,7 @@ fn refuse(out: &mut Value, refusal: &Refusal) {
     out["reason"] = refusal.reason.name().into();
     out["place"] = refusal.place.as_str().into();
     out["help"] = refusal.reason.help().into();
+    out["advice"] = advice(refusal.reason).into();
 }
 
 fn headers(given: serde_json::Map<String, Value>, has_body: bool) -> Result<HeaderMap, String> {

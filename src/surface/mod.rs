@@ -6,7 +6,13 @@ mod request_cache;
 
 pub mod explain;
 
+mod advice;
+
 mod metrics;
+
+pub mod overview;
+
+mod page;
 
 pub mod warm;
 

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{TagSource, Watcher};
+use super::{Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
 use crate::generation::{
@@ -18,7 +18,7 @@ use crate::generation::{
 };
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Needed, Rounds, Subject};
-use crate::stats::Stats;
+use crate::stats::{ReadingKind, Stats};
 use crate::upstream::Upstream;
 
 /// Who asks the questions of all readings.
@@ -29,6 +29,7 @@ pub(super) struct Questions {
     pub(super) tag: TagSource,
     pub(super) timeout: Duration,
     pub(super) permits: Semaphore,
+    pub(super) invalidations: Invalidations,
 }
 
 /// The version of the cluster state, for all targets at once: an answer to a question that was sent after the counters
@@ -85,10 +86,12 @@ impl Subject for Version {
     /// Asked of the master (not `local`): it applies a state last, so what it shows has been applied by all.
     async fn measure(&self) -> Result<StateVersion, Refusal> {
         let asked = self.0.ask("/_cluster/state/version?filter_path=cluster_uuid,version,state_uuid");
+        let began = Instant::now();
         let answer = tokio::time::timeout(self.0.timeout, asked).await;
-        let answer =
-            answer.map_err(|_| Refusal::at(Reason::GenerationUnknown, "/_cluster/state: timeout"))?;
-        Ok(StateVersion::read(&answer?)?)
+        let late = |_| Refusal::at(Reason::GenerationUnknown, "/_cluster/state: timeout");
+        let found = answer.map_err(late).and_then(|answer| Ok(StateVersion::read(&answer?)?));
+        self.0.stats.read(ReadingKind::Version, began.elapsed(), found.is_ok());
+        found
     }
 }
 
@@ -104,7 +107,9 @@ impl Subject for Watched {
             Ok(_) => plain.readings.inc(),
             Err(_) => plain.readings_invalid.inc(),
         }
-        plain.reading_microseconds.add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        let took = began.elapsed();
+        plain.reading_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.questions.stats.read(ReadingKind::Generation, took, found.is_ok());
         found
     }
 
@@ -154,11 +159,14 @@ impl Watched {
         let known = known.filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let late = || Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
-        let found = sandwich.await.unwrap_or_else(|_| late());
+        let mut found = sandwich.await.unwrap_or_else(|_| late());
         // after a failure what was known stays: the next reading compares its version before it relies on it
-        if let Ok(known) = &found {
+        if let Ok(known) = &mut found {
+            let changes = std::mem::take(&mut known.changes);
+            self.questions.invalidations.add(&changes, Instant::now());
             let metadata = known.generation.metadata().heap_size();
-            let weight = u32::try_from(metadata + self.target.heap_size() + OVERHEAD).unwrap_or(u32::MAX);
+            let held = metadata + known.heap_size() + self.target.heap_size() + OVERHEAD;
+            let weight = u32::try_from(held).unwrap_or(u32::MAX);
             self.weight.store(weight, Ordering::Relaxed);
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
         }

@@ -48,6 +48,8 @@ mod nodes;
 
 mod packages;
 
+mod page;
+
 mod parity;
 
 mod real;
@@ -69,6 +71,8 @@ mod stale;
 mod support;
 
 mod surfaces;
+
+mod telling;
 
 mod terminal;
 

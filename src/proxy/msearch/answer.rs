@@ -13,7 +13,7 @@ use super::asking::Several;
 use super::doors::Door;
 use super::items::{Hit, Item, Known, first_refusal};
 use crate::elastic::msearch::{self, Piece};
-use crate::outcome::{CacheStatus, Items, Outcome, Reason, Refusal};
+use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
 use crate::proxy::fill::Landed;
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
@@ -43,8 +43,9 @@ impl Proxy {
         let ttl = hits.iter().filter_map(|hit| hit.ttl).min().map(|ttl| ttl.as_secs());
         hits.iter().for_each(|hit| self.count_hit(&hit.entry));
         let items = Some(Items { hits: hits.len(), all: hits.len() });
+        let notes = Notes { age: Some(age), ..Notes::default() };
         let status =
-            CacheStatus { ttl, items, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Hit) };
+            CacheStatus { ttl, items, unwatched: self.unwatched(), notes, ..CacheStatus::new(Outcome::Hit) };
         (respond::assembled(headers, body, &head.headers, age), status)
     }
 
@@ -76,6 +77,7 @@ impl Proxy {
         let status = CacheStatus {
             stored: stored > 0,
             refusal: status.refusal.or(refusal.map(Refusal::from)),
+            notes: Notes { upstream: Some(fetched.took), ..Notes::default() },
             ..status
         };
         // the engine has refused it all

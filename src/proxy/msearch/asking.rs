@@ -1,6 +1,7 @@
 //! What is left of a multi search is asked in one smaller multi search, and what comes is stored item by item.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -17,9 +18,10 @@ use crate::elastic::filter_path::Widening;
 use crate::elastic::msearch;
 use crate::generation::StateVersion;
 use crate::key::CacheKey;
-use crate::outcome::Reason;
+use crate::outcome::{Outcome, Reason, Refusal};
 use crate::proxy::Proxy;
 use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
+use crate::proxy::told::Sent;
 use crate::upstream::{Collected, Giver};
 
 /// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
@@ -46,7 +48,7 @@ pub(super) struct Asking {
     pub(super) head: Parts,
     pub(super) body: Bytes,
     /// What decides about each part of the answer; `None` for what is not to be stored.
-    pub(super) keeps: Vec<Option<(Keep, Audience)>>,
+    pub(super) keeps: Vec<Option<(Keep, Audience, Sent)>>,
     /// The key of each search that was understood, whether it is to be stored or not.
     pub(super) keys: Vec<Option<CacheKey>>,
     pub(super) door: CacheKey,
@@ -79,8 +81,14 @@ impl Proxy {
         let joined = CacheKey::joined(head_line.chain(known).chain(others));
         let keep = |item: &&Item<'_>| {
             let Known { plan, view } = item.judged.as_ref().ok()?;
-            Some((Keep::new(plan, view, epoch), view.audience))
+            let sent = Sent::of_item(plan, body.slice_ref(item.lines.body));
+            Some((Keep::new(plan, view, epoch), view.audience, sent))
         };
+        for item in &asked {
+            if let Err(refusal) = &item.judged {
+                self.tell_refused(&Sent::of_head(head, body.slice_ref(item.lines.body)), refusal);
+            }
+        }
         let whole = asked.len() == items.len();
         let lines = asked.iter().map(|item| item.lines);
         Asking {
@@ -141,7 +149,7 @@ impl Proxy {
         let Some(_permit) = self.fills.permit().await else { return Several::Landed(Landed::Refused) };
         let asked = self.watcher.now();
         let versions: Vec<&StateVersion> =
-            keeps.iter().flatten().map(|(keep, _)| keep.generation.metadata().version()).collect();
+            keeps.iter().flatten().map(|(keep, ..)| keep.generation.metadata().version()).collect();
         let tag = versions.iter().max_by_key(|version| version.version).copied();
         let of_one_cluster = versions.windows(2).all(|pair| pair[0].cluster_uuid == pair[1].cluster_uuid);
         let tag = tag.filter(|_| !self.unwatched());
@@ -156,7 +164,7 @@ impl Proxy {
         let body = match body {
             Collected::Whole(body) => body,
             Collected::TooLong(rest) => {
-                if let Some((keep, _)) = keeps.iter().flatten().next() {
+                if let Some((keep, ..)) = keeps.iter().flatten().next() {
                     self.unshareable.insert(joined, keep.generation.tag());
                 }
                 let response = Some(Response::from_parts(answer, rest));
@@ -178,13 +186,18 @@ impl Proxy {
         }
         // a warning does not tell of which search it is
         let told = parts.items.len() == 1 || are_ambient(&fetched.headers);
+        let how_many = u32::try_from(parts.items.len()).unwrap_or(u32::MAX);
         let kept = parts.items.iter().zip(keeps).map(async |(item, keep)| {
-            let (keep, audience) = keep?;
+            let (mut keep, audience, sent) = keep?;
+            let took = took_alone(item).unwrap_or(took / how_many);
             if !told {
                 return Some(Err(Reason::Warnings));
             }
             let nodes = keep.generation.metadata().nodes();
-            let stored = match check_item(item, &fetched, &keep) {
+            let checked = check_item(item, &fetched, &keep, took);
+            let refusal = checked.as_ref().err().map(|reason| Refusal::from(*reason));
+            keep.row = self.tell(&sent, took, Outcome::Miss, refusal.as_ref());
+            let stored = match checked {
                 Ok(answer) => self.keep(answer, keep, asked, giver).await,
                 Err(reason) => Err(reason),
             };
@@ -209,11 +222,18 @@ impl Proxy {
     }
 }
 
+/// What the engine says that it took for an item: they are searched for at the same time, so what they all took says
+/// little of one. Not known if it is less than a millisecond.
+fn took_alone(item: &[u8]) -> Option<Duration> {
+    let digits = item.strip_prefix(br#"{"took":"#)?.split(|byte| !byte.is_ascii_digit()).next()?;
+    let millis = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (millis > 0).then(|| Duration::from_millis(millis))
+}
+
 /// Decide if storable: an item, as the answer to the search that it is.
-fn check_item(item: &[u8], fetched: &Fetched, keep: &Keep) -> Result<Storable, Reason> {
+fn check_item(item: &[u8], fetched: &Fetched, keep: &Keep, took: Duration) -> Result<Storable, Reason> {
     let body = msearch::search_of(item).ok_or(Reason::Status)?.into();
-    let answer =
-        Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took: fetched.took };
+    let answer = Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took };
     Storable::check(&answer, Api::Search, Widening::None, &keep.generation.extent())
 }
 

@@ -1,0 +1,91 @@
+//! What people are told of the searches that the engine is asked: which shape they have, what they cost, and why they
+//! were not answered from the cache. It is found out where the engine works, and never on the way of a hit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Method, Uri};
+
+use super::{ClientCertificate, Live, Proxy};
+use crate::elastic::api::route;
+use crate::elastic::shape::shape;
+use crate::key::headers::Role;
+use crate::outcome::{Outcome, Refusal};
+use crate::plan::Plan;
+use crate::stats::searches::{Described, Example, RowId};
+
+/// The longest body that is kept as an example, in bytes.
+const MOST_EXAMPLE: usize = 4 << 10;
+
+/// A search as it is sent to the engine. Cheap to make.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+    identity: bool,
+}
+
+impl Sent {
+    /// What there is to tell of this request.
+    pub(super) fn of(live: &Live, head: &Parts, body: &Bytes) -> Sent {
+        let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
+        let identity = named || head.extensions.get::<ClientCertificate>().is_some();
+        Sent { method: head.method.clone(), uri: head.uri.clone(), body: body.clone(), identity }
+    }
+
+    /// A search of a multi search, as the `_search` that it is.
+    pub(super) fn of_item(plan: &Plan, body: Bytes) -> Sent {
+        let path = plan.target.path();
+        let uri = format!("/{path}/_search").parse().unwrap_or_default();
+        Sent { method: Method::POST, uri, body, identity: !plan.anonymous }
+    }
+
+    /// A search of a multi search that is not understood as far as its target: that of the path stands for it.
+    pub(super) fn of_head(head: &Parts, body: Bytes) -> Sent {
+        let path = head.uri.path().replace("/_msearch", "/_search");
+        let identity = head.headers.contains_key(AUTHORIZATION);
+        Sent { method: Method::POST, uri: path.parse().unwrap_or_default(), body, identity }
+    }
+
+    fn described(&self) -> Described {
+        let route = route(&self.method, self.uri.path(), self.uri.query());
+        Described {
+            api: route.api.name(),
+            target: route.index.as_deref().unwrap_or("_all").chars().take(200).collect(),
+            shape: shape(self.uri.query(), &self.body),
+        }
+    }
+
+    fn example(&self) -> Option<Example> {
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        (self.body.len() + path.len() <= MOST_EXAMPLE).then(|| Example {
+            method: self.method.to_string(),
+            path: path.to_owned(),
+            body: String::from_utf8_lossy(&self.body).into_owned(),
+            identity: self.identity,
+        })
+    }
+}
+
+impl Proxy {
+    /// The engine was asked this, and took so long.
+    pub(super) fn tell(
+        &self,
+        sent: &Sent,
+        took: Duration,
+        outcome: Outcome,
+        refusal: Option<&Refusal>,
+    ) -> RowId {
+        self.stats.engine.add(took);
+        self.stats.searches.asked(sent.described(), took, outcome, refusal, || sent.example())
+    }
+
+    /// The engine is asked this together with others, and nobody knows what it takes for it alone.
+    pub(super) fn tell_refused(&self, sent: &Sent, refusal: &Refusal) {
+        let (none, bypass) = (Duration::ZERO, Outcome::Bypass);
+        self.stats.searches.asked(sent.described(), none, bypass, Some(refusal), || sent.example());
+    }
+}
