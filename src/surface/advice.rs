@@ -8,11 +8,11 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     use Reason::{
         AliasFilter, AnswerType, Api, Approximate, BodyTooLarge, CacheUnderneath, ClockSkew, ContentType,
         DefaultPipeline, Diagnostic, DuplicateKey, EntryTooLarge, GenerationIncomplete, GenerationMoving,
-        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, Lookup, MissesLimit, NoStore, NotJson,
-        NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString, Random, ReadingDearer,
-        ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule, RuntimeField, ScopeSettling,
-        ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody, Stateful, Status, Target,
-        TerminatedEarly, TimedOut, TooDeep, UnknownParameter, UnknownWord, Warnings, Write,
+        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, Lookup, MetadataSettling, MissesLimit,
+        NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString, Random,
+        ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule, RuntimeField,
+        ScopeSettling, ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody, Stateful, Status,
+        Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter, UnknownWord, Warnings, Write,
     };
     match reason {
         Api | Write => "Nothing: such requests are passed on, as they should be.",
@@ -83,8 +83,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         AnswerType => "Ask for JSON without a coding of its own.",
         Warnings => "Mend what the engine warns of in the multi search, or send these searches one by one.",
         MissesLimit => "Raise limits.max_concurrent_misses, if the cluster can bear it.",
-        #[allow(unreachable_patterns, reason = "a reason may be new")]
-        _ => "",
+        MetadataSettling => "Nothing: it passes freshness.metadata_settling after metadata has changed.",
     }
 }
 
