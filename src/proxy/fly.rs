@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant};
 use super::fill::{Fill, Keep, Landed, fill_head};
 use super::told::Sent;
 use super::{Live, Proxy, View};
+use crate::cache::Fetched;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Notes, Outcome, Reason};
 use crate::plan::Plan;
@@ -95,11 +96,17 @@ impl Proxy {
         } else {
             respond::entry(entry, shown, &head.headers, None)
         };
-        Ok((response, CacheStatus { stored: true, ..self.missed(led) }))
+        Ok((response, CacheStatus { stored: true, ..self.asked(led, fetched) }))
     }
 
     fn missed(&self, led: bool) -> CacheStatus {
         CacheStatus { collapsed: !led, unwatched: self.unwatched(), ..CacheStatus::new(Outcome::Miss) }
+    }
+
+    /// With how long the engine took.
+    fn asked(&self, led: bool, fetched: &Fetched) -> CacheStatus {
+        let notes = Notes { upstream: Some(fetched.took), ..Notes::default() };
+        CacheStatus { notes, ..self.missed(led) }
     }
 
     /// Respond from a flight, as it landed; or why this request has to ask for itself.
@@ -114,17 +121,16 @@ impl Proxy {
             Landed::Stored(_, fetched) => {
                 let response =
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                let notes = Notes { upstream: Some(fetched.took), ..status.notes };
-                (response, CacheStatus { stored: true, notes, ..status })
+                (response, CacheStatus { stored: true, ..self.asked(led, fetched) })
             }
             Landed::Unstored(fetched, reason) => {
                 let response =
                     if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                let notes = Notes { upstream: Some(fetched.took), ..status.notes };
-                (response, CacheStatus { refusal: Some((*reason).into()), notes, ..status })
+                (response, CacheStatus { refusal: Some((*reason).into()), ..self.asked(led, fetched) })
             }
             Landed::Own(_, reason) if !led => return Err(*reason),
             Landed::Own(fetched, reason) => {
+                let status = self.asked(led, fetched);
                 (respond::fetched(fetched), CacheStatus { refusal: Some((*reason).into()), ..status })
             }
             Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
