@@ -180,7 +180,9 @@ async fn a_no_to_one_search_of_several_outlasts_it_too() {
         engine.index("other", "1", json!({}));
         engine.refresh("other");
         let escache = in_front_of(&engine, |_| {}).await;
-        let first = ask(&escache, &[]).await;
+        // as it is asked for in a multi search
+        let alone = || escache.search(SEARCH, json!({}));
+        let first = alone().await;
         change(&engine);
         let error = json!({"error": {"root_cause": [], "type": "any", "reason": "any"}, "status": status});
         let whole = json!({"took": 1, "timed_out": false, "hits": {"hits": []}, "status": 200,
@@ -192,7 +194,7 @@ async fn a_no_to_one_search_of_several_outlasts_it_too() {
         let several = escache.send("POST", "/_msearch", &json, lines).await;
         assert_eq!(several.json()["responses"][1]["status"], status, "{}", several.text());
         engine.stop().await;
-        match ask(&escache, &[]).await {
+        match alone().await {
             stale if remembered => check_stale(&stale, &first, "escache; fwd=stale"),
             honest => check_honest(&honest, 502, &format!("after {status}")),
         }
