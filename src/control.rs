@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The directives of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,9 @@ impl Control {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Control {
         let mut control = Control::default();
+        if !has_any(headers, &DIRECTIVES) {
+            return control;
+        }
         for directive in list(headers.get_all(CACHE_CONTROL).iter()) {
             let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
             let seconds = value.trim().trim_matches('"').parse().map(Duration::from_secs);
@@ -92,11 +95,23 @@ pub fn for_fill(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
 }
 
+/// Where directives are.
+static DIRECTIVES: [HeaderName; 2] = [CACHE_CONTROL, PRAGMA];
+
+/// Whether one of these headers is there. With the few headers that requests have, looking at each costs less than
+/// hashing a name.
+#[must_use]
+pub fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+    headers.keys().any(|name| names.contains(name))
+}
+
 /// Whether the client already has the representation with this strong entity tag (RFC 9110 13.1.2).
 #[must_use]
 pub fn has_current(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    list(headers.get_all(IF_NONE_MATCH).iter())
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())
+    static CONDITION: [HeaderName; 1] = [IF_NONE_MATCH];
+    has_any(headers, &CONDITION)
+        && list(headers.get_all(IF_NONE_MATCH).iter())
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())
 }
 
 /// The members of a comma-separated list. Entity tags of ours have no comma in them.
@@ -109,10 +124,7 @@ mod tests {
     use super::*;
 
     fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
-        values
-            .iter()
-            .map(|v| (http::HeaderName::from_static(name), HeaderValue::from_str(v).unwrap()))
-            .collect()
+        values.iter().map(|v| (HeaderName::from_static(name), HeaderValue::from_str(v).unwrap())).collect()
     }
 
     #[test]

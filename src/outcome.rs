@@ -384,7 +384,10 @@ impl fmt::Display for CacheStatus {
         }
         match &self.refusal {
             // a place is not a token of RFC 8941, so the two together are a string
-            Some(Refusal { reason, place }) if place.is_empty() => write!(f, "; detail={reason}")?,
+            Some(Refusal { reason, place }) if place.is_empty() => {
+                f.write_str("; detail=")?;
+                f.write_str(reason.name())?;
+            }
             Some(refusal) => write!(f, "; detail=\"{}\"", Quoted(&refusal.to_string()))?,
             None if self.unwatched => f.write_str("; detail=ttl-only")?,
             None => {}

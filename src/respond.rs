@@ -1,5 +1,6 @@
 //! Answers to clients: from an entry, from the engine, or an error. The one place where errors become responses.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::cache::{Entry, Fetched};
 use crate::coding::Coding;
+use crate::control;
 use crate::elastic;
 use crate::error::ProxyError;
 use crate::outcome::CacheStatus;
@@ -18,7 +20,7 @@ use crate::upstream::Body;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const X_OPAQUE_ID: HeaderName = HeaderName::from_static("x-opaque-id");
+static X_OPAQUE_ID: [HeaderName; 1] = [HeaderName::from_static("x-opaque-id")];
 
 /// Adds what escache says about an answer.
 #[must_use]
@@ -35,7 +37,9 @@ fn cache_status(status: &CacheStatus) -> HeaderValue {
     if status.is_plain_hit() {
         return HeaderValue::from_static("escache; hit");
     }
-    HeaderValue::try_from(status.to_string()).expect("a status is written in printable ASCII")
+    let mut text = String::with_capacity(96);
+    let _ = write!(text, "{status}");
+    HeaderValue::try_from(text).expect("a status is written in printable ASCII")
 }
 
 /// What of an entry a client gets.
@@ -180,7 +184,10 @@ pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
 
 /// The engines give a request's X-Opaque-Id back.
 fn echo_opaque_id(request: &HeaderMap, response: &mut HeaderMap) {
-    if let Some(id) = request.get(&X_OPAQUE_ID) {
-        response.insert(X_OPAQUE_ID, id.clone());
+    let [name] = &X_OPAQUE_ID;
+    if control::has_any(request, &X_OPAQUE_ID)
+        && let Some(id) = request.get(name)
+    {
+        response.insert(name.clone(), id.clone());
     }
 }

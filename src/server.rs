@@ -1,5 +1,7 @@
 //! The listeners: accept, within limits; serve; drain with a deadline.
 
+mod drain;
+
 mod head;
 
 mod limits;
@@ -9,27 +11,29 @@ mod patience;
 mod tls;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::FutureExt;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::drain::{Drain, Guest};
 use self::limits::{Connections, Full, Seat};
 use self::patience::{Activity, Answering, Patient};
 use crate::elastic;
@@ -176,14 +180,14 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until `stop` says so, then lets running requests end for at most `drain`.
 pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Receiver<bool>, drain: Duration) {
-    let graceful = GracefulShutdown::new();
+    let guests = Drain::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.let_in(stream, peer, graceful.watcher(), stop.clone()),
+            Ok((stream, peer)) => door.let_in(stream, peer, guests.guest(), stop.clone()),
             Err(error) => {
                 // out of descriptors, most likely: the pause lets some be given back
                 tracing::warn!(%error, "cannot accept a connection");
@@ -192,7 +196,7 @@ pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Rece
         }
     }
     drop(listener);
-    if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(drain, guests.drain()).await.is_err() {
         let role = door.role;
         tracing::warn!(?role, ?drain, "connections were still busy when the time to drain was over");
     }
@@ -203,7 +207,7 @@ impl Door {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        watcher: Watcher,
+        guest: Guest,
         stop: watch::Receiver<bool>,
     ) {
         let limits = self.limits.load_full();
@@ -213,7 +217,7 @@ impl Door {
                 counters.connections.inc();
                 // an answer is written at once; waiting for more to send with it only costs time
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(Arc::clone(self).serve_connection(stream, peer, limits, seat, watcher, stop));
+                tokio::spawn(Arc::clone(self).serve_connection(stream, peer, limits, seat, guest, stop));
             }
             Err(full) => {
                 match full {
@@ -236,14 +240,14 @@ impl Door {
         peer: SocketAddr,
         limits: Arc<Limits>,
         seat: Seat,
-        watcher: Watcher,
+        guest: Guest,
         mut stop: watch::Receiver<bool>,
     ) {
         match self.tls.load_full() {
             // boxed: who has the one need not have room for the other
             None => {
                 let from = From { peer, certificate: None, tls: None };
-                Box::pin(self.speak(stream, from, &limits, watcher)).await;
+                Box::pin(self.speak(stream, from, &limits, guest)).await;
             }
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
@@ -254,7 +258,7 @@ impl Door {
                 };
                 if let Some(stream) = shaken {
                     let from = From::of(&stream, peer);
-                    Box::pin(self.speak(stream, from, &limits, watcher)).await;
+                    Box::pin(self.speak(stream, from, &limits, guest)).await;
                 }
             }
         }
@@ -284,7 +288,7 @@ impl Door {
     }
 
     /// Speaks HTTP until the connection ends.
-    async fn speak<S>(self: &Arc<Self>, stream: S, from: From, limits: &Arc<Limits>, watcher: Watcher)
+    async fn speak<S>(self: &Arc<Self>, stream: S, from: From, limits: &Arc<Limits>, guest: Guest)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -292,17 +296,20 @@ impl Door {
         let peer = from.peer;
         let stats = Arc::clone(&self.proxy.stats);
         let stream = Patient::new(stream, Arc::clone(&activity), limits, stats);
+        // one count for each connection, rather than those of the door and its limits, which all cores share
+        let session = Arc::new((Arc::clone(self), Arc::clone(limits)));
         let service = service_fn(|request: Request<Incoming>| {
-            let (door, limits, activity) = (Arc::clone(self), Arc::clone(limits), Arc::clone(&activity));
+            let session = Arc::clone(&session);
+            let busy = activity.request(request.version() == Version::HTTP_2);
             async move {
-                let busy = activity.request(request.version() == Version::HTTP_2);
-                let response = door.guarded(request, from, &limits).await;
+                let (door, limits) = &*session;
+                let response = door.guarded(request, from, limits).await;
                 Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
             }
         });
         let builder = protocols(limits, from.tls);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = pin!(watcher.watch(connection)).await {
+        if let Err(error) = guest.served(connection, auto::Connection::graceful_shutdown).await {
             self.ended_badly(&*error, peer);
         }
     }
@@ -328,20 +335,25 @@ impl Door {
                 parts.extensions.insert(certificate);
             }
             let body = Stream::of_client(body, limits.body_timeout, Arc::clone(&proxy.stats));
-            let request = Request::from_parts(parts, body);
             match self.role {
-                Role::Data => data::answer(proxy, request, Some(from.peer.ip())).await,
-                Role::Admin => admin::answer(proxy, &self.controls.load_full(), request).await,
+                Role::Data => data::answer(proxy, parts, body, Some(from.peer.ip())).await,
+                Role::Admin => {
+                    let request = Request::from_parts(parts, body);
+                    Box::pin(admin::answer(proxy, &self.controls.load_full(), request)).await
+                }
             }
         };
-        match std::panic::AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => {
-                proxy.stats.plain.panics.inc();
-                tracing::error!("a request ended in a panic; this is a bug of escache");
-                respond::error(&ProxyError::Internal)
-            }
-        }
+        // where it stays: to wrap it in another future would be to move it
+        let mut answer = pin!(answer);
+        let answered = poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
+            polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+        });
+        answered.await.unwrap_or_else(|| {
+            proxy.stats.plain.panics.inc();
+            tracing::error!("a request ended in a panic; this is a bug of escache");
+            respond::error(&ProxyError::Internal)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwapWeak;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -71,10 +72,17 @@ pub struct Watcher {
     pace: Arc<Pace>,
     version: Arc<Rounds<Version>>,
     targets: Bounded<Target, Arc<Watch>>,
+    /// How often everything was forgotten. What was known before is never found again, by no way.
+    epoch: AtomicU64,
     born: Instant,
     /// Nanoseconds from `born` to the latest mark, plus one; 0 if there was none.
     mark: AtomicU64,
 }
+
+/// Where what is known of a target was found, so that who asks again need not look for it by its name. It keeps nothing
+/// alive.
+#[derive(Debug, Default)]
+pub struct Spot(ArcSwapWeak<Watch>);
 
 /// What is known of one target.
 #[derive(Debug)]
@@ -83,6 +91,10 @@ struct Watch {
     metadata: Mutex<Settling>,
     /// How long that must have been what it is.
     settling: Duration,
+    /// The watcher's, when this was begun.
+    epoch: u64,
+    /// Nanoseconds from the watcher's birth to the start of the latest reading that was found by a spot.
+    found: AtomicU64,
     /// What it weighed when it was last put among the targets.
     weighed: AtomicU32,
 }
@@ -112,6 +124,7 @@ impl Watcher {
             pace: pace(PAUSE),
             version: Arc::new(version),
             targets: Bounded::weighed(settings.max_bytes, |_: &Target, watch: &Arc<Watch>| watch.weigh()),
+            epoch: AtomicU64::new(0),
             born: Instant::now(),
             mark: AtomicU64::new(0),
             settings,
@@ -121,8 +134,7 @@ impl Watcher {
     /// From now on only readings that start later serve. Called when a write, refresh or metadata call that passes
     /// through ends, in whatever way, before a byte of its answer goes to the client.
     pub fn mark(&self, now: Instant) {
-        let at = u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1);
-        self.mark.fetch_max(at + 1, Ordering::AcqRel);
+        self.mark.fetch_max(self.nanos(now) + 1, Ordering::AcqRel);
         self.stats.plain.marks.inc();
     }
 
@@ -171,6 +183,7 @@ impl Watcher {
 
     /// Forgets all readings, as after a change of the cluster behind the address.
     pub fn forget(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
         self.targets.clear();
     }
 
@@ -191,11 +204,31 @@ impl Watcher {
         self.next_of(target, &self.watch(target), needed).await
     }
 
-    /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock.
+    /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock. `spot` is of this
+    /// target, and is filled here.
     #[must_use]
-    pub fn at_hand(&self, target: &Target, needed: Needed) -> Option<Reading> {
-        let watch = self.targets.get(target)?;
-        watch.rounds.serving(needed).map(|measured| watch.reading(&measured))
+    pub fn at_hand(&self, target: &Target, spot: &Spot, needed: Needed) -> Option<Reading> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let watch = match spot.0.load().upgrade().filter(|watch| watch.epoch == epoch) {
+            Some(watch) => watch,
+            None => {
+                let watch = self.targets.get(target)?;
+                spot.0.store(Arc::downgrade(&watch));
+                watch
+            }
+        };
+        let measured = watch.rounds.serving(needed)?;
+        // so that what is found by its spot counts as used: once for each reading is enough
+        let started = self.nanos(measured.started.at);
+        if watch.found.load(Ordering::Relaxed) != started {
+            watch.found.store(started, Ordering::Relaxed);
+            let _ = self.targets.get(target);
+        }
+        Some(watch.reading(&measured))
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1)
     }
 
     fn watch(&self, target: &Target) -> Arc<Watch> {
@@ -204,7 +237,8 @@ impl Watcher {
                 let watched = Watched::new(self, target.clone());
                 let rounds = Arc::new(Rounds::new(watched, Arc::clone(&self.pace)));
                 let (metadata, settling) = (Mutex::default(), self.settings.metadata_settling);
-                Arc::new(Watch { rounds, metadata, settling, weighed: AtomicU32::new(0) })
+                let (epoch, found) = (self.epoch.load(Ordering::Acquire), AtomicU64::new(u64::MAX));
+                Arc::new(Watch { rounds, metadata, settling, epoch, found, weighed: AtomicU32::new(0) })
             })
         })
     }

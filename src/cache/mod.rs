@@ -23,4 +23,4 @@ pub use self::flight::{Flights, Waiter};
 pub use self::freshness::{Asked, Audience, Decision, Lifetime, Proof, StaleIfError, decide, decide_stale};
 pub use self::head::{EntityTag, StoredHead, of_its_own};
 pub use self::storable::{Fetched, Storable, shows_a_cache};
-pub use self::store::{Bounded, Epoch, Eviction, Store};
+pub use self::store::{Bounded, Epoch, Eviction, Hashing, Store};

@@ -1,9 +1,11 @@
 //! The store: moka, bounded by bytes. The only file that names moka.
 
+use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
 use moka::policy::EvictionPolicy;
@@ -11,6 +13,10 @@ use moka::policy::EvictionPolicy;
 use super::entry::Entry;
 use crate::key::CacheKey;
 use crate::stats::Stats;
+
+/// How keys of maps are hashed: seeded by chance, so that nobody outside can choose keys that meet. Keys compare whole, so
+/// nothing more hangs on it.
+pub type Hashing = RandomState;
 
 /// Which entry goes when there is no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +35,9 @@ pub struct Epoch(u64);
 /// Entries by key, bounded by bytes.
 #[derive(Debug)]
 pub struct Store {
-    entries: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    entries: moka::sync::Cache<CacheKey, Arc<Entry>, Hashing>,
     /// Entries of older generations, for `stale_if_error`; they may be among the others too.
-    superseded: Option<moka::sync::Cache<CacheKey, Arc<Entry>>>,
+    superseded: Option<moka::sync::Cache<CacheKey, Arc<Entry>, Hashing>>,
     epoch: RwLock<Epoch>,
 }
 
@@ -63,7 +69,11 @@ impl Store {
         if let Some(expire) = expire {
             builder = builder.time_to_live(expire);
         }
-        Store { entries: builder.build(), superseded: None, epoch: RwLock::new(Epoch(0)) }
+        Store {
+            entries: builder.build_with_hasher(Hashing::default()),
+            superseded: None,
+            epoch: RwLock::new(Epoch(0)),
+        }
     }
 
     /// The same, but entries that are [superseded](Store::supersede) are kept for this long, in at most so many bytes of
@@ -75,7 +85,7 @@ impl Store {
             .weigher(|_: &CacheKey, entry: &Arc<Entry>| entry.weight())
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(time);
-        Store { superseded: Some(builder.build()), ..self }
+        Store { superseded: Some(builder.build_with_hasher(Hashing::default())), ..self }
     }
 
     /// The target of this entry has changed since: keeps it for `stale_if_error`, if that is on.
@@ -198,7 +208,7 @@ impl Store {
 /// A map that forgets what was least used when it holds more than `most`: for everything that clients can grow.
 #[derive(Debug)]
 pub struct Bounded<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
-    moka::sync::Cache<K, V>,
+    moka::sync::Cache<K, V, Hashing>,
 );
 
 impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bounded<K, V> {
@@ -206,7 +216,10 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bou
     #[must_use]
     pub fn new(most: u64) -> Bounded<K, V> {
         Bounded(
-            moka::sync::Cache::builder().max_capacity(most).eviction_policy(EvictionPolicy::lru()).build(),
+            moka::sync::Cache::builder()
+                .max_capacity(most)
+                .eviction_policy(EvictionPolicy::lru())
+                .build_with_hasher(Hashing::default()),
         )
     }
 
@@ -214,12 +227,15 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Bou
     #[must_use]
     pub fn weighed(most: u64, weight: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Bounded<K, V> {
         let builder = moka::sync::Cache::builder().max_capacity(most).weigher(weight);
-        Bounded(builder.eviction_policy(EvictionPolicy::lru()).build())
+        Bounded(builder.eviction_policy(EvictionPolicy::lru()).build_with_hasher(Hashing::default()))
     }
 
     /// The value of a key.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<V> {
+    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.0.get(key)
     }
 

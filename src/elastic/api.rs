@@ -193,6 +193,9 @@ pub struct Route<'a> {
 /// stands for a wildcard alone), so `/logs/%5Fsearch` is no search.
 #[must_use]
 pub fn route<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Route<'a> {
+    if let Some(route) = plain_read(method, path, query) {
+        return route;
+    }
     let segments = segments(path);
     let effect = effect(method, &segments, query);
     let (api, index, detail) = match read(method, &segments, query) {
@@ -204,6 +207,25 @@ pub fn route<'a>(method: &Method, path: &'a str, query: Option<&'a str>) -> Rout
         Some(Some(index)) => Route { api, index: Some(index), detail, effect },
         Some(None) => Route { api: Api::Other, index: None, detail: None, effect },
     }
+}
+
+/// Searches and counts whose index expression has nothing to decode: nearly all of them, found without taking the path
+/// apart. What is not certain at a glance is none.
+fn plain_read<'a>(method: &Method, path: &'a str, query: Option<&str>) -> Option<Route<'a>> {
+    let (api, index) = match path.strip_suffix("/_search") {
+        Some(index) => (Api::Search, index),
+        None => (Api::Count, path.strip_suffix("/_count")?),
+    };
+    let index = index.strip_prefix('/')?;
+    let plain =
+        |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*' | b',');
+    let certain = !matches!(index.as_bytes(), [] | [b'_', ..]) && index.bytes().all(plain);
+    let reads = *method == Method::POST || *method == Method::GET;
+    if !(certain && reads) {
+        return None;
+    }
+    let effect = if refreshes(query) { Effect::Mark } else { Effect::None };
+    Some(Route { api, index: Some(Cow::Borrowed(index)), detail: None, effect })
 }
 
 /// The raw segments of a path. The engines split it by Java's `String.split`, which drops empty ones at the end alone.
@@ -366,11 +388,12 @@ fn effect(method: &Method, segments: &[&str], query: Option<&str>) -> Effect {
 
 /// Whether a query string asks for a refresh. What is not certain does: a mark costs one reading.
 fn refreshes(query: Option<&str>) -> bool {
-    query.unwrap_or_default().split(['&', ';']).any(|pair| {
+    let asks = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = percent_decode_str(name).decode_utf8();
         decoded.is_ok_and(|name| name == "refresh") && value != "false"
-    })
+    };
+    query.is_some_and(|query| query.split(['&', ';']).any(asks))
 }
 
 /// Which of the two families of engines, and its version, as `GET /` says. Words of the request language differ.
@@ -493,6 +516,49 @@ mod tests {
         check("GET /logs/_stats/request_cache", RequestCacheStats, Some("logs"), None_);
         check("GET /_nodes/stats/indices/request_cache", NodesRequestCacheStats, None, None_);
         check("POST /logs/_cache/clear", ClearCache, Some("logs"), Mark);
+    }
+
+    /// What is seen at a glance is what taking the path apart finds.
+    #[test]
+    fn plain_reads_are_routed_as_all_others() {
+        let indices = [
+            "logs",
+            "a,b-*,-c",
+            "_all",
+            "_x",
+            "x,_refresh",
+            "*",
+            "lo%67s",
+            "<a>",
+            "ä",
+            "",
+            "a/b",
+            "+",
+            "_doc",
+        ];
+        let mut plain = 0;
+        for index in indices {
+            for end in ["_search", "_count", "_search/", "_msearch", "_searc", "search"] {
+                for method in [Method::GET, Method::POST, Method::PUT, Method::HEAD, Method::DELETE] {
+                    for query in
+                        [None, Some(""), Some("refresh"), Some("a=1;refresh=false"), Some("size=1&refresh=")]
+                    {
+                        let path = format!("/{index}/{end}");
+                        let Some(found) = plain_read(&method, &path, query) else { continue };
+                        let segments = segments(&path);
+                        let (api, index, detail) = read(&method, &segments).unwrap();
+                        let index = index_expression(index.unwrap());
+                        assert!(index.is_some(), "{path}");
+                        assert_eq!(
+                            found,
+                            Route { api, index, detail, effect: effect(&method, &segments, query) }
+                        );
+                        plain += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(plain, 4 * 2 * 2 * 5);
     }
 
     #[test]

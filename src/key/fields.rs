@@ -44,6 +44,10 @@ pub enum Field {
     Certificate = 18,
     /// What the path says beside the endpoint and the index expression.
     Detail = 19,
+    /// A digest of the body as it was sent.
+    BodyDigest = 20,
+    /// A digest of headers that may be secret.
+    HeadersDigest = 21,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

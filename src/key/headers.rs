@@ -15,6 +15,17 @@ pub enum Role {
     Keyed,
 }
 
+/// How understanding a request looks at a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Never: not for the key, and not to refuse the request either.
+    Not,
+    /// By its name, whatever its role. It is none that tells who asks.
+    ByName,
+    /// As at any header that is not neutral. It may tell who asks.
+    AsAnyOther,
+}
+
 /// The roles of all headers: the lists below with what the operator added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderRules {
@@ -66,10 +77,17 @@ impl HeaderRules {
         self.digest
     }
 
-    /// Whether understanding a request never looks at this header: not for the key, and not to refuse it either.
+    /// How understanding a request looks at this header.
     #[must_use]
-    pub fn is_overlooked(&self, name: &HeaderName) -> bool {
-        self.is_neutral(name) && !LOOKED_AT.contains(&name.as_str())
+    pub fn look(&self, name: &HeaderName) -> Look {
+        let text = name.as_str();
+        if LOOKED_AT_SHAPES.fit(text) && LOOKED_AT.contains(&text) && !self.identity.contains(name) {
+            Look::ByName
+        } else if self.is_neutral(name) {
+            Look::Not
+        } else {
+            Look::AsAnyOther
+        }
     }
 
     /// The role of a header.
@@ -190,6 +208,8 @@ impl Shapes {
         text.bytes().next().is_some_and(|first| letters >> (first % 32) & 1 == 1)
     }
 }
+
+static LOOKED_AT_SHAPES: Shapes = Shapes::of(LOOKED_AT);
 
 static NEUTRAL_SHAPES: Shapes = Shapes::of(NEUTRAL);
 

@@ -10,6 +10,9 @@ use crate::elastic::json::Json;
 use crate::elastic::params::Params;
 
 pub mod canonical;
+
+mod compact;
+
 pub mod fields;
 
 pub mod headers;

@@ -1,28 +1,74 @@
 //! The second map: from a request as it was sent to what was understood of it. It spares the parsing and nothing else:
 //! what depends on the time or on the target is asked again for each request.
+//!
+//! One that differs from another in white space alone is found by what is left without it, which is cheaper than to
+//! parse it.
+//!
+//! A request is remembered when it comes for the second time: to remember costs as much as to understand, and what
+//! never repeats would push out what does. Whether it came before is noted in a small table, by hash: one that is taken
+//! for another is remembered too early, or too late, and that is all.
 
+use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::cache::Bounded;
-use crate::key::raw::RawKey;
+use crate::cache::{Bounded, Hashing};
+use crate::key::raw::{RawKey, Sent};
 use crate::outcome::Refusal;
 use crate::plan::Plan;
+use crate::watcher::Spot;
 
 /// What was understood of a request: how to answer it, or why not from the cache.
-pub(super) type Understood = Result<Arc<Plan>, Refusal>;
+pub(super) type Understood = Result<Arc<Known>, Refusal>;
+
+/// A plan, and where what is read of its target was found last.
+#[derive(Debug)]
+pub(crate) struct Known {
+    plan: Plan,
+    spot: Spot,
+}
+
+impl Known {
+    /// Where what is read of the target was found last.
+    pub(super) fn spot(&self) -> &Spot {
+        &self.spot
+    }
+}
+
+impl From<Plan> for Known {
+    fn from(plan: Plan) -> Known {
+        Known { plan, spot: Spot::default() }
+    }
+}
+
+impl Deref for Known {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
 
 /// What is understood of requests that came before.
 #[derive(Debug)]
 pub(super) struct Plans {
     known: Bounded<RawKey, Understood>,
     bytes: u64,
+    hashing: Hashing,
+    /// Of requests that came lately: each place has a part of the hash of the latest one.
+    came: Box<[AtomicU32]>,
 }
+
+/// How many requests are noted as having come.
+const NOTED: usize = 1 << 14;
 
 impl Plans {
     /// A map of at most so many bytes.
     pub(super) fn new(bytes: u64) -> Plans {
-        let known = Bounded::weighed(bytes, |_: &RawKey, understood: &Understood| weight(understood));
-        Plans { known, bytes }
+        let known = Bounded::weighed(bytes, weight);
+        let came = std::iter::repeat_with(AtomicU32::default).take(NOTED).collect();
+        Plans { known, bytes, hashing: Hashing::default(), came }
     }
 
     /// An empty map of the same size.
@@ -30,14 +76,45 @@ impl Plans {
         Plans::new(self.bytes)
     }
 
-    /// What was understood of a request, by its raw key; `understand` if it has not come lately.
-    pub(super) fn of(&self, key: RawKey, understand: impl FnOnce() -> Result<Plan, Refusal>) -> Understood {
-        if let Some(known) = self.known.get(&key) {
-            return known;
+    /// What was understood of a request; `understand` if it has not come lately.
+    pub(super) fn of(
+        &self,
+        sent: &Sent<'_>,
+        understand: impl FnOnce() -> Result<Plan, Refusal>,
+    ) -> Understood {
+        sent.with_raw_key(|raw| {
+            if let Some(known) = self.known.get(raw.bytes()) {
+                return known;
+            }
+            let compacted = raw.compacted();
+            let known = compacted.as_deref().and_then(|key| self.known.get(key)).filter(Result::is_ok);
+            let understood = known.unwrap_or_else(|| {
+                let understood = understand().map(|plan| Arc::new(Known::from(plan)));
+                if let (Some(key), Ok(_)) = (&compacted, &understood) {
+                    self.remember(key, &understood);
+                }
+                understood
+            });
+            self.remember(raw.bytes(), &understood);
+            understood
+        })
+    }
+
+    fn remember(&self, key: &[u8], understood: &Understood) {
+        if self.has_come(key) {
+            self.known.insert(RawKey::from(key), understood.clone());
         }
-        let understood = understand().map(Arc::new);
-        self.known.insert(key, understood.clone());
-        understood
+    }
+
+    /// Whether a request with this raw key has come lately. Notes that it has.
+    fn has_come(&self, key: &[u8]) -> bool {
+        let hash = self.hashing.hash_one(key);
+        let [high, low] = [hash >> 32, hash & u64::from(u32::MAX)].map(|half| half as u32);
+        let place = &self.came[low as usize % NOTED];
+        place.load(Ordering::Relaxed) == high || {
+            place.store(high, Ordering::Relaxed);
+            false
+        }
     }
 
     /// How many requests are remembered.
@@ -48,13 +125,13 @@ impl Plans {
 }
 
 /// The bytes that it takes to remember it: with the map's own, as measured for entries.
-fn weight(understood: &Understood) -> u32 {
+fn weight(key: &RawKey, understood: &Understood) -> u32 {
     const MAP: usize = 450;
     let held = match understood {
-        Ok(plan) => size_of::<Plan>() + plan.heap_size(),
+        Ok(known) => size_of::<Known>() + known.heap_size(),
         Err(refusal) => refusal.place.len(),
     };
-    u32::try_from(MAP + held).unwrap_or(u32::MAX)
+    u32::try_from(MAP + key.heap_size() + held).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -66,7 +143,6 @@ mod tests {
     use super::*;
     use crate::elastic::api::{Distribution, Engine, route};
     use crate::key::headers::{HeaderRules, NAMED};
-    use crate::key::raw::Sent;
     use crate::plan::{Asked, Context, plan};
     use crate::policy::Policy;
 
@@ -105,8 +181,8 @@ mod tests {
             map
         }
 
-        fn raw(&self) -> RawKey {
-            RawKey::of(&Sent {
+        fn sent<T>(&self, look: impl FnOnce(&Sent<'_>) -> T) -> T {
+            look(&Sent {
                 engine: self.engine,
                 cluster: self.cluster,
                 certificate: self.certificate.as_ref(),
@@ -116,6 +192,10 @@ mod tests {
                 rules: &self.rules,
                 body: self.body.as_bytes(),
             })
+        }
+
+        fn raw(&self) -> RawKey {
+            self.sent(|sent| sent.with_raw_key(|raw| RawKey::from(raw.bytes())))
         }
 
         fn plan(&self) -> Result<Plan, Refusal> {
@@ -259,24 +339,105 @@ mod tests {
     }
 
     #[test]
+    fn what_came_once_is_not_remembered_and_what_came_twice_is() {
+        let plans = Plans::new(1_000_000);
+        let understood = std::cell::Cell::new(0);
+        let come = |request: &Request| {
+            let plan = request.sent(|sent| {
+                plans.of(sent, || {
+                    understood.set(understood.get() + 1);
+                    request.plan()
+                })
+            });
+            assert_eq!(plan.map(|plan| Plan::clone(&plan)), request.plan());
+            (understood.get(), plans.len())
+        };
+        assert_eq!(come(&request()), (1, 0));
+        assert_eq!(come(&Request { cluster: "b", ..request() }), (2, 0));
+        assert_eq!(come(&request()), (3, 1));
+        assert_eq!(come(&request()), (3, 1));
+        // what is refused is remembered too
+        for expected in [(4, 1), (5, 2), (5, 2)] {
+            assert_eq!(come(&Request { body: "{", ..request() }), expected);
+        }
+    }
+
+    #[test]
+    fn white_space_is_not_understood_twice() {
+        let plans = Plans::new(1_000_000);
+        let understood = std::cell::Cell::new(0);
+        let come = |body: &'static str| {
+            let request = Request { body, ..request() };
+            let plan = request.sent(|sent| {
+                plans.of(sent, || {
+                    understood.set(understood.get() + 1);
+                    request.plan()
+                })
+            });
+            assert_eq!(plan.map(|plan| Plan::clone(&plan)), request.plan(), "{body}");
+            understood.get()
+        };
+        assert_eq!(come(r#"{"query":{"match_all":{ }}}"#), 1);
+        assert_eq!(come(r#"{"query":{"match_all": {}}}"#), 2);
+        // what is left without it has come twice by now
+        assert_eq!(come(r#"{"query": {"match_all":{}}}"#), 2);
+        assert_eq!(come(r#"{"query":{"match_all":{}}}"#), 2);
+        assert_eq!(come(r#"{"query":{"match_all":{} }}"#), 2);
+        // what is refused says where, and that is another place each time
+        for body in ["{ ]", "{ ]", "{ ]"] {
+            come(body);
+        }
+        let before = come("{  ]");
+        assert_eq!((come("{   ]"), come("{]")), (before + 1, before + 2));
+        // nothing is not the same as no body
+        assert_eq!((come(""), come("")), (before + 3, before + 4));
+        assert_eq!(come(" "), before + 5);
+    }
+
+    #[test]
+    fn long_bodies_are_told_apart_by_their_digest() {
+        let long = "x".repeat(10_000);
+        let other = format!("{}y", &long[1..]);
+        let bodies = [&*long, &other, &long[1..]];
+        let keys = bodies.map(|body| {
+            let uri = Uri::from_static("/");
+            let (headers, rules) = (HeaderMap::new(), HeaderRules::default());
+            let sent = Sent {
+                engine: None,
+                cluster: "",
+                certificate: None,
+                method: &Method::GET,
+                uri: &uri,
+                headers: &headers,
+                rules: &rules,
+                body: body.as_bytes(),
+            };
+            sent.with_raw_key(|raw| RawKey::from(raw.bytes()))
+        });
+        assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
+        assert!(keys.iter().all(|key| key.heap_size() < 100));
+    }
+
+    #[test]
     fn the_map_is_bounded_by_bytes() {
         let plans = Plans::new(100_000);
-        let uuids: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
-        for cluster in &uuids {
-            let (uri, headers, rules) = (Uri::from_static("/"), HeaderMap::new(), HeaderRules::default());
-            let (engine, method, certificate) = (None, &Method::GET, None);
+        for number in 0..1_000 {
+            let uri: Uri = format!("/{number}").parse().unwrap();
+            let (headers, rules) = (HeaderMap::new(), HeaderRules::default());
             let sent = Sent {
-                engine,
-                cluster,
-                certificate,
-                method,
+                engine: None,
+                cluster: "",
+                certificate: None,
+                method: &Method::GET,
                 uri: &uri,
                 headers: &headers,
                 rules: &rules,
                 body: b"",
             };
-            let understood = plans.of(RawKey::of(&sent), || request().plan());
-            assert_eq!(*understood.unwrap(), request().plan().unwrap());
+            for _ in 0..2 {
+                let understood = plans.of(&sent, || request().plan());
+                assert_eq!(**understood.unwrap(), request().plan().unwrap());
+            }
         }
         let len = plans.len();
         assert!((50..=200).contains(&len), "{len}");

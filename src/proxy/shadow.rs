@@ -20,12 +20,12 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fill::{Arrived, fill_head};
+use super::plans::Known;
 use super::{Proxy, View};
 use crate::cache::{Entry, Fetched, Storable};
 use crate::control::Control;
 use crate::elastic::difference::{self, Difference, Kind};
 use crate::outcome::Reason;
-use crate::plan::Plan;
 use crate::policy::draw;
 use crate::upstream::Collected;
 
@@ -60,7 +60,7 @@ impl Shadows {
 struct Shadow {
     head: Parts,
     body: Bytes,
-    plan: Arc<Plan>,
+    plan: Arc<Known>,
     view: View,
     entry: Arc<Entry>,
 }
@@ -84,7 +84,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         body: Bytes,
-        plan: Arc<Plan>,
+        plan: Arc<Known>,
         view: View,
         entry: &Arc<Entry>,
     ) {

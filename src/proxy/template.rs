@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 
 use super::fill::{Arrived, bare_head};
+use super::plans::Known;
 use super::{Live, Proxy};
 use crate::cache::{Bounded, shows_a_cache};
 use crate::control::Control;
@@ -19,7 +20,6 @@ use crate::elastic::api::{Api, Route};
 use crate::elastic::template;
 use crate::key::fields::{Field, Fields};
 use crate::outcome::{Reason, Refusal};
-use crate::plan::Plan;
 use crate::upstream::Collected;
 
 /// What templates render to, by the digest of the request.
@@ -40,7 +40,7 @@ impl Proxy {
         route: &Route<'_>,
         body: &Bytes,
         control: &Control,
-    ) -> Result<Arc<Plan>, Refusal> {
+    ) -> Result<Arc<Known>, Refusal> {
         if route.api != Api::SearchTemplate {
             return self.understand(live, head, route, body, control);
         }

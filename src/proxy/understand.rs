@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 
+use super::plans::Known;
 use super::{ClientCertificate, EngineInfo, Live, Proxy};
 use crate::control::Control;
 use crate::elastic::api::Route;
-use crate::key::raw::{RawKey, Sent};
+use crate::key::raw::Sent;
 use crate::outcome::{Reason, Refusal};
 use crate::plan::{Asked, Context, Plan, plan};
 
@@ -22,12 +23,12 @@ impl Proxy {
         route: &Route<'_>,
         body: &Bytes,
         control: &Control,
-    ) -> Result<Arc<Plan>, Refusal> {
+    ) -> Result<Arc<Known>, Refusal> {
         if control.no_store {
             return Err(Reason::NoStore.into());
         }
         let engine = self.engine.load();
-        let key = RawKey::of(&Sent {
+        let sent = Sent {
             engine: engine.engine,
             cluster: &engine.cluster_uuid,
             certificate: head.extensions.get().map(|ClientCertificate(certificate)| certificate),
@@ -36,20 +37,17 @@ impl Proxy {
             headers: &head.headers,
             rules: &live.headers,
             body,
-        });
-        live.plans.of(key, || plan_for(live, &engine, head, route, body))
+        };
+        live.plans.of(&sent, || plan_for(live, &engine, head, route, body))
     }
 
     /// With a rounded `now`, a question is another one after the next boundary, and has another key.
-    pub(crate) async fn at_this_time(&self, plan: Arc<Plan>) -> Result<Arc<Plan>, Refusal> {
+    pub(crate) async fn at_this_time(&self, plan: Arc<Known>) -> Result<Arc<Known>, Refusal> {
         if !plan.terms.now.is_empty()
             && let Some(moment) = Box::pin(self.clocks.span()).await?.until(&plan.terms)?
         {
-            return Ok(Arc::new(Plan {
-                key: plan.key.until(moment),
-                until: Some(moment),
-                ..Plan::clone(&plan)
-            }));
+            let (key, until) = (plan.key.until(moment), Some(moment));
+            return Ok(Arc::new(Known::from(Plan { key, until, ..Plan::clone(&plan) })));
         }
         Ok(plan)
     }

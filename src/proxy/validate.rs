@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::request::Parts;
 use tokio::time::Instant;
 
+use super::plans::Known;
 use super::{Live, Proxy};
 use crate::cache::{Audience, Epoch, Lifetime};
 use crate::cacheability::Basis;
@@ -40,36 +41,20 @@ pub(crate) struct View {
 const MOST_READINGS: usize = 4;
 
 impl Proxy {
-    /// Validate: what is the target's generation, and may it be cached at all?
+    /// Validate: what is the target's generation, and may it be cached at all? What waits is boxed: with a bound the
+    /// reading is mostly at hand, and then nothing has to make room for the way to the engine.
     pub(crate) async fn validate(
         &self,
         live: &Live,
-        plan: &Plan,
+        plan: &Known,
         control: &Control,
         head: &Parts,
         arrival: Instant,
     ) -> Result<View, Refusal> {
         let policy = &live.policy;
-        let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
         let epoch = self.store.epoch();
         if let Some(ttl) = policy.ttl_only {
-            let lifetime =
-                lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
-            let (lifetime, audience) = match plan.anonymous {
-                true => (lifetime, Audience::Everybody),
-                false => (unproven(policy, lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
-            };
-            let generation = Generation::unwatched();
-            return Ok(View {
-                generation,
-                started: None,
-                lifetime,
-                bearer: None,
-                by_time: true,
-                epoch,
-                audience,
-                reading_cost: None,
-            });
+            return view_by_time(policy, plan, control, ttl, epoch);
         }
         // marks that are set from here on are later than the request
         let mark = self.watcher.last_mark();
@@ -82,57 +67,11 @@ impl Proxy {
         if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
             return Err(Reason::ReadingDearer.into());
         }
-        let (ruling, reading, scope) = self.read_by_rules(live, plan, head, needed).await?;
-        if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
-            return Err(Reason::Hits.into());
-        }
-        let settled = reading.settled;
-        let lifetime = lifetime.and(ruling.ttl);
-        let generation = reading.found?.resting_on(plan.terms.basis);
-        let metadata = generation.metadata();
-        // what the state shows of an index is the same whatever a search of it depends on
-        if let Some(refusal) = metadata.refusal()
-            && plan.terms.basis != Basis::State
-        {
-            return Err(refusal.clone());
-        }
-        if let Some(index) = &metadata.property().cache_disabled
-            && plan.request_cache != Some(true)
-        {
-            let place = format!("{index}.settings.index.requests.cache.enable");
-            return Err(Refusal::at(Reason::IndexSetting, place));
-        }
-        if let Some(rule) = policy.forbids(metadata.names().iter(), plan.api) {
-            return Err(Refusal::at(Reason::Rule, format!("rules[{rule}]")));
-        }
-        if !settled {
-            return Err(Reason::MetadataSettling.into());
-        }
-        let (started, audience) = (Some(reading.started), Audience::Unproven);
-        let reading_cost = reading.usual_cost.filter(|_| weighed);
-        let view = View {
-            started,
-            lifetime,
-            generation,
-            bearer: None,
-            by_time: false,
-            epoch,
-            audience,
-            reading_cost,
+        let read = match self.at_hand_by_rules(live, plan, &needed) {
+            Some(read) => read,
+            None => Box::pin(self.read_by_rules(live, plan, head, &needed)).await?,
         };
-        Ok(match scope? {
-            Scoped::Free => View { audience: Audience::Everybody, ..view },
-            Scoped::Unproven(refusal) => {
-                View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
-            }
-            Scoped::Proven(proven) => View {
-                generation: view.generation.within(&proven.digest),
-                started: Some(reading.started.min(proven.started)),
-                bearer: Some(proven.bearer),
-                audience: Audience::Proven(proven.digest),
-                ..view
-            },
-        })
+        view_by_reading(policy, plan, read, epoch, weighed)
     }
 
     /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
@@ -140,45 +79,58 @@ impl Proxy {
     async fn read_by_rules(
         &self,
         live: &Live,
-        plan: &Plan,
+        plan: &Known,
         head: &Parts,
-        needed: impl Fn(&Ruling) -> Needed,
-    ) -> Result<(Ruling, Reading, Result<Scoped, Refusal>), Refusal> {
+        needed: &impl Fn(&Ruling) -> Needed,
+    ) -> Result<Read, Refusal> {
         let mut ruling = plan.ruling;
         // once more for each rule that is stricter than those before; who still has nothing that serves is forwarded
         for _ in 0..MOST_READINGS {
             let since = needed(&ruling);
             let (reading, scope) = match self.at_hand(plan, since) {
                 Some(found) => found,
-                None => Box::pin(self.read(live, plan, head, since)).await,
+                None => self.read(live, plan, head, since).await,
             };
-            let Ok(found) = &reading.found else { return Ok((ruling, reading, scope)) };
+            let Ok(found) = &reading.found else { return Ok(Read { ruling, reading, scope }) };
             ruling = live.policy.tightened(ruling, found.metadata().names().iter(), plan.api);
             let started = match &scope {
                 Ok(Scoped::Proven(proven)) => reading.started.min(proven.started),
                 _ => reading.started,
             };
             if needed(&ruling).serves(started) {
-                return Ok((ruling, reading, scope));
+                return Ok(Read { ruling, reading, scope });
             }
         }
         Err(Reason::GenerationUnknown.into())
     }
 
+    /// The same, if it is known.
+    fn at_hand_by_rules(
+        &self,
+        live: &Live,
+        plan: &Known,
+        needed: &impl Fn(&Ruling) -> Needed,
+    ) -> Option<Read> {
+        let (reading, scope) = self.at_hand(plan, needed(&plan.ruling))?;
+        let names = reading.found.as_ref().ok()?.metadata().names().iter();
+        let ruling = live.policy.tightened(plan.ruling, names, plan.api);
+        needed(&ruling).serves(reading.started).then_some(Read { ruling, reading, scope })
+    }
+
     /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
-    fn at_hand(&self, plan: &Plan, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
+    fn at_hand(&self, plan: &Known, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
         if since.is_strict() {
             return None;
         }
         let scope = self.scope.at_hand(plan.anonymous)?;
-        Some((self.watcher.at_hand(&plan.target, since)?, Ok(scope)))
+        Some((self.watcher.at_hand(&plan.target, plan.spot(), since)?, Ok(scope)))
     }
 
     /// What a request needs to know, asked of the engine.
     async fn read(
         &self,
         live: &Live,
-        plan: &Plan,
+        plan: &Known,
         head: &Parts,
         since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {
@@ -191,6 +143,93 @@ impl Proxy {
         );
         (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
     }
+}
+
+/// What was read for a request, and what the operator's rules say now that the indices are known.
+struct Read {
+    ruling: Ruling,
+    reading: Reading,
+    scope: Result<Scoped, Refusal>,
+}
+
+/// With `freshness.ttl_only` there is nothing to read.
+fn view_by_time(
+    policy: &Policy,
+    plan: &Plan,
+    control: &Control,
+    ttl: Duration,
+    epoch: Epoch,
+) -> Result<View, Refusal> {
+    let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
+    let lifetime =
+        lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
+    let (lifetime, audience) = match plan.anonymous {
+        true => (lifetime, Audience::Everybody),
+        false => (unproven(policy, lifetime, Reason::ScopeUnknown.into())?, Audience::Unproven),
+    };
+    let generation = Generation::unwatched();
+    Ok(View {
+        generation,
+        started: None,
+        lifetime,
+        bearer: None,
+        by_time: true,
+        epoch,
+        audience,
+        reading_cost: None,
+    })
+}
+
+/// What follows from what was read: a view, or why there is none.
+fn view_by_reading(
+    policy: &Policy,
+    plan: &Plan,
+    read: Read,
+    epoch: Epoch,
+    weighed: bool,
+) -> Result<View, Refusal> {
+    let Read { ruling, reading, scope } = read;
+    if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
+        return Err(Reason::Hits.into());
+    }
+    let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl).and(ruling.ttl);
+    let generation = reading.found?.resting_on(plan.terms.basis);
+    let metadata = generation.metadata();
+    // what the state shows of an index is the same whatever a search of it depends on
+    if let Some(refusal) = metadata.refusal()
+        && plan.terms.basis != Basis::State
+    {
+        return Err(refusal.clone());
+    }
+    if let Some(index) = &metadata.property().cache_disabled
+        && plan.request_cache != Some(true)
+    {
+        let place = format!("{index}.settings.index.requests.cache.enable");
+        return Err(Refusal::at(Reason::IndexSetting, place));
+    }
+    if let Some(rule) = policy.forbids(metadata.names().iter(), plan.api) {
+        return Err(Refusal::at(Reason::Rule, format!("rules[{rule}]")));
+    }
+    if !reading.settled {
+        return Err(Reason::MetadataSettling.into());
+    }
+    let (started, audience) = (Some(reading.started), Audience::Unproven);
+    let reading_cost = reading.usual_cost.filter(|_| weighed);
+    let view =
+        View { started, lifetime, generation, bearer: None, by_time: false, epoch, audience, reading_cost };
+    Ok(match scope? {
+        Scoped::Free => View { audience: Audience::Everybody, ..view },
+        Scoped::Unproven(refusal) => {
+            View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
+        }
+        Scoped::Proven(proven) => View {
+            generation: view.generation.within(&proven.digest),
+            started: Some(reading.started.min(proven.started)),
+            bearer: Some(proven.bearer),
+            audience: Audience::Proven(proven.digest),
+            ..view
+        },
+    })
 }
 
 /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.

@@ -78,12 +78,12 @@ fn judge(head: &Parts) -> Option<Refusal> {
         let reason = "CONNECT is not supported: this is a cache, not a way to elsewhere".to_owned();
         return Some((StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed_exception", reason));
     }
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    if second.is_some() {
+    let named = |wanted: &HeaderName| head.headers.iter().filter(|(name, _)| *name == wanted).count();
+    let hosts = named(&HOST);
+    if hosts > 1 {
         return bad("there is more than one Host header");
     }
-    if host.is_none() && head.version == Version::HTTP_11 {
+    if hosts == 0 && head.version == Version::HTTP_11 {
         return bad("there is no Host header");
     }
     if head.uri.scheme_str().is_some_and(|scheme| scheme != "http" && scheme != "https") {
@@ -93,10 +93,9 @@ fn judge(head: &Parts) -> Option<Refusal> {
         return bad("the target of the request must not contain a user");
     }
     // anything but chunked would have to be undone before the engine is sent it
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    let codings = named(&TRANSFER_ENCODING);
+    let chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings > 1 || codings == 1 && !head.headers.get(TRANSFER_ENCODING).is_some_and(chunked) {
         let reason = "of transfer codings only chunked is understood".to_owned();
         return Some((StatusCode::NOT_IMPLEMENTED, "illegal_argument_exception", reason));
     }

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,13 +21,31 @@ use crate::stats::Stats;
 use crate::upstream::{Body, BodyError};
 
 /// What goes on above a connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Activity {
     /// Under way.
     requests: AtomicUsize,
     /// Begun since the beginning.
     begun: AtomicUsize,
     http2: AtomicBool,
+    /// Whether the end of the present request is to be noted, which costs a look at the clock.
+    noted: AtomicBool,
+    /// When a request that was noted has ended, in nanoseconds since `since`.
+    ended: AtomicU64,
+    since: Instant,
+}
+
+impl Default for Activity {
+    fn default() -> Activity {
+        Activity {
+            requests: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
+            http2: AtomicBool::new(false),
+            noted: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Activity {
@@ -44,6 +62,14 @@ impl Activity {
     fn busy(&self) -> bool {
         self.requests.load(Ordering::Relaxed) != 0
     }
+
+    /// Since when there is no request, as far as that was noted; else, now.
+    fn idle_since(&self) -> Instant {
+        match self.noted.swap(false, Ordering::Relaxed) {
+            true => self.since + Duration::from_nanos(self.ended.load(Ordering::Relaxed)),
+            false => Instant::now(),
+        }
+    }
 }
 
 /// A request under way.
@@ -52,6 +78,10 @@ pub(super) struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        if self.0.noted.load(Ordering::Relaxed) {
+            let now = u64::try_from(self.0.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.0.ended.store(now, Ordering::Relaxed);
+        }
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -137,10 +167,13 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.activity.busy() {
             self.waiting = Waiting::Nothing;
+            self.activity.noted.store(true, Ordering::Relaxed);
+            // hyper has found nothing to read, and need not look again when the answer has ended: the alarm does
+            let _ = self.reading.poll(Instant::now() + self.idle_timeout, cx);
             return Poll::Pending;
         }
         if self.waiting == Waiting::Nothing {
-            self.waiting = Waiting::Idle(Instant::now() + self.idle_timeout);
+            self.waiting = Waiting::Idle(self.activity.idle_since() + self.idle_timeout);
         }
         match self.waiting {
             Waiting::Nothing => Poll::Pending,

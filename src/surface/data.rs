@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -21,9 +21,13 @@ use crate::rounds::Needed;
 use crate::upstream::{Body, Collected, Stream, collect, tell_of_client};
 
 /// Answers a request of the data listener.
-pub async fn answer(proxy: &Arc<Proxy>, request: Request<Stream>, client: ClientAddress) -> Response<Body> {
+pub async fn answer(
+    proxy: &Arc<Proxy>,
+    mut head: Parts,
+    body: Stream,
+    client: ClientAddress,
+) -> Response<Body> {
     let began = Instant::now();
-    let (mut head, body) = request.into_parts();
     let client = tell_of_client(&mut head.headers, client);
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);

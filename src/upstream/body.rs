@@ -10,8 +10,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::watch;
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep};
 
 use crate::error::ProxyError;
@@ -62,7 +60,9 @@ pub struct Stream {
 #[derive(Debug)]
 struct Pause {
     limit: Duration,
-    /// Runs while something is waited for.
+    /// Whether the limit is one for all that is still to come, and not for each pause.
+    whole: bool,
+    /// Runs while something is waited for, and once it was, until the whole is there. What is at hand needs no timer.
     over: Option<Pin<Box<Sleep>>>,
     stats: Arc<Stats>,
 }
@@ -97,8 +97,15 @@ impl Stream {
     /// there by then.
     #[must_use]
     pub fn of_client(incoming: Incoming, limit: Duration, stats: Arc<Stats>) -> Stream {
-        let pause = (!incoming.is_end_stream()).then_some(Pause { limit, over: None, stats });
+        let pause = (!incoming.is_end_stream()).then_some(Pause { limit, whole: false, over: None, stats });
         Stream { incoming, pause }
+    }
+
+    /// From now on the limit of time is one for all that is still to come, or one for each pause.
+    fn limit_whole(&mut self, whole: bool) {
+        if let Some(pause) = &mut self.pause {
+            (pause.whole, pause.over) = (whole, None);
+        }
     }
 }
 
@@ -133,11 +140,11 @@ impl HttpBody for Stream {
         let frame = Pin::new(&mut this.incoming).poll_frame(cx).map_err(BodyError::Broken);
         match (&mut this.pause, frame.is_pending()) {
             (Some(pause), true) => pause.poll(cx).map(|slow| Some(Err(slow))),
-            (Some(pause), false) => {
+            (Some(pause), false) if !pause.whole => {
                 pause.over = None;
                 frame
             }
-            (None, _) => frame,
+            _ => frame,
         }
     }
 
@@ -198,32 +205,17 @@ impl HttpBody for Body {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     slot: Slot,
-    taken: watch::Sender<Option<Instant>>,
 }
 
 /// How a body is being sent.
-#[derive(Debug)]
-pub(super) struct Sending(watch::Receiver<Option<Instant>>);
-
-impl Sending {
-    /// Completes when the body has been sent, or given up.
-    ///
-    /// # Errors
-    /// There is more to send, and nobody has wanted it for `limit`. Time in which the client has sent nothing does not
-    /// count.
-    pub(super) async fn over(mut self, limit: Duration) -> Result<(), Elapsed> {
-        loop {
-            let taken = *self.0.borrow_and_update();
-            let change = self.0.changed();
-            let gone = match taken {
-                None => change.await.is_err(),
-                Some(taken) => tokio::time::timeout_at(taken + limit, change).await?.is_err(),
-            };
-            if gone {
-                return Ok(());
-            }
-        }
-    }
+#[derive(Clone, Copy, Debug)]
+enum Progress {
+    /// The next part has not come from the client yet, or is not wanted yet.
+    Waits,
+    /// The latest part was taken then.
+    Taken(Instant),
+    /// It has been sent since then, or given up.
+    Over(Instant),
 }
 
 /// Where a body is while it waits and while it is sent, so that it can be taken away from whoever sends it.
@@ -235,6 +227,7 @@ struct Place {
     body: Option<Body>,
     /// Whether somebody has asked for a part of it.
     begun: bool,
+    progress: Progress,
 }
 
 impl Slot {
@@ -250,22 +243,46 @@ impl Slot {
         drop(body);
     }
 
+    /// Completes when the body was sent `limit` ago, or there is more to send and nobody has wanted it for `limit`. Time
+    /// in which the client has sent nothing does not count. It looks from time to time, so that nobody has to wake it.
+    pub(super) async fn stalled(&self, limit: Duration) {
+        let mut until = Instant::now() + limit;
+        loop {
+            tokio::time::sleep_until(until).await;
+            let now = Instant::now();
+            let since = match self.lock().progress {
+                Progress::Waits => now,
+                Progress::Taken(at) | Progress::Over(at) => at,
+            };
+            until = since + limit;
+            if until <= now {
+                return;
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Outgoing {
-    /// With what tells how it is sent.
-    pub(super) fn new(body: Body) -> (Outgoing, Sending, Slot) {
-        let (taken, sending) = watch::channel(None);
-        let slot = Slot(Arc::new(Mutex::new(Place { body: Some(body), begun: false })));
-        (Outgoing { slot: slot.clone(), taken }, Sending(sending), slot)
+    /// With the place where it waits.
+    pub(super) fn new(body: Body) -> (Outgoing, Slot) {
+        let place = Place { body: Some(body), begun: false, progress: Progress::Waits };
+        let slot = Slot(Arc::new(Mutex::new(place)));
+        (Outgoing { slot: slot.clone() }, slot)
     }
 
     /// Looks at the body.
     fn look<T>(&self, look: impl FnOnce(&Body) -> T) -> Option<T> {
         self.slot.lock().body.as_ref().map(look)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.slot.lock().progress = Progress::Over(Instant::now());
     }
 }
 
@@ -277,17 +294,17 @@ impl HttpBody for Outgoing {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Outgoing { slot, taken } = self.get_mut();
-        let frame = {
-            let mut place = slot.lock();
-            place.begun = true;
-            match &mut place.body {
-                Some(body) => Pin::new(body).poll_frame(cx),
-                None => Poll::Ready(Some(Err(BodyError::GivenUp))),
-            }
+        let mut place = self.slot.lock();
+        place.begun = true;
+        let frame = match &mut place.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(Some(Err(BodyError::GivenUp))),
         };
         // who has a part is to take the next one in time; who finds none waits for the client
-        taken.send_replace(frame.is_ready().then(Instant::now));
+        place.progress = match frame {
+            Poll::Ready(_) => Progress::Taken(Instant::now()),
+            Poll::Pending => Progress::Waits,
+        };
         frame
     }
 
@@ -319,8 +336,8 @@ pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collecte
     if stream.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLong(Body::Stream(stream)));
     }
-    let by = stream.pause.as_ref().map(|pause| Instant::now() + pause.limit);
-    let Some(first) = data(&mut stream, by).await? else { return Ok(Collected::Whole(Bytes::new())) };
+    stream.limit_whole(true);
+    let Some(first) = data(&mut stream).await? else { return Ok(Collected::Whole(Bytes::new())) };
     if stream.is_end_stream() && first.len() <= limit {
         return Ok(Collected::Whole(first));
     }
@@ -331,9 +348,10 @@ pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collecte
     while let Some(bytes) = part {
         whole.extend_from_slice(&bytes);
         if whole.len() > limit {
+            stream.limit_whole(false);
             return Ok(Collected::TooLong(Body::Rest(VecDeque::from([whole.freeze()]), stream)));
         }
-        part = data(&mut stream, by).await?;
+        part = data(&mut stream).await?;
     }
     if whole.len() != whole.capacity() {
         return Ok(Collected::Whole(Bytes::copy_from_slice(&whole)));
@@ -341,18 +359,9 @@ pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collecte
     Ok(Collected::Whole(whole.freeze()))
 }
 
-/// The next frame, if it is there in time.
-async fn next(stream: &mut Stream, by: Option<Instant>) -> Option<Result<Frame<Bytes>, BodyError>> {
-    let Some(by) = by else { return stream.frame().await };
-    match tokio::time::timeout_at(by, stream.frame()).await {
-        Ok(frame) => frame,
-        Err(_) => stream.pause.as_ref().map(|pause| Err(pause.fail())),
-    }
-}
-
 /// The next part of a body. Trailers of a body that is taken whole end here: the engines send none, and read none.
-async fn data(stream: &mut Stream, by: Option<Instant>) -> Result<Option<Bytes>, BodyError> {
-    while let Some(frame) = next(stream, by).await {
+async fn data(stream: &mut Stream) -> Result<Option<Bytes>, BodyError> {
+    while let Some(frame) = stream.frame().await {
         if let Ok(data) = frame?.into_data() {
             return Ok(Some(data));
         }
@@ -369,36 +378,51 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_a_part_takes_the_next_in_time() {
         let limit = Duration::from_secs(60);
-        let (mut body, sending, _slot) = Outgoing::new(Body::whole("part"));
-        let mut over = Box::pin(sending.over(limit));
+        let (mut body, slot) = Outgoing::new(Body::whole("part"));
+        let mut stalled = Box::pin(slot.stalled(limit));
         // before it is wanted, other limits hold
-        tokio::time::advance(limit * 2).await;
-        assert!(poll!(&mut over).is_pending());
+        for _ in 0..4 {
+            assert!(poll!(&mut stalled).is_pending());
+            tokio::time::advance(limit * 2 / 3).await;
+        }
+        assert!(poll!(&mut stalled).is_pending());
         assert!(body.frame().await.is_some());
-        assert!(poll!(&mut over).is_pending());
+        assert!(poll!(&mut stalled).is_pending());
+        tokio::time::advance(limit - Duration::from_millis(2)).await;
+        assert!(poll!(&mut stalled).is_pending());
+        tokio::time::advance(Duration::from_millis(4)).await;
+        assert!(poll!(&mut stalled).is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_the_answer_begins_when_the_request_was_sent() {
+        let limit = Duration::from_secs(60);
+        let (mut body, slot) = Outgoing::new(Body::whole("part"));
+        let mut stalled = Box::pin(slot.stalled(limit));
+        assert!(poll!(&mut stalled).is_pending());
         tokio::time::advance(limit / 2).await;
-        assert!(poll!(&mut over).is_pending());
-        tokio::time::advance(limit).await;
-        assert!(matches!(poll!(&mut over), Poll::Ready(Err(_))));
-        let (body, sending, _slot) = Outgoing::new(Body::whole("part"));
+        assert!(body.frame().await.is_some());
         drop(body);
-        assert!(sending.over(limit).await.is_ok());
+        tokio::time::advance(limit * 3 / 4).await;
+        assert!(poll!(&mut stalled).is_pending());
+        tokio::time::advance(limit / 2).await;
+        assert!(poll!(&mut stalled).is_ready());
     }
 
     /// Or else a write would be carried out in part: what is cut off by the end of its chunks looks whole.
     #[tokio::test]
     async fn a_body_that_was_taken_away_has_no_end() {
         for part in ["", "part"] {
-            let (mut body, _sending, slot) = Outgoing::new(Body::whole(part));
+            let (mut body, slot) = Outgoing::new(Body::whole(part));
             assert_eq!(body.is_end_stream(), part.is_empty());
             slot.give_up();
             assert!(!body.is_end_stream());
             assert!(matches!(body.frame().await, Some(Err(BodyError::GivenUp))));
         }
-        let (mut body, _sending, slot) = Outgoing::new(Body::whole("part"));
+        let (mut body, slot) = Outgoing::new(Body::whole("part"));
         assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
         assert!(slot.unsent().is_none(), "a part of it was sent");
-        let (mut body, _sending, slot) = Outgoing::new(Body::whole("part"));
+        let (mut body, slot) = Outgoing::new(Body::whole("part"));
         assert!(slot.unsent().is_some());
         assert!(matches!(body.frame().await, Some(Err(BodyError::GivenUp))));
     }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderValue, Version};
 
+use crate::control::has_any;
+
 /// Fields that belong to one connection (RFC 9110 7.6.1), whether or not `Connection` names them.
-const HOP_BY_HOP: [HeaderName; 6] = [
+static HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -16,9 +18,14 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Removes the fields of one connection.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !has_any(headers, &HOP_BY_HOP) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -47,18 +54,21 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// the request gets its key: then it is part of the key, and of everything that is asked in the client's name. A request
 /// that would be asked for several clients with what one of them made up would let it choose who it is.
 pub fn tell_of_client(headers: &mut HeaderMap, client: Option<IpAddr>) -> Option<IpAddr> {
-    const TELL: [HeaderName; 3] = [X_FORWARDED_FOR, FORWARDED, HeaderName::from_static("x-real-ip")];
+    static TELL: [HeaderName; 3] = [X_FORWARDED_FOR, FORWARDED, HeaderName::from_static("x-real-ip")];
     let address = client?;
+    if !has_any(headers, &TELL) {
+        return client;
+    }
     // what is for this hop only does not reach the engine
     let ends_here = headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .any(|option| option.trim_ascii().eq_ignore_ascii_case(X_FORWARDED_FOR.as_str().as_bytes()));
-    if ends_here || !TELL.iter().any(|name| headers.contains_key(name)) {
+    if ends_here {
         return client;
     }
-    append_list(headers, X_FORWARDED_FOR, &address.to_string());
+    append_list(headers, X_FORWARDED_FOR, &text_of(address));
     None
 }
 
@@ -70,33 +80,70 @@ pub(super) fn forward(
     client: Option<IpAddr>,
     received: Version,
 ) {
+    static EXPECTS: [HeaderName; 1] = [EXPECT];
+    static TELLS_HOST: [HeaderName; 2] = [X_FORWARDED_HOST, FORWARDED];
+    static TELLS_PROTO: [HeaderName; 1] = [X_FORWARDED_PROTO];
     strip_hop_by_hop(headers);
-    headers.remove(EXPECT);
+    if has_any(headers, &EXPECTS) {
+        headers.remove(EXPECT);
+    }
+    // what is added here and behind
+    headers.reserve(4);
     if let Some(client) = client {
-        append_list(headers, X_FORWARDED_FOR, &client.to_string());
+        append_list(headers, X_FORWARDED_FOR, &text_of(client));
     }
     if let Some(host) = headers.insert(HOST, authority.clone())
-        && !headers.contains_key("x-forwarded-host")
-        && !headers.contains_key(FORWARDED)
+        && !has_any(headers, &TELLS_HOST)
     {
-        headers.insert("x-forwarded-host", host);
+        headers.insert(X_FORWARDED_HOST, host);
     }
-    if !headers.contains_key("x-forwarded-proto") {
-        headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+    if !has_any(headers, &TELLS_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
     let via = match received {
-        Version::HTTP_10 => "1.0 escache",
-        Version::HTTP_2 => "2.0 escache",
-        _ => "1.1 escache",
+        Version::HTTP_10 => HeaderValue::from_static("1.0 escache"),
+        Version::HTTP_2 => HeaderValue::from_static("2.0 escache"),
+        _ => HeaderValue::from_static("1.1 escache"),
     };
-    append_list(headers, VIA, via);
+    append_list(headers, VIA, &via);
 }
 
-fn append_list(headers: &mut HeaderMap, name: HeaderName, item: &str) {
+/// An address as a header has it. By hand for IPv4: the standard library's way costs a tenth of what passing a request
+/// on costs.
+fn text_of(address: IpAddr) -> HeaderValue {
+    let text = match address {
+        IpAddr::V4(address) => {
+            let mut text = String::with_capacity(15);
+            for (at, part) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                let digit = |of: u8| char::from(b'0' + of % 10);
+                if part >= 100 {
+                    text.push(digit(part / 100));
+                }
+                if part >= 10 {
+                    text.push(digit(part / 10));
+                }
+                text.push(digit(part));
+            }
+            text
+        }
+        IpAddr::V6(address) => address.to_string(),
+    };
+    HeaderValue::try_from(text).expect("digits, letters, dots and colons")
+}
+
+/// Adds an item to the list that a header has; all its lines become one.
+fn append_list(headers: &mut HeaderMap, name: HeaderName, item: &HeaderValue) {
     let mut list: Vec<u8> = Vec::new();
     for value in headers.get_all(&name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        headers.insert(name, item.clone());
+        return;
     }
     list.extend_from_slice(item.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&list) {
@@ -151,6 +198,18 @@ mod tests {
         let hop = [("connection", "close, X-Forwarded-For"), ("x-forwarded-for", "1.1.1.1")];
         check(&hop, &hop, client);
         assert_eq!(tell_of_client(&mut map(&[real]), None), None);
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        let mut addresses: Vec<IpAddr> = ["0.0.0.0", "255.255.255.255", "10.200.9.99", "::1", "2001:db8::7"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        addresses.extend((0..=255).map(|n| IpAddr::from([n, 255 - n, n / 2, n % 100])));
+        for address in addresses {
+            assert_eq!(text_of(address).to_str().unwrap(), address.to_string());
+        }
     }
 
     #[test]

@@ -104,6 +104,19 @@ impl Host {
         Ok(Host { scheme, authority, host_header, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 
+    /// The address of what is at this path of it.
+    fn uri(&self, path: PathAndQuery) -> Result<Uri, ProxyError> {
+        let path = match &*self.prefix {
+            "" => path,
+            prefix => format!("{prefix}{path}").try_into().map_err(|_| ProxyError::Internal)?,
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path);
+        Uri::from_parts(parts).map_err(|_| ProxyError::Internal)
+    }
+
     /// Whether it is spoken to by TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -311,7 +324,7 @@ impl Upstream {
     fn question(&self, host: &Host, path_and_query: &str) -> Result<Request<Body>, ProxyError> {
         let mut request = Request::builder()
             .method(Method::GET)
-            .uri(target(host, path_and_query)?)
+            .uri(host.uri(PathAndQuery::try_from(path_and_query).map_err(|_| ProxyError::Internal)?)?)
             .header(HOST, host.host_header.clone())
             // R6: a cache underneath must not answer for the engine
             .header(CACHE_CONTROL, "no-cache, no-store");
@@ -347,26 +360,22 @@ impl Upstream {
     /// its client does, but an engine that stops reading it has no longer than for an answer.
     async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, Failed> {
         let (head, body) = request.into_parts();
-        let (body, sending, slot) = Outgoing::new(body);
+        let (body, slot) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
         let exchange = self.client.load().request(Request::from_parts(head, body));
-        tokio::pin!(exchange);
         let answered = tokio::select! {
             biased;
-            answered = &mut exchange => Ok(answered),
-            sent = sending.over(limit) => match sent {
-                Ok(()) => tokio::time::timeout(limit, exchange).await,
-                Err(stalled) => Err(stalled),
-            },
+            answered = exchange => Some(answered),
+            () = slot.stalled(limit) => None,
         };
         let failed = match answered {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(error)) => {
                 // of a body that was never asked for the host has nothing, and cannot have carried the request out
                 let unsent = slot.unsent().filter(|body| error.is_connect() || !body.is_end_stream());
                 Failed { error: fault(&error), how: blame(&error), unsent }
             }
-            Err(_) => {
+            None => {
                 slot.give_up();
                 Failed { error: ProxyError::TimedOut(limit), how: None, unsent: None }
             }
@@ -427,8 +436,8 @@ fn outgoing(
     {
         head.headers.insert(CONTENT_LENGTH, length.into());
     }
-    let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    head.uri = target(host, path)?;
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    head.uri = host.uri(path)?;
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, body))
 }
@@ -442,19 +451,6 @@ async fn whole(response: Response<Incoming>) -> Result<Answer, ProxyError> {
         Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
         Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
     }
-}
-
-fn target(host: &Host, path_and_query: &str) -> Result<Uri, ProxyError> {
-    let path = if host.prefix.is_empty() {
-        PathAndQuery::try_from(path_and_query)
-    } else {
-        PathAndQuery::try_from(format!("{}{path_and_query}", host.prefix))
-    };
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(host.scheme.clone());
-    parts.authority = Some(host.authority.clone());
-    parts.path_and_query = Some(path.map_err(|_| ProxyError::Internal)?);
-    Uri::from_parts(parts).map_err(|_| ProxyError::Internal)
 }
 
 /// The error and what caused it, for the log.

@@ -32,8 +32,8 @@ pub(super) async fn run(
         ("miss 20 KiB, 64 connections", "/logs20k/_search", Load::Fresh, 64),
         // parsed and judged, and then forwarded
         ("bypass 1 KiB, 64 connections", "/logs1k/_search?scroll=1m", Load::Same, 64),
-        ("pass-through, 1 KiB both ways, 1 connection", "/logs1k/_validate/query", Load::Same, 1),
-        (PASS, "/logs1k/_validate/query", Load::Same, 64),
+        ("pass-through, 1 KiB both ways, 1 connection", "/logs1k/_analyze", Load::Same, 1),
+        (PASS, "/logs1k/_analyze", Load::Same, 64),
     ] {
         let scenario = Scenario { name: name.to_owned(), path: path.to_owned(), load, connections };
         let bypass = path.contains('?');

@@ -21,8 +21,7 @@ use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::msearch::{self, Common, Lines, Piece};
 use crate::key::CacheKey;
 use crate::outcome::{Reason, Refusal};
-use crate::plan::Plan;
-use crate::proxy::{Live, Proxy, View};
+use crate::proxy::{Live, Proxy, View, plans};
 
 /// A search of a request.
 pub(super) struct Item<'a> {
@@ -36,7 +35,7 @@ pub(super) struct Item<'a> {
 
 /// A search that may be answered from the store.
 pub(super) struct Known {
-    pub(super) plan: Arc<Plan>,
+    pub(super) plan: Arc<plans::Known>,
     pub(super) view: View,
 }
 
