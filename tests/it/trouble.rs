@@ -174,9 +174,16 @@ async fn a_name_that_moves_is_followed() {
     let escache = in_front_of(&[format!("http://es.test:{port}")], |s| s.upstream.names = by).await;
     assert_eq!(fresh(&escache, 1).await, 200);
     // without a name service all goes on, new connections included
+    let by = names(&table);
+    let unpooled = in_front_of(&[format!("http://es.test:{port}")], |s| {
+        s.upstream.names = by;
+        s.upstream.max_idle_per_host = 0;
+    });
+    let unpooled = unpooled.await;
     table.lock().unwrap().clear();
     escache.proxy.upstream.check_hosts(false).await;
-    assert_eq!(fresh(&escache, 2).await, 200);
+    assert_eq!((fresh(&escache, 2).await, fresh(&unpooled, 3).await), (200, 200));
+    drop(unpooled);
 
     // what stands at the new address passes everything on, and counts
     let listener = tokio::net::TcpListener::bind((moved, port)).await.unwrap();
