@@ -27,7 +27,7 @@ impl Scene {
 
     /// Asks until the answer comes from the cache, which is the engine's.
     async fn warm(&self, path: &str) {
-        for _ in 0..100 {
+        for _ in 0..1_000 {
             let through = self.through(path).await;
             if verdict(&through.headers).0 == "HIT" {
                 return self.check_equal(path, "warm").await;
