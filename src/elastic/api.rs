@@ -546,7 +546,7 @@ mod tests {
                         let path = format!("/{index}/{end}");
                         let Some(found) = plain_read(&method, &path, query) else { continue };
                         let segments = segments(&path);
-                        let (api, index, detail) = read(&method, &segments).unwrap();
+                        let (api, index, detail) = read(&method, &segments, query).unwrap();
                         let index = index_expression(index.unwrap());
                         assert!(index.is_some(), "{path}");
                         assert_eq!(
