@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING};
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use tokio::sync::Semaphore;
@@ -254,9 +254,6 @@ impl Proxy {
         }
         match route.api {
             api if api.is_read() => self.refresh_one(&live, &head, &search.body).await,
-            Api::Msearch if head.headers.contains_key(CONTENT_ENCODING) => {
-                Refreshed::Refused(Reason::ContentType.into())
-            }
             Api::Msearch => {
                 let mut searches = match Searches::of(&head, &route, &search.body) {
                     Ok(searches) => searches,

@@ -7,7 +7,7 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{CONTENT_TYPE, WARNING};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
@@ -129,6 +129,10 @@ pub(crate) struct Search<'w, 'a> {
 impl<'a> Searches<'a> {
     /// Takes a request apart.
     pub(crate) fn of(head: &Parts, route: &Route<'a>, body: &'a Bytes) -> Result<Searches<'a>, Refusal> {
+        // it is of the whole body, and says nothing of the searches in it
+        if head.headers.contains_key(CONTENT_ENCODING) {
+            return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
+        }
         let common = msearch::common(head.uri.query().unwrap_or_default())?;
         let lines = msearch::split(body)?.into_iter();
         Ok(Searches { common, of_path: route.index.clone(), body, lines, head: head_of_items(head) })
