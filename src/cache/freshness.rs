@@ -240,7 +240,7 @@ mod tests {
         let writing = generation(8);
         assert_eq!(state_after(&writing, 14), serve(Some(Duration::from_secs(1))));
         assert_eq!(state_after(&writing, 15), Decision::Expired);
-        assert_eq!(state_after(&writing.clone().within(&[1; 32]), 15), Decision::Expired);
+        assert_eq!(state_after(&writing.within(&[1; 32]), 15), Decision::Expired);
         assert_eq!(state_after(&generation(9), 1_000_000), serve(None));
     }
 

@@ -16,6 +16,7 @@ use crate::proxy::Proxy;
 use crate::stats::history::{Step, Totals};
 use crate::stats::latency::Counted;
 use crate::stats::searches::Told;
+use crate::watcher::Invalidated;
 
 /// How many indices, and searches by each order, are shown.
 const MOST_ROWS: usize = 50;
@@ -54,7 +55,7 @@ fn totals(proxy: &Proxy) -> Totals {
         misses,
         engine: stats.engine.counted(),
         evictions: stats.plain.evictions_size.get(),
-        changes: proxy.watcher.invalidations().each().iter().map(|row| row.total()).sum(),
+        changes: proxy.watcher.invalidations().each().iter().map(Invalidated::total).sum(),
         entries,
         bytes,
     }

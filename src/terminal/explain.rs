@@ -82,7 +82,7 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
     let rest =
         object.iter().filter(|(name, _)| !["verdict", "reason", "place", "help"].contains(&name.as_str()));
     let indent = "  ".repeat(depth);
-    for (name, value) in first.map(|(name, value)| (name, value)).chain(rest) {
+    for (name, value) in first.chain(rest) {
         let label = name.replace('_', " ");
         match value {
             Value::Null => {}
@@ -123,33 +123,33 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, index: Option<&str>, expected: Value) {
-        assert_eq!(request(text, index).unwrap(), expected, "{text}");
+    fn check(text: &str, index: Option<&str>, expected: &Value) {
+        assert_eq!(request(text, index).unwrap(), *expected, "{text}");
     }
 
     #[test]
     fn requests_are_read_as_people_write_them() {
-        check("", Some("logs"), json!({"method": "GET", "path": "/logs/_search"}));
+        check("", Some("logs"), &json!({"method": "GET", "path": "/logs/_search"}));
         let body = "{\"size\":0,\n\"query\":{}}";
-        check(body, None, json!({"method": "POST", "path": "/_search", "body": body}));
+        check(body, None, &json!({"method": "POST", "path": "/_search", "body": body}));
         check(
             &format!("\u{feff} {body}\n"),
             Some("a,b"),
-            json!({"method": "POST", "path": "/a,b/_search", "body": body}),
+            &json!({"method": "POST", "path": "/a,b/_search", "body": body}),
         );
-        check("GET logs/_count", None, json!({"method": "GET", "path": "/logs/_count", "headers": {}}));
+        check("GET logs/_count", None, &json!({"method": "GET", "path": "/logs/_count", "headers": {}}));
         check(
             "POST /logs/_search?size=1 \r\nAccept: a/b\nX-Opaque-Id: 7:8\n\n{\"query\": {}}\n\n",
             None,
-            json!({"method": "POST", "path": "/logs/_search?size=1",
+            &json!({"method": "POST", "path": "/logs/_search?size=1",
                 "headers": {"accept": "a/b", "x-opaque-id": "7:8"}, "body": "{\"query\": {}}\n"}),
         );
         check(
             "GET /_msearch\n{}\n{\"size\":1}",
             None,
-            json!({"method": "GET", "path": "/_msearch", "headers": {}, "body": "{}\n{\"size\":1}\n"}),
+            &json!({"method": "GET", "path": "/_msearch", "headers": {}, "body": "{}\n{\"size\":1}\n"}),
         );
-        check(r#"{"path":"/a/_search","body":{}}"#, None, json!({"path": "/a/_search", "body": {}}));
+        check(r#"{"path":"/a/_search","body":{}}"#, None, &json!({"path": "/a/_search", "body": {}}));
         assert!(request("hello", None).is_err());
     }
 
