@@ -178,8 +178,8 @@ async fn a_name_that_moves_is_followed() {
     let unpooled = in_front_of(&[format!("http://es.test:{port}")], |s| {
         s.upstream.names = by;
         s.upstream.max_idle_per_host = 0;
-    });
-    let unpooled = unpooled.await;
+    })
+    .await;
     table.lock().unwrap().clear();
     escache.proxy.upstream.check_hosts(false).await;
     assert_eq!((fresh(&escache, 2).await, fresh(&unpooled, 3).await), (200, 200));
