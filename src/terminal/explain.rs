@@ -82,7 +82,7 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
     let rest =
         object.iter().filter(|(name, _)| !["verdict", "reason", "place", "help"].contains(&name.as_str()));
     let indent = "  ".repeat(depth);
-    for (name, value) in first.map(|(name, value)| (name, value)).chain(rest) {
+    for (name, value) in first.chain(rest) {
         let label = name.replace('_', " ");
         match value {
             Value::Null => {}
