@@ -50,9 +50,9 @@ impl Proxy {
         arrival: Instant,
     ) -> Result<View, Refusal> {
         let policy = &live.policy;
-        let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
         let epoch = self.store.epoch();
         if let Some(ttl) = policy.ttl_only {
+            let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl);
             let lifetime =
                 lifetime.and(Some(ttl)).and(control.no_cache.then_some(Duration::ZERO)).and(control.max_age);
             let (lifetime, audience) = match plan.anonymous {
@@ -82,57 +82,8 @@ impl Proxy {
         if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
             return Err(Reason::ReadingDearer.into());
         }
-        let (ruling, reading, scope) = self.read_by_rules(live, plan, head, needed).await?;
-        if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
-            return Err(Reason::Hits.into());
-        }
-        let settled = reading.settled;
-        let lifetime = lifetime.and(ruling.ttl);
-        let generation = reading.found?.resting_on(plan.terms.basis);
-        let metadata = generation.metadata();
-        // what the state shows of an index is the same whatever a search of it depends on
-        if let Some(refusal) = metadata.refusal()
-            && plan.terms.basis != Basis::State
-        {
-            return Err(refusal.clone());
-        }
-        if let Some(index) = &metadata.property().cache_disabled
-            && plan.request_cache != Some(true)
-        {
-            let place = format!("{index}.settings.index.requests.cache.enable");
-            return Err(Refusal::at(Reason::IndexSetting, place));
-        }
-        if let Some(rule) = policy.forbids(metadata.names().iter(), plan.api) {
-            return Err(Refusal::at(Reason::Rule, format!("rules[{rule}]")));
-        }
-        if !settled {
-            return Err(Reason::MetadataSettling.into());
-        }
-        let (started, audience) = (Some(reading.started), Audience::Unproven);
-        let reading_cost = reading.usual_cost.filter(|_| weighed);
-        let view = View {
-            started,
-            lifetime,
-            generation,
-            bearer: None,
-            by_time: false,
-            epoch,
-            audience,
-            reading_cost,
-        };
-        Ok(match scope? {
-            Scoped::Free => View { audience: Audience::Everybody, ..view },
-            Scoped::Unproven(refusal) => {
-                View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
-            }
-            Scoped::Proven(proven) => View {
-                generation: view.generation.within(&proven.digest),
-                started: Some(reading.started.min(proven.started)),
-                bearer: Some(proven.bearer),
-                audience: Audience::Proven(proven.digest),
-                ..view
-            },
-        })
+        let read = self.read_by_rules(live, plan, head, needed).await?;
+        view_by_reading(policy, plan, read, epoch, weighed)
     }
 
     /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
@@ -143,7 +94,7 @@ impl Proxy {
         plan: &Plan,
         head: &Parts,
         needed: impl Fn(&Ruling) -> Needed,
-    ) -> Result<(Ruling, Reading, Result<Scoped, Refusal>), Refusal> {
+    ) -> Result<Read, Refusal> {
         let mut ruling = plan.ruling;
         // once more for each rule that is stricter than those before; who still has nothing that serves is forwarded
         for _ in 0..MOST_READINGS {
@@ -152,14 +103,14 @@ impl Proxy {
                 Some(found) => found,
                 None => Box::pin(self.read(live, plan, head, since)).await,
             };
-            let Ok(found) = &reading.found else { return Ok((ruling, reading, scope)) };
+            let Ok(found) = &reading.found else { return Ok(Read { ruling, reading, scope }) };
             ruling = live.policy.tightened(ruling, found.metadata().names().iter(), plan.api);
             let started = match &scope {
                 Ok(Scoped::Proven(proven)) => reading.started.min(proven.started),
                 _ => reading.started,
             };
             if needed(&ruling).serves(started) {
-                return Ok((ruling, reading, scope));
+                return Ok(Read { ruling, reading, scope });
             }
         }
         Err(Reason::GenerationUnknown.into())
@@ -182,6 +133,10 @@ impl Proxy {
         head: &Parts,
         since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {
+        // who names nobody to an engine without users has nothing more to ask, and needs no second timer
+        if let Some(scope) = self.scope.at_hand(plan.anonymous) {
+            return (self.watcher.reading_in_time(&plan.target, since).await, Ok(scope));
+        }
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
             tokio::time::timeout(
@@ -191,6 +146,74 @@ impl Proxy {
         );
         (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
     }
+}
+
+/// What was read for a request, and what the operator's rules say now that the indices are known.
+pub(super) struct Read {
+    pub(super) ruling: Ruling,
+    pub(super) reading: Reading,
+    pub(super) scope: Result<Scoped, Refusal>,
+}
+
+/// What follows from what was read: a view, or why there is none.
+pub(super) fn view_by_reading(
+    policy: &Policy,
+    plan: &Plan,
+    read: Read,
+    epoch: Epoch,
+    weighed: bool,
+) -> Result<View, Refusal> {
+    let Read { ruling, reading, scope } = read;
+    if plan.terms.hits && !ruling.hits && plan.request_cache != Some(true) {
+        return Err(Reason::Hits.into());
+    }
+    let settled = reading.settled;
+    let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl).and(ruling.ttl);
+    let generation = reading.found?.resting_on(plan.terms.basis);
+    let metadata = generation.metadata();
+    // what the state shows of an index is the same whatever a search of it depends on
+    if let Some(refusal) = metadata.refusal()
+        && plan.terms.basis != Basis::State
+    {
+        return Err(refusal.clone());
+    }
+    if let Some(index) = &metadata.property().cache_disabled
+        && plan.request_cache != Some(true)
+    {
+        let place = format!("{index}.settings.index.requests.cache.enable");
+        return Err(Refusal::at(Reason::IndexSetting, place));
+    }
+    if let Some(rule) = policy.forbids(metadata.names().iter(), plan.api) {
+        return Err(Refusal::at(Reason::Rule, format!("rules[{rule}]")));
+    }
+    if !settled {
+        return Err(Reason::MetadataSettling.into());
+    }
+    let (started, audience) = (Some(reading.started), Audience::Unproven);
+    let reading_cost = reading.usual_cost.filter(|_| weighed);
+    let view = View {
+        started,
+        lifetime,
+        generation,
+        bearer: None,
+        by_time: false,
+        epoch,
+        audience,
+        reading_cost,
+    };
+    Ok(match scope? {
+        Scoped::Free => View { audience: Audience::Everybody, ..view },
+        Scoped::Unproven(refusal) => {
+            View { lifetime: unproven(policy, lifetime, refusal)?, by_time: true, ..view }
+        }
+        Scoped::Proven(proven) => View {
+            generation: view.generation.within(&proven.digest),
+            started: Some(reading.started.min(proven.started)),
+            bearer: Some(proven.bearer),
+            audience: Audience::Proven(proven.digest),
+            ..view
+        },
+    })
 }
 
 /// How long entries live where nothing proves that permissions are unchanged: `auth.entry_ttl`, or not at all.
