@@ -26,6 +26,8 @@ mod shadow;
 
 mod stale;
 
+mod sweep;
+
 mod template;
 
 mod told;
@@ -73,6 +75,7 @@ pub use self::live::Live;
 pub(crate) use self::msearch::Searches;
 pub use self::msearch::{Door, Several, SeveralKey};
 use self::shadow::Shadows;
+use self::sweep::Sweeper;
 use self::told::Sent;
 pub(crate) use self::validate::View;
 
@@ -130,6 +133,8 @@ pub struct Proxy {
     ahead: Ahead,
     /// Hits that are being compared with the engine.
     shadows: Shadows,
+    /// Who removes entries whose target has changed.
+    sweeper: Sweeper,
     /// Whether the engine answered when it was last asked who it is.
     pub reachable: AtomicBool,
     /// Whether escache is about to stop.
@@ -214,6 +219,7 @@ impl Proxy {
             fills: Fills::new(settings.max_concurrent_misses),
             ahead: Ahead::new(settings.ahead),
             shadows: Shadows::default(),
+            sweeper: Sweeper::new(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
@@ -71,6 +71,7 @@ pub struct Watcher {
     pace: Arc<Pace>,
     version: Arc<Rounds<Version>>,
     targets: Bounded<Target, Arc<Watch>>,
+    moved: Arc<Notify>,
     born: Instant,
     /// Nanoseconds from `born` to the latest mark, plus one; 0 if there was none.
     mark: AtomicU64,
@@ -112,6 +113,7 @@ impl Watcher {
             pace: pace(PAUSE),
             version: Arc::new(version),
             targets: Bounded::weighed(settings.max_bytes, |_: &Target, watch: &Arc<Watch>| watch.weigh()),
+            moved: Arc::default(),
             born: Instant::now(),
             mark: AtomicU64::new(0),
             settings,
@@ -180,6 +182,12 @@ impl Watcher {
         &self.questions.invalidations
     }
 
+    /// Notified when a reading has found that a target has changed.
+    #[must_use]
+    pub fn moved(&self) -> &Arc<Notify> {
+        &self.moved
+    }
+
     /// How many targets are remembered.
     #[must_use]
     pub fn targets(&self) -> u64 {
@@ -196,6 +204,22 @@ impl Watcher {
     pub fn at_hand(&self, target: &Target, needed: Needed) -> Option<Reading> {
         let watch = self.targets.get(target)?;
         watch.rounds.serving(needed).map(|measured| watch.reading(&measured))
+    }
+
+    /// The latest reading of a target that found something, however old it is. No proof of anything; but for a search
+    /// that is sent from now on, a safe tag (R1).
+    #[must_use]
+    pub fn latest(&self, target: &Target) -> Option<Reading> {
+        let watch = self.targets.get(target)?;
+        watch.rounds.latest().map(|measured| watch.reading(&measured))
+    }
+
+    /// A search was sent with the tag of [`latest`](Watcher::latest). The next reading of the target tells whether that was
+    /// in vain.
+    pub fn note_early(&self, target: &Target) {
+        if let Some(watch) = self.targets.get(target) {
+            watch.rounds.subject.note_early();
+        }
     }
 
     fn watch(&self, target: &Target) -> Arc<Watch> {

@@ -191,16 +191,8 @@ pub(super) fn view_by_reading(
     }
     let (started, audience) = (Some(reading.started), Audience::Unproven);
     let reading_cost = reading.usual_cost.filter(|_| weighed);
-    let view = View {
-        started,
-        lifetime,
-        generation,
-        bearer: None,
-        by_time: false,
-        epoch,
-        audience,
-        reading_cost,
-    };
+    let view =
+        View { started, lifetime, generation, bearer: None, by_time: false, epoch, audience, reading_cost };
     Ok(match scope? {
         Scoped::Free => View { audience: Audience::Everybody, ..view },
         Scoped::Unproven(refusal) => {
