@@ -8,6 +8,8 @@ mod ahead;
 
 mod dearer;
 
+mod early;
+
 mod fill;
 
 mod fly;
@@ -251,6 +253,11 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
+        if let Some(led) = self.lead_early(&live, head, &body, &plan, &control, arrival) {
+            let mut answered = Box::pin(self.miss_early(&live, head, body, client, led)).await;
+            answered.1.notes.key = Some(plan.key.prefix());
+            return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
+        }
         let view = match self.validate(&live, &plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => {

@@ -280,6 +280,11 @@ pub(crate) fn may_board_late(found: &Known, without: Without) -> bool {
 /// `index.search.idle.after`, as it is where nobody sets it.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
+/// Whether the entry was asked for under this generation.
+pub(crate) fn is_under(stored: &Stored, found: &Known) -> bool {
+    stored.entry.tag() == found.0.tag()
+}
+
 fn store(epoch: u8) -> Store {
     let store = Store::new(1 << 20, None, Eviction::Lru, Arc::default());
     (0..epoch).for_each(|_| store.raise_epoch());
