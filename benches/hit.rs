@@ -65,7 +65,7 @@ impl Setup {
         let answer = Storable::check(&fetched, Api::Search, Widening::None, &Extent::default())
             .expect("a whole answer");
         for size in 0..=OTHERS {
-            let entry = Entry::new(answer.clone(), setup.generation.tag(), now(), Arc::clone(&indices));
+            let entry = Entry::new(answer.clone(), &setup.generation, now(), Arc::clone(&indices));
             setup.store.insert(setup.plan(&body(size)).key, Arc::new(entry), setup.store.epoch());
         }
         setup

@@ -8,6 +8,8 @@ mod ahead;
 
 mod dearer;
 
+mod early;
+
 mod fill;
 
 mod fly;
@@ -25,6 +27,8 @@ mod represent;
 mod shadow;
 
 mod stale;
+
+mod sweep;
 
 mod template;
 
@@ -73,6 +77,7 @@ pub use self::live::Live;
 pub(crate) use self::msearch::Searches;
 pub use self::msearch::{Door, Several, SeveralKey};
 use self::shadow::Shadows;
+use self::sweep::Sweeper;
 use self::told::Sent;
 pub(crate) use self::validate::View;
 
@@ -130,6 +135,8 @@ pub struct Proxy {
     ahead: Ahead,
     /// Hits that are being compared with the engine.
     shadows: Shadows,
+    /// Who removes entries whose target has changed.
+    sweeper: Sweeper,
     /// Whether the engine answered when it was last asked who it is.
     pub reachable: AtomicBool,
     /// Whether escache is about to stop.
@@ -214,6 +221,7 @@ impl Proxy {
             fills: Fills::new(settings.max_concurrent_misses),
             ahead: Ahead::new(settings.ahead),
             shadows: Shadows::default(),
+            sweeper: Sweeper::new(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
@@ -245,6 +253,11 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
+        if let Some(led) = self.lead_early(&live, head, &body, &plan, &control, arrival) {
+            let mut answered = Box::pin(self.miss_early(&live, head, body, client, led)).await;
+            answered.1.notes.key = Some(plan.key.prefix());
+            return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
+        }
         let view = match self.validate(&live, &plan, &control, head, arrival).await {
             Ok(view) => view,
             Err(refusal) => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapWeak;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
@@ -74,6 +74,7 @@ pub struct Watcher {
     targets: Bounded<Target, Arc<Watch>>,
     /// How often everything was forgotten. What was known before is never found again, by no way.
     epoch: AtomicU64,
+    moved: Arc<Notify>,
     born: Instant,
     /// Nanoseconds from `born` to the latest mark, plus one; 0 if there was none.
     mark: AtomicU64,
@@ -125,6 +126,7 @@ impl Watcher {
             version: Arc::new(version),
             targets: Bounded::weighed(settings.max_bytes, |_: &Target, watch: &Arc<Watch>| watch.weigh()),
             epoch: AtomicU64::new(0),
+            moved: Arc::default(),
             born: Instant::now(),
             mark: AtomicU64::new(0),
             settings,
@@ -193,6 +195,12 @@ impl Watcher {
         &self.questions.invalidations
     }
 
+    /// Notified when a reading has found that a target has changed.
+    #[must_use]
+    pub fn moved(&self) -> &Arc<Notify> {
+        &self.moved
+    }
+
     /// How many targets are remembered.
     #[must_use]
     pub fn targets(&self) -> u64 {
@@ -229,6 +237,22 @@ impl Watcher {
 
     fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// The latest reading of a target that found something, however old it is. No proof of anything; but for a search
+    /// that is sent from now on, a safe tag (R1).
+    #[must_use]
+    pub fn latest(&self, target: &Target) -> Option<Reading> {
+        let watch = self.targets.get(target)?;
+        watch.rounds.latest().map(|measured| watch.reading(&measured))
+    }
+
+    /// A search was sent with the tag of [`latest`](Watcher::latest). The next reading of the target tells whether that was
+    /// in vain.
+    pub fn note_early(&self, target: &Target) {
+        if let Some(watch) = self.targets.get(target) {
+            watch.rounds.subject.note_early();
+        }
     }
 
     fn watch(&self, target: &Target) -> Arc<Watch> {

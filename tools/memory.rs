@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// How large each is, in bytes
     #[arg(long, default_value_t = 1024)]
     answer: usize,
+    /// How many answers of other sizes come and go afterwards
+    #[arg(long, default_value_t = 300_000)]
+    churn: u64,
 }
 
 /// More than a proxy that holds nothing of a stream would take.
@@ -44,7 +47,7 @@ const SLACK_MIB: u64 = 48;
 const AT_ONCE: usize = 32;
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let sink = Sink::start(options.answer).await?;
+    let sink = Sink::start().await?;
     let peak = stream_through(&options, &sink).await?;
     println!("{} MiB of _bulk through escache: peak RSS {} MiB", options.bulk_mib, peak / 1024);
     let mut wrong = Vec::new();
@@ -67,6 +70,13 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         let (taken, counted) = (full.rss.saturating_sub(full.empty) / 1024, full.bytes >> 20);
         if taken > counted * 3 / 2 + SLACK_MIB {
             wrong.push(format!("{taken} MiB are taken where {counted} MiB are counted"));
+        }
+        if let Some(rss) = full.churned {
+            let (taken, limit) = (rss / 1024, bound * 13 / 10 + SLACK_MIB);
+            println!("after {} answers of 200 bytes to 4 KiB: RSS {taken} MiB", options.churn);
+            if taken > limit {
+                wrong.push(format!("{taken} MiB are taken after churn in a cache of {bound} MiB"));
+            }
         }
         if counted > bound {
             wrong.push(format!("{counted} MiB are counted in a cache of {bound} MiB"));
@@ -140,17 +150,26 @@ pub(crate) struct Filled {
     pub(crate) rss: u64,
     /// RSS in KiB before.
     pub(crate) empty: u64,
+    /// RSS in KiB after answers of many sizes have come and gone, if they have.
+    pub(crate) churned: Option<u64>,
 }
 
-/// Fills a cache of `bound` MiB with `entries` answers of `answer` bytes.
+/// Fills a cache of `bound` MiB with `entries` answers of `answer` bytes, then with `churn` of other sizes.
 pub(crate) async fn filled(
     escache: &Path,
     entries: u64,
     answer: usize,
     bound: u64,
+    churn: u64,
 ) -> Result<Filled, Failure> {
-    let options = Options { escache: escache.to_owned(), bulk_mib: 0, entries, answer };
-    fill(&options, &Sink::start(answer).await?, bound).await
+    let options = Options { escache: escache.to_owned(), bulk_mib: 0, entries, answer, churn };
+    fill(&options, &Sink::start().await?, bound).await
+}
+
+/// A size between 200 bytes and 4 KiB, by no rule that an allocator could like.
+fn some_size(number: u64) -> usize {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    usize::try_from(200 + mixed % 3_896).unwrap_or_default()
 }
 
 /// Fills a cache of some MiB.
@@ -158,11 +177,12 @@ async fn fill(options: &Options, sink: &Sink, bound: u64) -> Result<Filled, Fail
     // without readings: the sink has no statistics, and memory is what is looked at
     let size = format!("{bound}mb");
     let (process, data, admin) = start(options, sink, &["--cache-size", &size, "--ttl-only", "1h"]).await?;
-    let ask = |number: u64| {
+    let ask = |number: u64, size: usize| {
         let data = data.clone();
         async move {
+            let path = format!("/{size}/_search");
             let body = format!(r#"{{"size":0,"query":{{"term":{{"number":{number}}}}}}}"#);
-            let answer = data.send(Method::POST, "/logs/_search", body.into()).await?;
+            let answer = data.send(Method::POST, &path, body.into()).await?;
             match answer.cache_status().contains("stored") {
                 true => Ok(()),
                 false => Err(Failure::from(format!("an answer was not stored: {}", answer.cache_status()))),
@@ -170,45 +190,48 @@ async fn fill(options: &Options, sink: &Sink, bound: u64) -> Result<Filled, Fail
         }
     };
     stream::iter(0..64)
-        .map(|n| ask(options.entries + n))
+        .map(|n| ask(options.entries + n, options.answer))
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
     let empty = memory(&process, "VmRSS")?;
     stream::iter(0..options.entries)
-        .map(ask)
+        .map(|number| ask(number, options.answer))
         .buffer_unordered(AT_ONCE)
         .try_for_each(|()| async { Ok(()) })
         .await?;
     let stats = admin.ok(Method::GET, "/stats", None).await?.json()?;
     let gauge = |name: &str| stats["gauges"][name].as_u64().unwrap_or_default();
-    let full =
-        Filled { entries: gauge("entries"), bytes: gauge("bytes"), rss: memory(&process, "VmRSS")?, empty };
+    let (entries, bytes, rss) = (gauge("entries"), gauge("bytes"), memory(&process, "VmRSS")?);
+    let mut churned = None;
+    if options.churn > 0 {
+        stream::iter(0..options.churn)
+            .map(|number| ask(2 * options.entries + number, some_size(number)))
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|()| async { Ok(()) })
+            .await?;
+        churned = Some(memory(&process, "VmRSS")?);
+    }
     process.end().await;
-    Ok(full)
+    Ok(Filled { entries, bytes, rss, empty, churned })
 }
 
-/// A server that takes everything, counts it, and answers searches with as many bytes as it is told.
+/// A server that takes everything, counts it, and answers searches with as many bytes as the name of the index says.
 struct Sink {
     url: String,
     bytes: Arc<AtomicU64>,
 }
 
 impl Sink {
-    async fn start(answer: usize) -> Result<Sink, Failure> {
+    async fn start() -> Result<Sink, Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&bytes);
-        let frame = r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"hits":[]},"x":""}"#;
-        let answer = frame
-            .replace(r#""x":"""#, &format!(r#""x":"{}""#, "x".repeat(answer.saturating_sub(frame.len()))));
-        let answer = Bytes::from(answer);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (counted, answer) = (Arc::clone(&counted), answer.clone());
-                let service =
-                    service_fn(move |request| respond(request, Arc::clone(&counted), answer.clone()));
+                let counted = Arc::clone(&counted);
+                let service = service_fn(move |request| respond(request, Arc::clone(&counted)));
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service),
@@ -219,10 +242,16 @@ impl Sink {
     }
 }
 
+/// An answer to a search, of so many bytes.
+fn answer(size: usize) -> Bytes {
+    let frame = r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"hits":[]},"x":""}"#;
+    let text = "x".repeat(size.saturating_sub(frame.len()));
+    frame.replace(r#""x":"""#, &format!(r#""x":"{text}""#)).into()
+}
+
 async fn respond(
     request: Request<Incoming>,
     counted: Arc<AtomicU64>,
-    answer: Bytes,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -235,7 +264,9 @@ async fn respond(
         "/" => Bytes::from_static(
             br#"{"cluster_name":"sink","cluster_uuid":"sink","version":{"number":"8.19.8"},"tagline":"You Know, for Search"}"#,
         ),
-        path if path.ends_with("/_search") => answer,
+        path if path.ends_with("/_search") => {
+            answer(path.split('/').nth(1).and_then(|size| size.parse().ok()).unwrap_or_default())
+        }
         _ => Bytes::from_static(br#"{"took":1,"errors":false,"items":[]}"#),
     };
     Ok(Response::builder()

@@ -9,29 +9,33 @@ use tokio::time::Instant;
 
 use super::freshness::{Asked, Audience};
 use super::head::{EntityTag, StoredHead};
+use super::origin::Origin;
 use super::storable::Storable;
-use crate::generation::Tag;
+use crate::generation::{Generation, Reign, Tag};
 use crate::key::CacheKey;
 use crate::stats::IndexSet;
 use crate::stats::searches::RowId;
 
-/// What the store itself needs beside an entry: moka's nodes and its hash table (measured: 430 to 470 bytes with the
-/// key), and the `Arc`.
-const OVERHEAD: usize = 450;
+/// What the store itself needs beside an entry: moka's nodes and its hash table (counted: 250 to 280 bytes without the
+/// key), the `Arc`, and the count of who reads the body.
+const OVERHEAD: usize = 310;
 
-/// A stored answer.
+/// What so many bytes take that are allocated at once: allocators have four sizes between two powers of two.
+const fn allocated(bytes: usize) -> usize {
+    let step = bytes.next_power_of_two() / 8;
+    if step > 8 { bytes.next_multiple_of(step) } else { bytes.next_multiple_of(8) }
+}
+
+/// A stored answer. What it has in common with others is in its origin: a cache holds many entries.
 #[derive(Debug)]
 pub struct Entry {
-    head: StoredHead,
+    origin: Arc<Origin>,
     entity_tag: EntityTag,
     body: Bytes,
     /// In microseconds.
     cost: u32,
-    tag: Tag,
     asked: Asked,
-    indices: Arc<IndexSet>,
     row: RowId,
-    audience: Audience,
     /// Nanoseconds from when it was asked for to the latest start of what has shown it to be current.
     proven: AtomicU64,
 }
@@ -39,18 +43,19 @@ pub struct Entry {
 impl Entry {
     /// An answer that was checked, under the generation whose reading had *completed* before it was asked for (R1).
     #[must_use]
-    pub fn new(answer: Storable, tag: Tag, asked: Asked, indices: Arc<IndexSet>) -> Entry {
+    pub fn new(answer: Storable, generation: &Generation, asked: Asked, indices: Arc<IndexSet>) -> Entry {
         let Storable { head, tag: entity_tag, body, took } = answer;
         let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        let (audience, proven) = (Audience::Unproven, AtomicU64::new(0));
+        let (tag, reign) = (generation.tag(), generation.reign().cloned());
+        let origin = Origin { head, tag, reign, indices, audience: Audience::Unproven }.shared();
         let row = RowId::NONE;
-        Entry { head, entity_tag, body, cost, tag, asked, indices, row, audience, proven }
+        Entry { origin, entity_tag, body, cost, asked, row, proven: AtomicU64::new(0) }
     }
 
     /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
     #[must_use]
     pub fn meant_for(self, audience: Audience) -> Entry {
-        Entry { audience, ..self }
+        Entry { origin: Origin { audience, ..Origin::clone(&self.origin) }.shared(), ..self }
     }
 
     /// The same, counted with other searches like it.
@@ -68,7 +73,7 @@ impl Entry {
     /// Who may have it when nothing can be asked.
     #[must_use]
     pub fn audience(&self) -> Audience {
-        self.audience
+        self.origin.audience
     }
 
     /// A reading that started at `started` has shown that it is current.
@@ -87,7 +92,7 @@ impl Entry {
     /// The headers to answer with, but for the entity tag.
     #[must_use]
     pub fn head(&self) -> &StoredHead {
-        &self.head
+        &self.origin.head
     }
 
     /// The entity tag of the body.
@@ -111,7 +116,13 @@ impl Entry {
     /// The generation that was read before it was asked for.
     #[must_use]
     pub fn tag(&self) -> Tag {
-        self.tag
+        self.origin.tag
+    }
+
+    /// Whether its target is known to have changed since: nothing will show it to be current again.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.origin.reign.as_deref().is_some_and(Reign::is_over)
     }
 
     /// When it was asked for.
@@ -123,14 +134,27 @@ impl Entry {
     /// The counters of the indices that it belongs to.
     #[must_use]
     pub fn indices(&self) -> &Arc<IndexSet> {
-        &self.indices
+        &self.origin.indices
     }
 
     /// The bytes that it costs to keep it: key, headers, body, overhead.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        let held = self.head.heap_size() + self.body.len();
+        let held = self.origin.head.heap_size() + allocated(self.body.len());
         let bytes = size_of::<CacheKey>() + size_of::<Entry>() + held + OVERHEAD;
         u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_small() {
+        assert!(size_of::<Entry>() <= 112, "{}", size_of::<Entry>());
+        for (bytes, takes) in [(1, 8), (64, 64), (65, 80), (1024, 1024), (1025, 1280), (5000, 5120)] {
+            assert_eq!(allocated(bytes), takes);
+        }
     }
 }

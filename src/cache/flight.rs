@@ -60,12 +60,39 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut under_way = self.lock();
+        let under_way = self.lock();
         if let Some(flight) = under_way.get(key)
             && not_before.is_none_or(|earliest| flight.began >= earliest)
         {
             return Waiter { landing: flight.landing.subscribe(), leads: false };
         }
+        self.start(under_way, key, fly, cancelled)
+    }
+
+    /// Starts a flight of `key`, if none is under way.
+    pub fn lead<F>(
+        self: &Arc<Self>,
+        key: &K,
+        fly: impl FnOnce() -> F,
+        cancelled: impl FnOnce() + Send + 'static,
+    ) -> Option<Waiter<T>>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let under_way = self.lock();
+        (!under_way.contains_key(key)).then(|| self.start(under_way, key, fly, cancelled))
+    }
+
+    fn start<F>(
+        self: &Arc<Self>,
+        mut under_way: MutexGuard<'_, HashMap<K, Flight<T>>>,
+        key: &K,
+        fly: impl FnOnce() -> F,
+        cancelled: impl FnOnce() + Send + 'static,
+    ) -> Waiter<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
         let (sender, landing) = watch::channel(None);
         let sender = Arc::new(sender);
         // an older flight of the same key goes on for those who are aboard

@@ -152,23 +152,23 @@ mod tests {
     use crate::elastic::filter_path::Widening;
     use crate::elastic::params::Params;
     use crate::elastic::target::Target;
-    use crate::generation::{Counters, Metadata, Tag};
+    use crate::generation::{Counters, Metadata};
     use crate::stats::IndexSet;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn entry(asked: Asked, audience: Audience) -> Entry {
-        tagged(Generation::unwatched().tag(), asked, audience)
+        tagged(&Generation::unwatched(), asked, audience)
     }
 
-    fn tagged(tag: Tag, asked: Asked, audience: Audience) -> Entry {
+    fn tagged(generation: &Generation, asked: Asked, audience: Audience) -> Entry {
         let body =
             Bytes::from_static(br#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
         let answer = Storable::check(&fetched, Api::Count, Widening::None, &Extent::default()).unwrap();
-        Entry::new(answer, tag, asked, Arc::<IndexSet>::default()).meant_for(audience)
+        Entry::new(answer, generation, asked, Arc::<IndexSet>::default()).meant_for(audience)
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
     fn what_was_asked_for_during_a_write_lives_no_longer_than_its_search_keeps_the_shard_awake() {
         let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let state_after = |generation: &Generation, seconds: u64| {
-            let entry = tagged(generation.tag(), asked, Audience::Everybody);
+            let entry = tagged(&generation, asked, Audience::Everybody);
             let passed = Duration::from_secs(seconds);
             let now = Asked { at: asked.at + passed, wall: asked.wall + passed };
             decide(&entry, Proof::Reading { generation, started: now.at }, Lifetime::default(), now)

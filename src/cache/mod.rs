@@ -12,6 +12,8 @@ mod freshness;
 
 mod head;
 
+mod origin;
+
 mod storable;
 
 mod store;

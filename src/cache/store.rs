@@ -157,6 +157,17 @@ impl Store {
         matches!(removed, CompResult::Removed(_))
     }
 
+    /// Removes the entries whose target is known to have changed since; those that `stale_if_error` wants are kept beside
+    /// the others. Looks at all. Returns how many went.
+    pub fn sweep(&self) -> u64 {
+        let mut removed = 0;
+        for (key, entry) in self.entries.iter().filter(|(_, entry)| entry.is_over()) {
+            self.supersede(*key, &entry);
+            removed += u64::from(self.remove_entry(*key, &entry));
+        }
+        removed
+    }
+
     /// Begins a new epoch: what is being fetched now will not be stored.
     pub fn raise_epoch(&self) {
         self.epoch.write().unwrap_or_else(PoisonError::into_inner).0 += 1;

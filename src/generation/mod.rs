@@ -11,6 +11,8 @@ mod metadata;
 
 mod changes;
 
+mod reign;
+
 mod sandwich;
 
 mod settling;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 pub use self::changes::{Cause, Change, Part, Parts};
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
+pub use self::reign::Reign;
 pub use self::sandwich::{Known, Question, Sandwich};
 pub use self::settling::Settling;
 use crate::cacheability::Basis;
@@ -57,6 +60,7 @@ pub struct Generation {
     longest_life: Option<Duration>,
     metadata: Arc<Metadata>,
     basis: Basis,
+    reign: Option<Arc<Reign>>,
 }
 
 impl Generation {
@@ -86,7 +90,14 @@ impl Generation {
             .open_indices()
             .filter(|(name, _)| metadata.may_idle(name) && counters.is_writing(name))
             .map(|(_, index)| index.idle_after / 2);
-        Ok(Generation { tag, whole, longest_life: writing.min(), metadata, basis: Basis::Readers })
+        Ok(Generation {
+            tag,
+            whole,
+            longest_life: writing.min(),
+            metadata,
+            basis: Basis::Readers,
+            reign: None,
+        })
     }
 
     /// How long an answer that carries it may live, counted from when it was asked for: where an operation had a number
@@ -123,7 +134,8 @@ impl Generation {
                 hasher.update(&version.version.to_le_bytes()).update(version.state_uuid.as_bytes());
             }
         }
-        Generation { tag: Tag(*hasher.finalize().as_bytes()), basis, ..self }
+        // what the shards show may move without it
+        Generation { tag: Tag(*hasher.finalize().as_bytes()), basis, reign: None, ..self }
     }
 
     /// How far an answer under it has to reach to be whole.
@@ -148,7 +160,32 @@ impl Generation {
     pub fn unwatched() -> Generation {
         let nothing = Tag([0; 32]);
         let metadata = Arc::default();
-        Generation { tag: nothing, whole: nothing, longest_life: None, metadata, basis: Basis::Readers }
+        let basis = Basis::Readers;
+        Generation { tag: nothing, whole: nothing, longest_life: None, metadata, basis, reign: None }
+    }
+
+    /// The same as what a target has at `now`, after `before`: the reign of that goes on if the two are equal, and is
+    /// over if not. Returns whether it is over.
+    #[must_use]
+    pub fn following(self, before: Option<&Generation>, now: Instant) -> (Generation, bool) {
+        let reign_before = before.and_then(Generation::reign);
+        match (before, reign_before) {
+            (Some(before), Some(reign)) if *before == self => {
+                (Generation { reign: Some(Arc::clone(reign)), ..self }, false)
+            }
+            (_, ended) => {
+                if let Some(ended) = ended {
+                    ended.end();
+                }
+                (Generation { reign: Some(Reign::since(now)), ..self }, ended.is_some())
+            }
+        }
+    }
+
+    /// Since when it is what the target has, and whether it still is. `None` where nobody watches.
+    #[must_use]
+    pub fn reign(&self) -> Option<&Arc<Reign>> {
+        self.reign.as_ref()
     }
 
     /// What stands for it.

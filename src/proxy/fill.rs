@@ -157,7 +157,7 @@ impl Proxy {
 
     /// Stores an answer that was checked, if what it was asked under still holds.
     pub(super) async fn keep(
-        &self,
+        self: &Arc<Self>,
         answer: Storable,
         keep: Keep,
         asked: Asked,
@@ -178,12 +178,13 @@ impl Proxy {
             return Err(Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
-        let entry = Entry::new(answer, generation.tag(), asked, indices).meant_for(audience).counted_in(row);
+        let entry = Entry::new(answer, &generation, asked, indices).meant_for(audience).counted_in(row);
         let entry = Arc::new(entry);
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);
         }
         self.stats.plain.stored.inc();
+        self.sweep_after_changes(&entry);
         Ok(entry)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 use super::fill::{Fill, Keep, Landed, fill_head};
 use super::told::Sent;
 use super::{Live, Proxy, View};
-use crate::cache::Fetched;
+use crate::cache::{Epoch, Fetched, Waiter};
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Notes, Outcome, Reason};
 use crate::plan::Plan;
@@ -33,30 +33,55 @@ impl Proxy {
         view: &View,
         arrival: Instant,
     ) -> Option<Flown> {
-        let epoch = self.store.epoch();
-        let key = (plan.key, view.generation.tag(), epoch);
+        let key = (plan.key, view.generation.tag(), self.store.epoch());
         let not_before = self.boards_from(view, arrival);
-        let cancelled = {
-            let stats = Arc::clone(&self.stats);
-            move || stats.plain.flights_cancelled.inc()
-        };
-        let waiter = self.flights.board(
-            &key,
-            not_before,
-            || {
-                let fill = Fill {
-                    head: fill_head(head, plan),
-                    sent: Sent::of(&self.live.load(), head, &body),
-                    body,
-                    api: plan.api,
-                    widening: plan.widening,
-                    keep: Keep::new(plan, view, epoch),
-                };
-                Arc::clone(self).fill(fill)
-            },
-            cancelled,
-        );
+        let flight = || self.flight(head, body, plan, view, key.2);
+        let waiter = self.flights.board(&key, not_before, flight, self.when_cancelled());
         let led = waiter.leads;
+        self.count_flown(view, led);
+        waiter.landed().await.map(|landed| Flown { landed, led })
+    }
+
+    /// Lead a flight, unless one is under way that could be joined by who knows its generation from a reading of its own.
+    pub(super) fn lead(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: &Bytes,
+        plan: &Plan,
+        view: &View,
+    ) -> Option<Waiter<Landed>> {
+        let key = (plan.key, view.generation.tag(), self.store.epoch());
+        let flight = || self.flight(head, body.clone(), plan, view, key.2);
+        let waiter = self.flights.lead(&key, flight, self.when_cancelled())?;
+        self.count_flown(view, true);
+        Some(waiter)
+    }
+
+    fn flight(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: Bytes,
+        plan: &Plan,
+        view: &View,
+        epoch: Epoch,
+    ) -> impl Future<Output = Landed> + Send + 'static {
+        let fill = Fill {
+            head: fill_head(head, plan),
+            sent: Sent::of(&self.live.load(), head, &body),
+            body,
+            api: plan.api,
+            widening: plan.widening,
+            keep: Keep::new(plan, view, epoch),
+        };
+        Arc::clone(self).fill(fill)
+    }
+
+    fn when_cancelled(&self) -> impl FnOnce() + Send + 'static {
+        let stats = Arc::clone(&self.stats);
+        move || stats.plain.flights_cancelled.inc()
+    }
+
+    fn count_flown(&self, view: &View, led: bool) {
         let indices = self.stats.indices(view.generation.metadata().names());
         if led {
             self.stats.plain.flights.inc();
@@ -66,7 +91,6 @@ impl Proxy {
             // as the engines count: who gets the answer of a load under way has a hit
             indices.hits.inc();
         }
-        waiter.landed().await.map(|landed| Flown { landed, led })
     }
 
     /// When a flight must have begun to be waited for; `None` where the generation in its key says it all.

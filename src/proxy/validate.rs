@@ -134,6 +134,10 @@ impl Proxy {
         head: &Parts,
         since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {
+        // who names nobody to an engine without users has nothing more to ask, and needs no second timer
+        if let Some(scope) = self.scope.at_hand(plan.anonymous) {
+            return (self.watcher.reading_in_time(&plan.target, since).await, Ok(scope));
+        }
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
             tokio::time::timeout(
@@ -146,10 +150,10 @@ impl Proxy {
 }
 
 /// What was read for a request, and what the operator's rules say now that the indices are known.
-struct Read {
-    ruling: Ruling,
-    reading: Reading,
-    scope: Result<Scoped, Refusal>,
+pub(super) struct Read {
+    pub(super) ruling: Ruling,
+    pub(super) reading: Reading,
+    pub(super) scope: Result<Scoped, Refusal>,
 }
 
 /// With `freshness.ttl_only` there is nothing to read.
@@ -181,7 +185,7 @@ fn view_by_time(
 }
 
 /// What follows from what was read: a view, or why there is none.
-fn view_by_reading(
+pub(super) fn view_by_reading(
     policy: &Policy,
     plan: &Plan,
     read: Read,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::{Invalidations, TagSource, Watcher};
@@ -44,6 +44,9 @@ pub(super) struct Watched {
     version: Arc<Rounds<Version>>,
     target: Target,
     known: Mutex<Option<Known>>,
+    moved: Arc<Notify>,
+    /// Searches since the last reading that were sent with its tag.
+    early: AtomicU64,
     /// How many bytes it takes, about.
     weight: AtomicU32,
     usual: Mutex<Usual>,
@@ -131,6 +134,8 @@ impl Watched {
             version: Arc::clone(&watcher.version),
             target,
             known: Mutex::default(),
+            moved: Arc::clone(&watcher.moved),
+            early: AtomicU64::new(0),
             weight: AtomicU32::new(weight),
             usual: Mutex::default(),
             usual_cost: AtomicU64::new(0),
@@ -145,6 +150,10 @@ impl Watched {
         }
     }
 
+    pub(super) fn note_early(&self) {
+        self.early.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Its size in bytes, about.
     pub(super) fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
@@ -154,23 +163,29 @@ impl Watched {
         let Ok(_permit) = self.questions.permits.try_acquire() else {
             return Err(Reason::ReadingsLimit.into());
         };
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let began = Instant::now();
+        let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // what a date-math expression resolves to moves without the metadata
-        let known = known.filter(|_| !self.target.has_date_math());
+        let known = before.clone().filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let late = || Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
-        let mut found = sandwich.await.unwrap_or_else(|_| late());
+        let mut found = sandwich.await.unwrap_or_else(|_| late())?;
         // after a failure what was known stays: the next reading compares its version before it relies on it
-        if let Ok(known) = &mut found {
-            let changes = std::mem::take(&mut known.changes);
-            self.questions.invalidations.add(&changes, Instant::now());
-            let metadata = known.generation.metadata().heap_size();
-            let held = metadata + known.heap_size() + self.target.heap_size() + OVERHEAD;
-            let weight = u32::try_from(held).unwrap_or(u32::MAX);
-            self.weight.store(weight, Ordering::Relaxed);
-            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
+        let changes = std::mem::take(&mut found.changes);
+        self.questions.invalidations.add(&changes, Instant::now());
+        let before = before.as_ref().map(|known| &known.generation);
+        let (generation, moved) = found.generation.clone().following(before, began);
+        let held = found.heap_size() + self.target.heap_size() + OVERHEAD;
+        let weight = u32::try_from(generation.metadata().heap_size() + held).unwrap_or(u32::MAX);
+        self.weight.store(weight, Ordering::Relaxed);
+        found.generation = generation.clone();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        let early = self.early.swap(0, Ordering::Relaxed);
+        if moved {
+            self.questions.stats.plain.early_dead.add(early);
+            self.moved.notify_one();
         }
-        found.map(|known| known.generation)
+        Ok(generation)
     }
 
     /// One reading: metadata, counters, metadata again.

@@ -14,6 +14,8 @@ mod config_files;
 
 mod drills;
 
+mod early;
+
 mod engine_self;
 
 mod engine_shapes;

@@ -83,6 +83,30 @@ async fn a_version_from_before_the_counters_closes_nothing() {
     assert_eq!(verdict(&other.await.unwrap().headers).0, "MISS");
 }
 
+/// Readings of all targets together are limited (`freshness.max_concurrent_readings`). Who finds no place is forwarded, and
+/// who shares a reading needs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn readings_of_all_targets_are_limited() {
+    let engine = engine(&["a", "b", "c"]);
+    let escache = Escache::start_with(&engine.url(), |settings| settings.watcher.max_concurrent = 2).await;
+    for index in ["a", "b", "c"] {
+        outcome(&escache, index).await;
+    }
+    let gate = engine.gate_before(Api::Stats);
+    let under_way: Vec<_> = ["a", "b"].iter().map(|index| spawn(&escache, index)).collect();
+    gate.arrived(2).await;
+    for _ in 0..3 {
+        assert_eq!(outcome(&escache, "c").await, "escache; fwd=bypass; detail=readings-limit");
+    }
+    let sharing = spawn(&escache, "a");
+    assert_eq!(gate.came(), 2);
+    gate.release();
+    for served in under_way.into_iter().chain([sharing]) {
+        assert_eq!(verdict(&served.await.unwrap().headers).1, HIT);
+    }
+    assert_eq!(outcome(&escache, "c").await, HIT);
+}
+
 /// One target whose readings fail does not stop the others, nor does one lost answer to the shared question for long.
 #[tokio::test]
 async fn a_lost_version_is_asked_again() {

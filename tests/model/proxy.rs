@@ -47,6 +47,8 @@ pub(crate) enum Without {
     Mark,
     /// How long what was asked for during a write may live.
     LongestLife,
+    /// A miss that does not wait for a reading leads, and joins nobody.
+    Lead,
     /// Sums over all copies instead of the vector.
     Vector,
 }
@@ -59,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) without: Without,
     /// Readings of one target may overlap.
     pub(crate) overlap: bool,
+    /// A miss may be sent without a reading of its own, under the latest one.
+    pub(crate) early: bool,
     /// A cache between us and the engine, with a bound: one that heeds `no-cache`, or one that does not.
     pub(crate) inner: Option<Inner>,
     /// `freshness.max_staleness` is without end: only marks call for a reading, and what a client was told through us.
@@ -83,6 +87,7 @@ pub(crate) struct Seen {
     pub(crate) waits: AtomicU64,
     pub(crate) invalid: AtomicU64,
     pub(crate) unstored: AtomicU64,
+    pub(crate) early: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -182,6 +187,8 @@ pub(crate) enum Action {
     Arrive,
     /// A request asks for a reading.
     Ask(u8),
+    /// Or is sent without one.
+    Early(u8),
     BeginReading,
     /// A reading asks its question; the counters of one copy at a time.
     Answer(u8),
@@ -235,7 +242,10 @@ impl Model for Setup {
         }
         for (number, request) in (0..).zip(&world.requests) {
             match request.step {
-                Step::Arrived => actions.push(Action::Ask(number)),
+                Step::Arrived => {
+                    actions.push(Action::Ask(number));
+                    actions.extend(self.early_key(world).map(|_| Action::Early(number)));
+                }
                 Step::Knows(..) => actions.push(Action::LookUp(number)),
                 _ => {}
             }
@@ -366,6 +376,11 @@ impl Setup {
                 let arrived = world.requests[usize::from(number)].arrived;
                 let needed = if self.without == Without::R2 || self.bounded { 0 } else { arrived };
                 world.requests[usize::from(number)].step = self.share(world, needed);
+            }
+            Action::Early(number) => {
+                let Some(key) = self.early_key(world) else { return };
+                count(&self.seen.early);
+                self.board(world, number, key);
             }
             Action::BeginReading => {
                 for request in &mut world.requests {
@@ -511,8 +526,21 @@ impl Setup {
             }
             count(&self.seen.superseded);
         }
-        let epoch = shipped::epoch(world.raises);
-        let key = ((self.without != Without::R5).then(|| found.clone()), epoch);
+        let key = ((self.without != Without::R5).then(|| found.clone()), shipped::epoch(world.raises));
+        self.board(world, number, (key, found));
+    }
+
+    /// What a miss that does not wait for a reading is sent under: the latest one, if what is stored is of another, and
+    /// nobody asks the same under it already.
+    fn early_key(&self, world: &World) -> Option<(FlightKey, Known)> {
+        let (_, found) = world.latest.as_ref().filter(|_| self.early)?;
+        let key = ((self.without != Without::R5).then(|| found.clone()), shipped::epoch(world.raises));
+        let stored = world.entry.as_ref().is_some_and(|stored| shipped::is_under(stored, found));
+        let joins = world.flights.iter().any(|flight| flight.key == key) && self.without != Without::Lead;
+        (!stored && !joins).then(|| (key, found.clone()))
+    }
+
+    fn board(&self, world: &mut World, number: u8, (key, found): (FlightKey, Known)) {
         if let Some(flight) = world.flights.iter().find(|flight| flight.key == key) {
             // who may not board asks for itself
             if flight.past && !shipped::may_board_late(&found, self.without) {

@@ -259,7 +259,7 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
     let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
     let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
-    let entry = Arc::new(Entry::new(answer, generation.0.tag(), asked(0), indices));
+    let entry = Arc::new(Entry::new(answer, &generation.0, asked(0), indices));
     Some(Stored { entry, parts: parts.to_vec(), past: false })
 }
 
@@ -279,6 +279,11 @@ pub(crate) fn may_board_late(found: &Known, without: Without) -> bool {
 
 /// `index.search.idle.after`, as it is where nobody sets it.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
+
+/// Whether the entry was asked for under this generation.
+pub(crate) fn is_under(stored: &Stored, found: &Known) -> bool {
+    stored.entry.tag() == found.0.tag()
+}
 
 fn store(epoch: u8) -> Store {
     let store = Store::new(1 << 20, None, Eviction::Lru, Arc::default());

@@ -1,7 +1,5 @@
 //! Indices on a real engine for strict mode: one, thirty daily ones, two hundred.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
@@ -27,15 +25,44 @@ pub(super) async fn load(engine: &Client) -> Result<(), Failure> {
     for (group, count, documents) in GROUPS {
         let all = count * documents;
         for from in (0..all).step_by(5_000) {
-            let lines = lines(group, count, from..all.min(from + 5_000));
-            let answer = engine.send_lines("/_bulk?filter_path=errors", lines).await?;
-            if answer.status != 200 || answer.json()?["errors"] != false {
-                return Err(format!("_bulk: {}", String::from_utf8_lossy(&answer.body)).into());
-            }
+            let numbers = from..all.min(from + 5_000);
+            let lines: String =
+                numbers.map(|number| document(group, number % count, number / count)).collect();
+            bulk(engine, lines.into()).await?;
         }
         for last in ["_refresh", "_forcemerge?max_num_segments=1", "_refresh"] {
             engine.ok(Method::POST, &format!("/{group}-*/{last}"), None).await?;
         }
+    }
+    Ok(())
+}
+
+/// So many indices of a group of their own.
+pub(super) fn many(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("many-{number:03}")).collect()
+}
+
+/// Makes them on an engine that has none of them, a few documents in each.
+pub(super) async fn load_many(engine: &Client, count: usize) -> Result<(), Failure> {
+    eprintln!("loading {count} indices");
+    let template = json!({"index_patterns": ["many-*"], "template": settings()});
+    engine.ok(Method::PUT, "/_index_template/escache-bench-many", Some(&template)).await?;
+    let limit = json!({"persistent": {"cluster.max_shards_per_node": 2 * count}});
+    engine.ok(Method::PUT, "/_cluster/settings", Some(&limit)).await?;
+    for from in (0..count).step_by(100) {
+        let lines: String = (from..count.min(from + 100))
+            .flat_map(|index| (0..5).map(move |n| document("many", index, n)))
+            .collect();
+        bulk(engine, lines.into()).await?;
+    }
+    engine.ok(Method::POST, "/many-*/_refresh", None).await?;
+    Ok(())
+}
+
+async fn bulk(engine: &Client, lines: Bytes) -> Result<(), Failure> {
+    let answer = engine.send_lines("/_bulk?filter_path=errors", lines).await?;
+    if answer.status != 200 || answer.json()?["errors"] != false {
+        return Err(format!("_bulk: {}", String::from_utf8_lossy(&answer.body)).into());
     }
     Ok(())
 }
@@ -52,19 +79,14 @@ fn settings() -> serde_json::Value {
     })
 }
 
-fn lines(group: &str, count: usize, numbers: std::ops::Range<usize>) -> Bytes {
+/// The document with this number, for an index of a group, as lines of `_bulk`.
+fn document(group: &str, index: usize, n: usize) -> String {
     const BRANDS: [&str; 6] = ["acme", "globex", "initech", "umbrella", "hooli", "stark"];
     const COLOURS: [&str; 3] = ["red", "blue", "green"];
-    let mut lines = String::new();
-    for number in numbers {
-        let n = number / count;
-        let document = json!({
-            "title": format!("{} leather sneaker {n}", COLOURS[n % 3]), "description": "for the street",
-            "category": if n % 4 == 3 { "bags" } else { "shoes" }, "brand": BRANDS[n % 6],
-            "price": (n * 37 % 20_000) as f64 / 100.0, "stock": n % 11, "rating": (n % 50) as f64 / 10.0,
-        });
-        let _ = writeln!(lines, r#"{{"index":{{"_index":"{group}-{:03}"}}}}"#, number % count);
-        let _ = writeln!(lines, "{document}");
-    }
-    lines.into()
+    let document = json!({
+        "title": format!("{} leather sneaker {n}", COLOURS[n % 3]), "description": "for the street",
+        "category": if n % 4 == 3 { "bags" } else { "shoes" }, "brand": BRANDS[n % 6],
+        "price": (n * 37 % 20_000) as f64 / 100.0, "stock": n % 11, "rating": (n % 50) as f64 / 10.0,
+    });
+    format!("{{\"index\":{{\"_index\":\"{group}-{index:03}\"}}}}\n{document}\n")
 }

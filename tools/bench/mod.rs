@@ -38,6 +38,10 @@ mod engine;
 
 mod strict;
 
+mod steady;
+
+mod many;
+
 mod dashboards;
 
 use places::Places;
@@ -57,7 +61,7 @@ pub(crate) struct Options {
     /// What starts an engine: tests/nodes/run
     #[arg(long)]
     nodes: PathBuf,
-    /// The engine of `strict` and `dashboards`
+    /// The engine of the parts that need one
     #[arg(long, default_value = "opensearch-2")]
     engine: String,
     /// A folder for logs, configurations and the engine's data
@@ -92,10 +96,16 @@ enum Part {
     Hits,
     /// Misses, what passes through, equal misses at once, large bodies
     Misses,
+    /// Only equal misses at once
+    Together,
     /// What a full cache takes
     Memory,
     /// Strict mode in front of a real engine
     Strict,
+    /// Fifty proxies in front of a real engine
+    Proxies,
+    /// A thousand hot targets on a real engine
+    Targets,
     /// Recorded dashboards on a real engine
     Dashboards,
     /// All of them
@@ -153,8 +163,11 @@ async fn parts(
     }
     if wanted(Part::Misses) {
         misses::run(options, setup, processes, report).await?;
-        together::run(options, setup, processes, report).await?;
         bodies::run(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Misses) || wanted(Part::Together) {
+        together::run(options, setup, processes, report).await?;
         end(processes).await;
     }
     if wanted(Part::Memory) {
@@ -162,6 +175,14 @@ async fn parts(
     }
     if wanted(Part::Strict) {
         strict::run(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Proxies) {
+        many::proxies(options, setup, processes, report).await?;
+        end(processes).await;
+    }
+    if wanted(Part::Targets) {
+        many::targets(options, setup, processes, report).await?;
         end(processes).await;
     }
     if wanted(Part::Dashboards) {
