@@ -231,7 +231,7 @@ mod tests {
     fn what_was_asked_for_during_a_write_lives_no_longer_than_its_search_keeps_the_shard_awake() {
         let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let state_after = |generation: &Generation, seconds: u64| {
-            let entry = tagged(&generation, asked, Audience::Everybody);
+            let entry = tagged(generation, asked, Audience::Everybody);
             let passed = Duration::from_secs(seconds);
             let now = Asked { at: asked.at + passed, wall: asked.wall + passed };
             decide(&entry, Proof::Reading { generation, started: now.at }, Lifetime::default(), now)

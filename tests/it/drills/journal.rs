@@ -46,11 +46,11 @@ impl Journal {
     /// Writes until it is over, in `_bulk`s and one document at a time.
     pub(crate) async fn write(self: Arc<Self>, client: Client, pause: Duration) {
         while !self.over.load(Ordering::SeqCst) {
-            let bulk = lock(&self.entries).sent % 2 == 0;
+            let bulk = lock(&self.entries).sent.is_multiple_of(2);
             if bulk {
-                self.bulk(&client).await
+                self.bulk(&client).await;
             } else {
-                self.one(&client).await
+                self.one(&client).await;
             }
             tokio::time::sleep(pause).await;
         }

@@ -87,8 +87,7 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
 fn allowed(api: Api) -> Option<&'static str> {
     match api {
         Api::Search | Api::Msearch | Api::Count => Some("POST, GET"),
-        Api::AsyncSearch => Some("POST"),
-        Api::CacheClear | Api::Close | Api::Open | Api::Forcemerge => Some("POST"),
+        Api::AsyncSearch | Api::CacheClear | Api::Close | Api::Open | Api::Forcemerge => Some("POST"),
         Api::Refresh => Some("GET, POST"),
         Api::Stats | Api::NodesStats | Api::Version | Api::State => Some("GET"),
         Api::Bulk => Some("PUT, POST"),
