@@ -131,11 +131,15 @@ fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusa
     if !source.is_empty() && !api.takes_body() {
         return Err(Refusal::at(Reason::UnknownWord, "body"));
     }
-    let mut body = if source.trim_ascii().is_empty() { None } else { Some(json::parse(&source)?) };
+    let mut body = if source.is_empty() { None } else { Some(json::parse(&source)?) };
     // a search without a body and one with an empty one ask the same; others look at `q` only where there is no body
     body.take_if(|body| {
         api == Api::Search && matches!(body, Json::Object(object) if object.members.is_empty())
     });
+    // a name that is written with escapes is read by the engine, and was not by the route
+    if api == Api::AsynchronousSearch && params.get("index") != expression {
+        return Err(Refusal::at(Reason::QueryString, "index"));
+    }
     let params = params.without(&["source", "source_content_type"]);
     let question =
         Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: true };
@@ -201,7 +205,7 @@ fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn is_json(kind: &str) -> bool {
+pub(crate) fn is_json(kind: &str) -> bool {
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence == "application/vnd.elasticsearch+json"
 }

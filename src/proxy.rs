@@ -6,6 +6,8 @@
 
 mod ahead;
 
+mod confirm;
+
 mod dearer;
 
 mod early;
@@ -69,6 +71,7 @@ use crate::watcher::{Watcher, WatcherSettings};
 
 use self::ahead::Ahead;
 pub use self::ahead::{AheadSettings, Refreshed, Search};
+use self::confirm::Confirming;
 use self::dearer::DearReadings;
 use self::fill::Fills;
 pub use self::fill::Landed;
@@ -137,13 +140,16 @@ pub struct Proxy {
     shadows: Shadows,
     /// Who removes entries whose target has changed.
     sweeper: Sweeper,
+    /// Whether entries were lost because nobody asked again in time.
+    confirming: Confirming,
     /// Whether the engine answered when it was last asked who it is.
     pub reachable: AtomicBool,
     /// Whether escache is about to stop.
     pub draining: AtomicBool,
 }
 
-/// Requests share an upstream search if they ask the same, under an equal generation, within one purge epoch (R5, R7).
+/// Requests share an upstream search if they ask the same, under an equal generation in the same cluster state
+/// (`Generation::moment`), within one purge epoch (R5, R7).
 pub type FlightKey = (CacheKey, Tag, Epoch);
 
 /// How a proxy is set up.
@@ -222,6 +228,7 @@ impl Proxy {
             ahead: Ahead::new(settings.ahead),
             shadows: Shadows::default(),
             sweeper: Sweeper::new(),
+            confirming: Confirming::default(),
             reachable: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
@@ -325,9 +332,13 @@ impl Proxy {
         match decide(&entry, proof, view.lifetime, self.watcher.now()) {
             Decision::Serve { age, ttl } => {
                 self.note_proof(view, &entry);
+                if let Some(started) = view.started {
+                    entry.confirm(view.generation.state(), started);
+                }
                 return Some((entry, age, ttl));
             }
             Decision::Superseded => {
+                self.note_unconfirmed(view, &entry);
                 self.stats.plain.superseded.inc();
                 self.keep_superseded(plan, view, &entry);
             }

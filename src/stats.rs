@@ -39,6 +39,7 @@ counters! {
     flights_cancelled: "Upstream searches dropped because the last waiter had left",
     early: "Upstream searches sent without a reading of their own, under the generation that was read last",
     early_dead: "Of these, those whose target was found changed by its next reading: their entries were dead on arrival",
+    unconfirmed: "Entries whose cluster state had moved before anything showed that their search met the one that was read before it",
     stored: "Answers stored",
     not_modified: "Hits answered with 304",
     readings: "Readings of generations that ended valid",

@@ -18,7 +18,7 @@ pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 use self::questions::{Questions, Version, Watched};
 use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
-use crate::generation::{Generation, Reading, Settling};
+use crate::generation::{Generation, Reading, Settling, StateVersion};
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Measured, Needed, Pace, Rounds};
 use crate::stats::Stats;
@@ -235,6 +235,18 @@ impl Watcher {
         Some(watch.reading(&measured))
     }
 
+    /// What stands for the cluster state, by a question that serves; `None` if there is no answer.
+    pub async fn state(&self, needed: Needed) -> Option<u64> {
+        let asked = self.version.get(needed).await?;
+        asked.found.as_ref().ok().map(StateVersion::digest)
+    }
+
+    /// For how long it watches.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.born.elapsed()
+    }
+
     fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1)
     }
@@ -269,8 +281,12 @@ impl Watcher {
 
     async fn next_of(&self, target: &Target, watch: &Arc<Watch>, needed: Needed) -> Reading {
         let Some(measured) = watch.rounds.get(needed).await else { return lost() };
-        if watch.has_grown() {
+        if watch.has_grown() && watch.epoch == self.epoch.load(Ordering::Acquire) {
             self.targets.insert(target.clone(), Arc::clone(watch));
+            // all was forgotten meanwhile: this must not come back
+            if watch.epoch != self.epoch.load(Ordering::Acquire) {
+                self.targets.remove(target);
+            }
         }
         watch.reading(&measured)
     }

@@ -34,10 +34,14 @@ pub struct Entry {
     body: Bytes,
     /// In microseconds.
     cost: u32,
+    /// Microseconds from when it was asked for to when it had come, and no fewer.
+    landed: u32,
     asked: Asked,
     row: RowId,
     /// Nanoseconds from when it was asked for to the latest start of what has shown it to be current.
     proven: AtomicU64,
+    /// The cluster state that was read before it was asked for; 0 once that was still the state after it had come.
+    state: AtomicU64,
 }
 
 impl Entry {
@@ -49,7 +53,42 @@ impl Entry {
         let (tag, reign) = (generation.tag(), generation.reign().cloned());
         let origin = Origin { head, tag, reign, indices, audience: Audience::Unproven }.shared();
         let row = RowId::NONE;
-        Entry { origin, entity_tag, body, cost, asked, row, proven: AtomicU64::new(0) }
+        let (proven, state) = (AtomicU64::new(0), AtomicU64::new(generation.state()));
+        Entry { origin, entity_tag, body, cost, landed: u32::MAX, asked, row, proven, state }
+    }
+
+    /// The same, which had come at `now`. Unless this is said, nothing [confirms](Entry::confirm) it.
+    #[must_use]
+    pub fn landed(self, now: Instant) -> Entry {
+        let took = now.saturating_duration_since(self.asked.at).as_micros() + 1;
+        Entry { landed: u32::try_from(took).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The same, known to have been asked for and answered in one cluster state.
+    #[must_use]
+    pub fn confirmed(self) -> Entry {
+        Entry { state: AtomicU64::new(0), ..self }
+    }
+
+    /// Whether it is known that its search has met the cluster state that was read before it: by what was read after it had
+    /// come, or since that is the state now.
+    ///
+    /// Between the reading and the search an index may have joined the target, which has left it since; counters and
+    /// metadata of the others tell nothing of that, and nothing else does once it is over.
+    #[must_use]
+    pub fn met(&self, state: u64) -> bool {
+        let before = self.state.load(Ordering::Relaxed);
+        before == 0 || before == state
+    }
+
+    /// A question that was sent at `started` has found this state. If it was sent after the answer had come, and the state
+    /// is the one that was read before it was asked for, that holds for ever.
+    pub fn confirm(&self, state: u64, started: Instant) {
+        let landed = Duration::from_micros(self.landed.into());
+        let after = self.landed != u32::MAX && started.saturating_duration_since(self.asked.at) >= landed;
+        if after && self.state.load(Ordering::Relaxed) == state {
+            self.state.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
@@ -152,7 +191,7 @@ mod tests {
 
     #[test]
     fn entries_are_small() {
-        assert!(size_of::<Entry>() <= 112, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 120, "{}", size_of::<Entry>());
         for (bytes, takes) in [(1, 8), (64, 64), (65, 80), (1024, 1024), (1025, 1280), (5000, 5120)] {
             assert_eq!(allocated(bytes), takes);
         }

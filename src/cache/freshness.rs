@@ -108,7 +108,7 @@ pub enum Decision {
         /// How long it may still be served by its lifetime, if that is limited.
         ttl: Option<Duration>,
     },
-    /// The target has changed since.
+    /// The target has changed since, or may have changed and changed back around its search.
     Superseded,
     /// Its lifetime is over.
     Expired,
@@ -131,7 +131,9 @@ pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Asked) -
         Proof::Unwatched { mark } if mark.is_none_or(|mark| entry.asked().at > mark) => {
             Decision::Serve { age: lived, ttl }
         }
-        Proof::Reading { generation, started } if generation.tag() == entry.tag() => {
+        Proof::Reading { generation, started }
+            if generation.tag() == entry.tag() && entry.met(generation.state()) =>
+        {
             Decision::Serve { age: now.at.saturating_duration_since(started), ttl }
         }
         Proof::Unwatched { .. } | Proof::Reading { .. } => Decision::Superseded,
@@ -213,8 +215,14 @@ mod tests {
 
     /// A generation whose shard has an operation with a number that is not written, or has not.
     fn generation(checkpoint: i64) -> Generation {
-        let state = r#"{"cluster_uuid":"c","version":1,"state_uuid":"s","metadata":{"indices":{"logs":{"state":"open",
-            "settings":{"index":{"uuid":"u","number_of_shards":"1","search":{"idle":{"after":"30s"}}}}}}}}"#;
+        in_state(1, checkpoint)
+    }
+
+    fn in_state(version: u64, checkpoint: i64) -> Generation {
+        let state = format!(
+            r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}","metadata":{{"indices":{{"logs":{{"state":"open",
+            "settings":{{"index":{{"uuid":"u","number_of_shards":"1","search":{{"idle":{{"after":"30s"}}}}}}}}}}}}}}}}"#
+        );
         let metadata =
             Metadata::read(&Target::new(None, &Params::default()), state.as_bytes(), Some(b"{}"), b"{}")
                 .unwrap();
@@ -225,6 +233,32 @@ mod tests {
                 "seq_no":{{"max_seq_no":9,"local_checkpoint":{checkpoint}}}}}]}}}}}}}}"#
         );
         Generation::new(&Counters::read(stats.as_bytes()).unwrap(), Arc::new(metadata)).unwrap()
+    }
+
+    #[test]
+    fn what_was_asked_for_in_another_state_is_served_once_that_has_been_confirmed() {
+        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let moment = |millis| asked.at + Duration::from_millis(millis);
+        let (before, after) = (in_state(1, 9), in_state(2, 9));
+        assert!(before.tag() == after.tag() && before.moment() != after.moment());
+        let served = |entry: &Entry, generation: &Generation| {
+            let now = Asked { at: moment(9), wall: asked.wall + Duration::from_millis(9) };
+            let proof = Proof::Reading { generation, started: now.at };
+            matches!(decide(entry, proof, Lifetime::default(), now), Decision::Serve { .. })
+        };
+        let entry = || tagged(&before, asked, Audience::Everybody).landed(moment(5));
+        // by another state, or by what was asked before it had come, nothing is confirmed
+        for (state, started, confirmed) in
+            [(after.state(), 8, false), (before.state(), 5, false), (before.state(), 6, true)]
+        {
+            let entry = entry();
+            assert!(served(&entry, &before) && !served(&entry, &after));
+            entry.confirm(state, moment(started));
+            assert_eq!((served(&entry, &before), served(&entry, &after)), (true, confirmed), "{started}");
+        }
+        let unknown = tagged(&before, asked, Audience::Everybody);
+        unknown.confirm(before.state(), moment(8));
+        assert!(!served(&unknown, &after));
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         filtered = has(body, "index_filter");
         size = size.or_else(|| size_of(body));
     }
-    let hits = question.api.searches() && size != Some(true);
+    let hits = question.api == Api::Explain || question.api.searches() && size != Some(true);
     let basis = match question.api {
         Api::FieldCaps if !filtered => Basis::Metadata,
         api if !api.takes_body() => Basis::State,

@@ -47,6 +47,18 @@ pub struct StateVersion {
 }
 
 impl StateVersion {
+    /// What stands for it; never 0.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.version.to_le_bytes());
+        for name in [&self.cluster_uuid, &self.state_uuid] {
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1)
+    }
+
     /// Reads the answer of `/_cluster/state/version`.
     ///
     /// # Errors

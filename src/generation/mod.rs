@@ -61,6 +61,8 @@ pub struct Generation {
     metadata: Arc<Metadata>,
     basis: Basis,
     reign: Option<Arc<Reign>>,
+    /// What stands for the cluster state that it was read in; 0 where nobody watches.
+    state: u64,
 }
 
 impl Generation {
@@ -90,14 +92,9 @@ impl Generation {
             .open_indices()
             .filter(|(name, _)| metadata.may_idle(name) && counters.is_writing(name))
             .map(|(_, index)| index.idle_after / 2);
-        Ok(Generation {
-            tag,
-            whole,
-            longest_life: writing.min(),
-            metadata,
-            basis: Basis::Readers,
-            reign: None,
-        })
+        let state = metadata.version().digest();
+        let (longest_life, basis) = (writing.min(), Basis::Readers);
+        Ok(Generation { tag, whole, longest_life, metadata, basis, reign: None, state })
     }
 
     /// How long an answer that carries it may live, counted from when it was asked for: where an operation had a number
@@ -152,7 +149,7 @@ impl Generation {
 
     /// The same, shown by metadata of an equal digest: what is not in the digest is the version of the state.
     fn with_metadata(self, metadata: Arc<Metadata>) -> Generation {
-        Generation { metadata, ..self }
+        Generation { state: metadata.version().digest(), metadata, ..self }
     }
 
     /// A generation for `freshness.ttl_only`: it never changes, time alone ends what carries it.
@@ -161,7 +158,15 @@ impl Generation {
         let nothing = Tag([0; 32]);
         let metadata = Arc::default();
         let basis = Basis::Readers;
-        Generation { tag: nothing, whole: nothing, longest_life: None, metadata, basis, reign: None }
+        Generation {
+            tag: nothing,
+            whole: nothing,
+            longest_life: None,
+            metadata,
+            basis,
+            reign: None,
+            state: 0,
+        }
     }
 
     /// The same as what a target has at `now`, after `before`: the reign of that goes on if the two are equal, and is
@@ -192,6 +197,22 @@ impl Generation {
     #[must_use]
     pub fn tag(&self) -> Tag {
         self.tag
+    }
+
+    /// What stands for the cluster state that it was read in: equal generations may have been read in different ones. 0
+    /// where nobody watches.
+    #[must_use]
+    pub fn state(&self) -> u64 {
+        self.state
+    }
+
+    /// What stands for it in this cluster state. Searches that share an answer have both in common: a set of indices that
+    /// grows while one is under way, and shrinks again, is seen by the state alone.
+    #[must_use]
+    pub fn moment(&self) -> Tag {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.tag.0).update(&self.state.to_le_bytes());
+        Tag(*hasher.finalize().as_bytes())
     }
 
     /// What stands for it where not only what a search can see counts, but every write.

@@ -11,6 +11,7 @@
 use std::borrow::Borrow;
 use std::cell::Cell;
 
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::compact;
@@ -79,6 +80,8 @@ pub struct Raw<'r> {
     /// The length of what stands before the body.
     head: usize,
     body: &'r [u8],
+    /// Whether the body has a coding: then it is no text.
+    coded: bool,
 }
 
 impl Raw<'_> {
@@ -92,6 +95,9 @@ impl Raw<'_> {
     /// such a request is understood, this one means the same; where it is refused, this one may be for another reason.
     #[must_use]
     pub fn compacted(&self) -> Option<Vec<u8>> {
+        if self.coded {
+            return None;
+        }
         let mut body = Vec::with_capacity(self.body.len());
         compact::write(self.body, &mut body);
         // no body asks something else than an empty one may
@@ -115,7 +121,8 @@ impl Sent<'_> {
         self.write(&mut fields);
         let head = fields.0.len();
         fields.put_body(self.body);
-        let looked = look(Raw { bytes: &place, head, body: self.body });
+        let coded = self.headers.contains_key(CONTENT_ENCODING);
+        let looked = look(Raw { bytes: &place, head, body: self.body, coded });
         PLACE.set(place);
         looked
     }

@@ -53,6 +53,8 @@ pub struct Search {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
+    /// Whether it is asked with the credential that the configuration names.
+    as_ours: bool,
 }
 
 impl Search {
@@ -71,14 +73,14 @@ impl Search {
             return Err(name.clone());
         }
         keep_keyed(rules, &mut headers);
-        Ok(Search { method, uri, headers, body })
+        Ok(Search { method, uri, headers, body, as_ours: true })
     }
 
     fn head(&self, authorization: Option<&HeaderValue>) -> Parts {
         let (mut head, ()) = http::Request::new(()).into_parts();
         (head.method, head.uri) = (self.method.clone(), self.uri.clone());
         head.headers.clone_from(&self.headers);
-        if let Some(authorization) = authorization {
+        if let Some(authorization) = authorization.filter(|_| self.as_ours) {
             head.headers.insert(AUTHORIZATION, authorization.clone());
         }
         head
@@ -209,7 +211,9 @@ impl Proxy {
             keep_keyed(&live.headers, &mut headers);
             // in memory of its own: what came over the wire is a part of the connection's buffer
             let body = Bytes::copy_from_slice(body);
-            let search = Search { method: head.method.clone(), uri: head.uri.clone(), headers, body };
+            let (method, uri) = (head.method.clone(), head.uri.clone());
+            // who named nobody is asked for as nobody: whatever that may see
+            let search = Search { method, uri, headers, body, as_ours: !plan.anonymous };
             self.ahead.hot.get_or_insert_with(plan.key, || {
                 Arc::new(Hot { key: plan.key, search, asked: Default::default() })
             })
@@ -339,7 +343,13 @@ mod tests {
     fn hot(number: u8) -> (CacheKey, Arc<Hot>) {
         let key = CacheKey::joined([]).of_certificate(&[number; 32]);
         let headers = HeaderMap::new();
-        let search = Search { method: Method::GET, uri: Uri::from_static("/"), headers, body: Bytes::new() };
+        let search = Search {
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            headers,
+            body: Bytes::new(),
+            as_ours: true,
+        };
         (key, Arc::new(Hot { key, search, asked: Default::default() }))
     }
 

@@ -72,7 +72,12 @@ impl Proxy {
         let policy = &live.policy;
         // with a bound the reading is mostly at hand, and where permissions are proven, that takes longer
         let strict = control.bound(plan.ruling.max_staleness, policy.max_stale).is_zero();
-        if !strict || control.only_if_cached || self.unwatched() || self.dear.forwards(&plan.key, arrival) {
+        if !strict
+            || control.only_if_cached
+            || self.unwatched()
+            || self.state_moves()
+            || self.dear.forwards(&plan.key, arrival)
+        {
             return None;
         }
         let stored = self.store.get(&plan.key);

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::told::Sent;
 use super::{Proxy, View};
@@ -179,12 +180,13 @@ impl Proxy {
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Entry::new(answer, &generation, asked, indices).meant_for(audience).counted_in(row);
-        let entry = Arc::new(entry);
+        let entry = Arc::new(entry.landed(Instant::now()));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);
         }
         self.stats.plain.stored.inc();
         self.sweep_after_changes(&entry);
+        self.confirm_in_time(&entry);
         Ok(entry)
     }
 

@@ -33,7 +33,7 @@ impl Proxy {
         view: &View,
         arrival: Instant,
     ) -> Option<Flown> {
-        let key = (plan.key, view.generation.tag(), self.store.epoch());
+        let key = (plan.key, view.generation.moment(), self.store.epoch());
         let not_before = self.boards_from(view, arrival);
         let flight = || self.flight(head, body, plan, view, key.2);
         let waiter = self.flights.board(&key, not_before, flight, self.when_cancelled());
@@ -50,7 +50,7 @@ impl Proxy {
         plan: &Plan,
         view: &View,
     ) -> Option<Waiter<Landed>> {
-        let key = (plan.key, view.generation.tag(), self.store.epoch());
+        let key = (plan.key, view.generation.moment(), self.store.epoch());
         let flight = || self.flight(head, body.clone(), plan, view, key.2);
         let waiter = self.flights.lead(&key, flight, self.when_cancelled())?;
         self.count_flown(view, true);

@@ -146,6 +146,35 @@ mod tests {
     use crate::plan::{Asked, Context, plan};
     use crate::policy::Policy;
 
+    /// Two bodies whose bytes differ where text has white space are two, if they are compressed.
+    #[test]
+    fn white_space_of_a_coding_is_none() {
+        let plans = Plans::new(1 << 20);
+        let rules = HeaderRules::default();
+        let mut headers = HeaderMap::new();
+        headers.insert("content-encoding", HeaderValue::from_static("gzip"));
+        let uri = Uri::from_static("/logs/_search");
+        let asked = |body: &[u8], understands: bool| {
+            let sent = Sent {
+                engine: None,
+                cluster: "a",
+                certificate: None,
+                method: &Method::POST,
+                uri: &uri,
+                headers: &headers,
+                rules: &rules,
+                body,
+            };
+            let plan = || request().plan();
+            let nothing = || Err(crate::outcome::Reason::ContentType.into());
+            plans.of(&sent, || if understands { plan() } else { nothing() }).is_ok()
+        };
+        for _ in 0..3 {
+            assert!(asked(b"{\x00}", true));
+        }
+        assert!(!asked(b" {\x00}", false));
+    }
+
     /// A request in words, so that cases are data.
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Request {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 
@@ -20,6 +20,7 @@ use crate::elastic::api::{Api, Route};
 use crate::elastic::template;
 use crate::key::fields::{Field, Fields};
 use crate::outcome::{Reason, Refusal};
+use crate::plan::is_json;
 use crate::upstream::Collected;
 
 /// What templates render to, by the digest of the request.
@@ -47,17 +48,26 @@ impl Proxy {
         let ruling = live.policy.ruling(route.index.as_deref().unwrap_or("_all"), route.api);
         // what is not cached whatever it renders to is not rendered
         let body = match live.policy.enabled && ruling.cache && !control.no_store {
-            true => Box::pin(self.rendered(live, head, body)).await?,
+            true => Box::pin(self.rendered(live, head, body, control)).await?,
             false => body.clone(),
         };
         self.understand(live, head, route, &body, control)
     }
 
     /// The search that a template renders to.
-    async fn rendered(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<Bytes, Refusal> {
+    async fn rendered(
+        &self,
+        live: &Live,
+        head: &Parts,
+        body: &Bytes,
+        control: &Control,
+    ) -> Result<Bytes, Refusal> {
         if head.headers.contains_key(CONTENT_ENCODING) {
             return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
         }
+        // another type is another text of the same bytes
+        let kind = head.headers.get(CONTENT_TYPE).filter(|kind| kind.to_str().is_ok_and(is_json));
+        let kind = kind.ok_or_else(|| Refusal::at(Reason::ContentType, CONTENT_TYPE.as_str()))?;
         template::judge(body)?;
         let key = {
             let engine = self.engine.load();
@@ -65,6 +75,7 @@ impl Proxy {
             fields.put(Field::Engine, engine.cluster_uuid.as_bytes());
             let version = engine.engine.map(|engine| engine.to_string()).unwrap_or_default();
             fields.put(Field::Version, version.as_bytes());
+            fields.put(Field::HeaderValue, kind.as_bytes());
             fields.put(Field::Body, body);
             fields.finish()
         };
@@ -72,6 +83,9 @@ impl Proxy {
             return Ok(known);
         }
         let refusal = |reason| Refusal::at(reason, "_render/template");
+        if control.only_if_cached {
+            return Err(refusal(Reason::Status));
+        }
         let Some(_permit) = self.fills.permit().await else { return Err(refusal(Reason::MissesLimit)) };
         // with the client's own credentials: who may not use templates learns nothing by it
         let mut asking = bare_head(head);

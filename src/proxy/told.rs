@@ -61,10 +61,15 @@ impl Sent {
 
     fn example(&self) -> Option<Example> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        (self.body.len() + path.len() <= MOST_EXAMPLE).then(|| Example {
+        if self.body.len() + path.len() > MOST_EXAMPLE {
+            return None;
+        }
+        // what is no text, such as a compressed body, explains nothing
+        let body = std::str::from_utf8(&self.body).ok()?.to_owned();
+        Some(Example {
             method: self.method.to_string(),
             path: path.to_owned(),
-            body: String::from_utf8_lossy(&self.body).into_owned(),
+            body,
             identity: self.identity,
         })
     }

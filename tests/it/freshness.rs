@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::engine::{Api, Engine, Flavour, Twist};
 use crate::support::escache::{Escache, verdict};
+use crate::support::http::Response;
 
 const SEARCH: &str = "/logs/_search";
 
@@ -97,10 +98,54 @@ async fn every_change_is_seen() {
 #[tokio::test]
 async fn an_unrelated_change_of_the_cluster_keeps_entries() {
     let (engine, escache) = two().await;
-    escache.search(SEARCH, all()).await;
+    for _ in 0..2 {
+        escache.search(SEARCH, all()).await;
+    }
     engine.bump_state();
     engine.create_index_with("other", 1, 1);
     assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "HIT");
+}
+
+/// What joins the target after its reading, is searched, and leaves it, is in an answer and in no later reading. So an
+/// answer is served under another cluster state only if the state was the same before and after its search.
+#[tokio::test]
+async fn what_came_and_went_around_a_search_is_in_no_hit() {
+    let (engine, escache) = two().await;
+    let any = "/log*/_search?routing=1";
+    let total = |answer: &Response| answer.json()["hits"]["total"]["value"].as_u64().unwrap();
+
+    // as with routing: fewer shards are asked than there are
+    let found = json!({"took": 1, "timed_out": false, "hits": {"total": {"value": 2, "relation": "eq"}, "hits": []},
+        "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}});
+    engine.on(Api::Search).next(Twist::Status(200, found.to_string().into()));
+    let gate = engine.gate_before(Api::Search);
+    let search = {
+        let (client, url) = (escache.client.clone(), format!("{}{any}", escache.url));
+        tokio::spawn(async move { client.request("GET", url, &[], "").await })
+    };
+    engine.until_seen(Api::Search, 1).await;
+    engine.index("log-guest", "9", json!({"team": "guest"}));
+    engine.refresh("log-guest");
+    drop(gate);
+    let found = search.await.unwrap();
+    assert_eq!((total(&found), verdict(&found.headers).1), (2, "escache; fwd=miss; stored"));
+    engine.delete_index("log-guest");
+    for expected in ["MISS", "HIT"] {
+        let after = escache.send("GET", any, &[], "").await;
+        assert_eq!((verdict(&after.headers).0, total(&after)), (expected, 1));
+    }
+    assert_eq!(escache.proxy.stats.plain.unconfirmed.get(), 1);
+    // what was lost once is not lost again: now the state is asked for when the answer has come
+    let stored = escache.send("GET", "/logs/_search?size=3", &[], "").await;
+    assert_eq!(verdict(&stored.headers).1, "escache; fwd=miss; stored");
+    let confirmed = async {
+        while !escache.proxy.store.iter().all(|(_, entry)| entry.met(1)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), confirmed).await.expect("nobody asks");
+    engine.bump_state();
+    assert_eq!(verdict(&escache.send("GET", "/logs/_search?size=3", &[], "").await.headers).0, "HIT");
 }
 
 #[tokio::test]

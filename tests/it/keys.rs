@@ -20,7 +20,7 @@ use crate::support::http::Client;
 use crate::support::node::{Engine, Node};
 
 /// How many pairs in a run, but for `ESCACHE_KEY_PAIRS`.
-const PAIRS: usize = 800;
+const PAIRS: usize = 1_600;
 
 /// How many requests are under way.
 const AT_ONCE: usize = 8;

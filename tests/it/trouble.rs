@@ -318,6 +318,9 @@ async fn nodes_of_a_cluster_that_was_swapped_are_forgotten() {
 async fn both_nodes_of_a_real_cluster_are_found() {
     let Some(Cluster { nodes }) = Cluster::start(node::Engine::Elasticsearch7, 2).await else { return };
     nodes[0].client().put("/found", json!({})).await;
+    // a copy on both: one node is killed
+    let health = nodes[0].client().get("/_cluster/health/found?wait_for_status=green&timeout=60s").await;
+    assert_eq!(health.json()["timed_out"], false, "{}", health.text());
     let url = nodes[0].url().to_owned();
     let escache = in_front_of(&[url], |s| s.upstream.discovery = Some(Duration::ZERO)).await;
     let told = hosts(&escache).await;

@@ -259,7 +259,7 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
     let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
     let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
-    let entry = Arc::new(Entry::new(answer, &generation.0, asked(0), indices));
+    let entry = Arc::new(Entry::new(answer, &generation.0, asked(0), indices).confirmed());
     Some(Stored { entry, parts: parts.to_vec(), past: false })
 }
 

@@ -73,7 +73,7 @@ impl Proxy {
             items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item).collect();
         let known = asked.iter().filter_map(|item| item.judged.as_ref().ok());
         let explicit = asked.iter().any(|item| item.explicit && item.judged.is_ok());
-        let known = known.map(|known| (known.plan.key, *known.view.generation.tag().as_bytes()));
+        let known = known.map(|known| (known.plan.key, *known.view.generation.moment().as_bytes()));
         // what has no key counts as it stands: too large with it does not mean too large without
         let others = asked.iter().filter(|item| item.judged.is_err());
         let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
