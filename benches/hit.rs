@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use divan::Bencher;
 use escache::cache::{
-    Asked as Moment, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+    Asked as Moment, Audience, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
 };
 use escache::elastic::answer::Extent;
 use escache::elastic::api::{Api, route};
@@ -65,7 +65,13 @@ impl Setup {
         let answer = Storable::check(&fetched, Api::Search, Widening::None, &Extent::default())
             .expect("a whole answer");
         for size in 0..=OTHERS {
-            let entry = Entry::new(answer.clone(), &setup.generation, now(), Arc::clone(&indices));
+            let entry = Entry::new(
+                answer.clone(),
+                &setup.generation,
+                now(),
+                Arc::clone(&indices),
+                Audience::Unproven,
+            );
             setup.store.insert(setup.plan(&body(size)).key, Arc::new(entry), setup.store.epoch());
         }
         setup

@@ -46,12 +46,19 @@ pub struct Entry {
 
 impl Entry {
     /// An answer that was checked, under the generation whose reading had *completed* before it was asked for (R1).
+    /// `audience` may still have it when nothing can be asked (`stale_if_error`).
     #[must_use]
-    pub fn new(answer: Storable, generation: &Generation, asked: Asked, indices: Arc<IndexSet>) -> Entry {
+    pub fn new(
+        answer: Storable,
+        generation: &Generation,
+        asked: Asked,
+        indices: Arc<IndexSet>,
+        audience: Audience,
+    ) -> Entry {
         let Storable { head, tag: entity_tag, body, took } = answer;
         let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (tag, reign) = (generation.tag(), generation.reign().cloned());
-        let origin = Origin { head, tag, reign, indices, audience: Audience::Unproven }.shared();
+        let origin = Origin { head, tag, reign, indices, audience }.shared();
         let row = RowId::NONE;
         let (proven, state) = (AtomicU64::new(0), AtomicU64::new(generation.state()));
         Entry { origin, entity_tag, body, cost, landed: u32::MAX, asked, row, proven, state }
@@ -89,12 +96,6 @@ impl Entry {
         if after && self.state.load(Ordering::Relaxed) == state {
             self.state.store(0, Ordering::Relaxed);
         }
-    }
-
-    /// The same for those who may still have it when nothing can be asked (`stale_if_error`); nobody, if this is not said.
-    #[must_use]
-    pub fn meant_for(self, audience: Audience) -> Entry {
-        Entry { origin: Origin { audience, ..Origin::clone(&self.origin) }.shared(), ..self }
     }
 
     /// The same, counted with other searches like it.

@@ -170,7 +170,7 @@ mod tests {
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
         let answer = Storable::check(&fetched, Api::Count, Widening::None, &Extent::default()).unwrap();
-        Entry::new(answer, generation, asked, Arc::<IndexSet>::default()).meant_for(audience)
+        Entry::new(answer, generation, asked, Arc::<IndexSet>::default(), audience)
     }
 
     #[test]

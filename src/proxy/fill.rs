@@ -179,7 +179,7 @@ impl Proxy {
             return Err(Reason::ScopeSettling);
         }
         let indices = self.stats.indices(generation.metadata().names());
-        let entry = Entry::new(answer, &generation, asked, indices).meant_for(audience).counted_in(row);
+        let entry = Entry::new(answer, &generation, asked, indices, audience).counted_in(row);
         let entry = Arc::new(entry.landed(Instant::now()));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use escache::cache::{
-    Asked, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+    Asked, Audience, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
 };
 use escache::control::{self, Control};
 use escache::elastic::api::Api;
@@ -259,7 +259,8 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
     let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
     let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
     let indices = Stats::default().indices(generation.0.metadata().names());
-    let entry = Arc::new(Entry::new(answer, &generation.0, asked(0), indices).confirmed());
+    let entry =
+        Arc::new(Entry::new(answer, &generation.0, asked(0), indices, Audience::Unproven).confirmed());
     Some(Stored { entry, parts: parts.to_vec(), past: false })
 }
 
