@@ -146,6 +146,20 @@ mod tests {
     use crate::plan::{Asked, Context, plan};
     use crate::policy::Policy;
 
+    /// What matters here of a request; the rest is of none.
+    fn bare<'s>(uri: &'s Uri, headers: &'s HeaderMap, rules: &'s HeaderRules, body: &'s [u8]) -> Sent<'s> {
+        Sent {
+            engine: None,
+            cluster: "",
+            certificate: None,
+            method: &Method::POST,
+            uri,
+            headers,
+            rules,
+            body,
+        }
+    }
+
     /// Two bodies whose bytes differ where text has white space are two, if they are compressed.
     #[test]
     fn white_space_of_a_coding_is_none() {
@@ -155,16 +169,7 @@ mod tests {
         headers.insert("content-encoding", HeaderValue::from_static("gzip"));
         let uri = Uri::from_static("/logs/_search");
         let asked = |body: &[u8], understands: bool| {
-            let sent = Sent {
-                engine: None,
-                cluster: "a",
-                certificate: None,
-                method: &Method::POST,
-                uri: &uri,
-                headers: &headers,
-                rules: &rules,
-                body,
-            };
+            let sent = bare(&uri, &headers, &rules, body);
             let plan = || request().plan();
             let nothing = || Err(crate::outcome::Reason::ContentType.into());
             plans.of(&sent, || if understands { plan() } else { nothing() }).is_ok()
@@ -431,16 +436,7 @@ mod tests {
         let keys = bodies.map(|body| {
             let uri = Uri::from_static("/");
             let (headers, rules) = (HeaderMap::new(), HeaderRules::default());
-            let sent = Sent {
-                engine: None,
-                cluster: "",
-                certificate: None,
-                method: &Method::GET,
-                uri: &uri,
-                headers: &headers,
-                rules: &rules,
-                body: body.as_bytes(),
-            };
+            let sent = bare(&uri, &headers, &rules, body.as_bytes());
             sent.with_raw_key(|raw| RawKey::from(raw.bytes()))
         });
         assert!(keys[0] != keys[1] && keys[0] != keys[2] && keys[1] != keys[2]);
@@ -453,16 +449,7 @@ mod tests {
         for number in 0..1_000 {
             let uri: Uri = format!("/{number}").parse().unwrap();
             let (headers, rules) = (HeaderMap::new(), HeaderRules::default());
-            let sent = Sent {
-                engine: None,
-                cluster: "",
-                certificate: None,
-                method: &Method::GET,
-                uri: &uri,
-                headers: &headers,
-                rules: &rules,
-                body: b"",
-            };
+            let sent = bare(&uri, &headers, &rules, b"");
             for _ in 0..2 {
                 let understood = plans.of(&sent, || request().plan());
                 assert_eq!(**understood.unwrap(), request().plan().unwrap());
