@@ -6,6 +6,8 @@
 //! when a request comes ([`Needed`], with the marks that it has to heed), so marks that are set later, as under a storm of
 //! writes, never send it back to the end of the queue.
 
+mod gathering;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::gathering::Gathering;
 use crate::cache::Asked;
 use crate::outcome::{Reason, Refusal};
 
@@ -24,6 +27,9 @@ pub trait Subject: Send + Sync + 'static {
     type Found: Send + Sync + 'static;
     /// Why nothing is found.
     type Failure: Failure;
+
+    /// Whether the next measurement waits a moment for those whom the one before has answered (`gathering`).
+    const GATHERS: bool = false;
 
     /// Asks. Its start is taken before this is called.
     fn measure(&self) -> impl Future<Output = Result<Self::Found, Self::Failure>> + Send;
@@ -176,7 +182,15 @@ struct State<S: Subject> {
     /// Wanted.
     next: Option<Round<S>>,
     driven: bool,
+    gathering: Gathering,
     renewal: Option<AbortHandle>,
+}
+
+impl<S: Subject> State<S> {
+    /// How many wait for the next one.
+    fn waiting(&self) -> usize {
+        self.next.as_ref().map_or(0, |next| next.receiver_count())
+    }
 }
 
 /// What who asks under the lock gets.
@@ -203,7 +217,13 @@ impl<S: Subject> Rounds<S> {
     /// Nothing is measured yet.
     #[must_use]
     pub fn new(subject: S, pace: Arc<Pace>) -> Rounds<S> {
-        let state = State { current: None, next: None, driven: false, renewal: None };
+        let state = State {
+            current: None,
+            next: None,
+            driven: false,
+            gathering: Gathering::default(),
+            renewal: None,
+        };
         Rounds {
             subject,
             pace,
@@ -255,7 +275,9 @@ impl<S: Subject> Rounds<S> {
         {
             return Joined::Waiting(round.subscribe());
         }
-        let round = state.next.get_or_insert_with(|| Arc::new(watch::channel(None).0)).subscribe();
+        let next = state.next.get_or_insert_with(|| Arc::new(watch::channel(None).0));
+        let (round, waiting) = (next.subscribe(), next.receiver_count());
+        state.gathering.joined(waiting);
         let driven = std::mem::replace(&mut state.driven, true);
         // a runtime that ends drops the driver here and now, and that takes the lock
         drop(state);
@@ -334,7 +356,26 @@ impl<S: Subject> Driver<S> {
                 found,
                 renewal: AtomicU64::new(u64::MAX),
             };
+            let (shared, took) = (measured.shared, measured.took);
             self.land(&round, Arc::new(measured));
+            if S::GATHERS {
+                self.gather(shared, took).await;
+            }
+        }
+    }
+
+    /// Waits a moment for those who were just answered, beside those who wait already.
+    async fn gather(&self, answered: usize, took: Duration) {
+        let gathered = {
+            let mut state = self.rounds.lock();
+            let waiting = state.waiting();
+            state.gathering.begin(answered, waiting, took)
+        };
+        if let Some((gathered, limit)) = gathered {
+            let _ = tokio::time::timeout(limit, gathered).await;
+            let mut state = self.rounds.lock();
+            let waiting = state.waiting();
+            state.gathering.end(waiting);
         }
     }
 

@@ -312,3 +312,45 @@ async fn who_finds_a_landed_measurement_under_the_lock_does_not_block() {
     assert!(landed);
     assert!(rounds.get(within()).await.is_some());
 }
+
+/// Takes 4 ms, and waits for those whom it has answered.
+#[derive(Default)]
+struct Slow(AtomicUsize);
+
+impl Subject for Slow {
+    type Found = usize;
+    type Failure = Reason;
+
+    const GATHERS: bool = true;
+
+    async fn measure(&self) -> Result<usize, Reason> {
+        tokio::time::sleep(Duration::from_millis(4)).await;
+        Ok(self.0.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+}
+
+/// Two halves of clients, one begins while the other's measurement is under way. Each asks again soon after it was answered.
+#[tokio::test(start_paused = true)]
+async fn clients_who_ask_again_soon_come_to_share_all_measurements() {
+    let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+    let rounds = Arc::new(Rounds::new(Slow::default(), Arc::new(pace)));
+    let client = || {
+        let rounds = Arc::clone(&rounds);
+        async move {
+            for _ in 0..20 {
+                let asked = Instant::now();
+                let measured = rounds.get(Needed::since(asked)).await.unwrap();
+                assert!(measured.started.at >= asked);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    let mut clients: Vec<_> = (0..4).map(|_| tokio::spawn(client())).collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    clients.extend((0..4).map(|_| tokio::spawn(client())));
+    for client in clients {
+        client.await.unwrap();
+    }
+    let measured = rounds.subject.0.load(Ordering::SeqCst);
+    assert!(measured <= 22, "{measured}, where two halves need 40");
+}
