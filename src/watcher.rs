@@ -5,6 +5,8 @@ mod invalidations;
 
 mod questions;
 
+mod together;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use tokio::time::Instant;
 
 pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 use self::questions::{Questions, Version, Watched};
+use self::together::Together;
 use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
 use crate::generation::{Generation, Reading, Settling, StateVersion};
@@ -111,6 +114,7 @@ impl Watcher {
             timeout: settings.timeout,
             permits: Semaphore::new(settings.max_concurrent),
             invalidations: Invalidations::default(),
+            together: Together::default(),
         });
         let pace = |pause| {
             // so that there is always room for what somebody waits for
@@ -199,6 +203,12 @@ impl Watcher {
     #[must_use]
     pub fn moved(&self) -> &Arc<Notify> {
         &self.moved
+    }
+
+    /// How many readings wait for a call that asks for the counters of all of them.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.questions.together.waiting()
     }
 
     /// How many targets are remembered.

@@ -104,6 +104,17 @@ impl Target {
     }
 }
 
+/// A list of names as a path segment.
+#[must_use]
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut list = String::new();
+    for name in names {
+        let comma = if list.is_empty() { "" } else { "," };
+        let _ = write!(list, "{comma}{}", utf8_percent_encode(name, PLAIN));
+    }
+    list
+}
+
 /// `Regex.simpleMatch` of the engines: `*` stands for any text.
 #[must_use]
 pub fn matches(pattern: &str, text: &str) -> bool {

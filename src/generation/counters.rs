@@ -118,6 +118,11 @@ impl Counters {
         Counters { segments: Some(segments), ..self }
     }
 
+    /// The indices that they are of, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.indices.keys().map(String::as_str)
+    }
+
     /// Whether every shard of an index has a started copy here.
     pub(super) fn has_started(&self, name: &str, uuid: &str, shards: usize) -> bool {
         let Some(index) = self.indices.get(name) else { return false };

@@ -1,6 +1,6 @@
 //! What a reading asks the engine, and how the answers are put together.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use http::StatusCode;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::together::{self, SLOW, Together};
 use super::{Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
@@ -30,6 +31,7 @@ pub(super) struct Questions {
     pub(super) timeout: Duration,
     pub(super) permits: Semaphore,
     pub(super) invalidations: Invalidations,
+    pub(super) together: Together,
 }
 
 /// The version of the cluster state, for all targets at once: an answer to a question that was sent after the counters
@@ -47,6 +49,8 @@ pub(super) struct Watched {
     moved: Arc<Notify>,
     /// Searches since the last reading that were sent with its tag.
     early: AtomicU64,
+    /// Whether its own question failed or was slow when it was last asked: then the others do not wait for it.
+    alone: AtomicBool,
     /// How many bytes it takes, about.
     weight: AtomicU32,
     usual: Mutex<Usual>,
@@ -102,6 +106,8 @@ impl Subject for Watched {
     type Found = Generation;
     type Failure = Refusal;
 
+    const GATHERS: bool = true;
+
     async fn measure(&self) -> Result<Generation, Refusal> {
         let began = Instant::now();
         let found = self.read().await;
@@ -136,6 +142,7 @@ impl Watched {
             known: Mutex::default(),
             moved: Arc::clone(&watcher.moved),
             early: AtomicU64::new(0),
+            alone: AtomicBool::new(false),
             weight: AtomicU32::new(weight),
             usual: Mutex::default(),
             usual_cost: AtomicU64::new(0),
@@ -195,7 +202,7 @@ impl Watched {
             let whole = match sandwich.question() {
                 Question::Metadata => sandwich.metadata(questions.metadata(&self.target).await?)?,
                 Question::Counters => {
-                    let (stats, segments) = questions.counters(&self.target).await?;
+                    let (stats, segments) = self.counters(sandwich.indices()).await?;
                     sandwich.counters(stats, segments)?;
                     None
                 }
@@ -217,6 +224,26 @@ impl Watched {
                 return Ok(whole);
             }
         }
+    }
+}
+
+impl Watched {
+    /// The counters, of these indices beside those of other targets if that is possible.
+    async fn counters(&self, indices: Option<&Arc<[String]>>) -> Result<(Bytes, Option<Bytes>), Refusal> {
+        let questions = &self.questions;
+        if let Some(indices) = indices
+            && questions.tag == TagSource::Counters
+            && !self.alone.load(Ordering::Relaxed)
+            && let Some(part) = together::counters(questions, indices).await
+        {
+            return Ok((part, None));
+        }
+        let began = Instant::now();
+        // until there is an answer in time, also if nobody waits for it any more
+        self.alone.store(true, Ordering::Relaxed);
+        let counters = questions.counters(&self.target).await?;
+        self.alone.store(began.elapsed() > questions.timeout / SLOW, Ordering::Relaxed);
+        Ok(counters)
     }
 }
 
@@ -246,7 +273,7 @@ impl Questions {
         Metadata::read(target, &state, settings.ok().as_deref(), &aliases?).map(Arc::new)
     }
 
-    async fn ask(&self, question: &str) -> Result<Bytes, Refusal> {
+    pub(super) async fn ask(&self, question: &str) -> Result<Bytes, Refusal> {
         self.stats.plain.reading_requests.inc();
         let unknown =
             |why: &str| Refusal::at(Reason::GenerationUnknown, format!("{}: {why}", endpoint(question)));

@@ -80,6 +80,8 @@ mod terminal;
 
 mod tls;
 
+mod together;
+
 mod transparency;
 
 mod trouble;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use escache::policy::ReadingDearer;
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Seen, Twist};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 
@@ -46,12 +46,19 @@ async fn one_question_of_the_version_closes_the_readings_of_many_targets() {
     for name in &names {
         outcome(&escache, name).await;
     }
-    let (stats, versions) = (engine.answered(Api::Stats), engine.seen(Api::Version));
+    let (stats, versions) = (engine.seen(Api::Stats), engine.seen(Api::Version));
     let gate = engine.gate_before(Api::Version);
     let first = spawn(&escache, names[0]);
     gate.arrived(1).await;
     let others: Vec<_> = names[1..].iter().map(|name| spawn(&escache, name)).collect();
-    answered(&engine, Api::Stats, stats, names.len()).await;
+    let indices_read = || {
+        let uris = engine.requests(Api::Stats)[stats..].iter().map(Seen::uri).collect::<Vec<_>>();
+        uris.iter().map(|uri| uri.split('/').nth(1).unwrap().split(',').count()).sum::<usize>()
+    };
+    while indices_read() < names.len() {
+        tokio::task::yield_now().await;
+    }
+    answered(&engine, Api::Stats, 0, engine.seen(Api::Stats)).await;
     gate.release_one();
     gate.arrived(1).await;
     assert_eq!(verdict(&first.await.unwrap().headers).1, HIT);

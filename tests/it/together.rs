@@ -1,0 +1,127 @@
+//! Counters of several targets in one call.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::support::engine::{Api, Engine, Twist};
+use crate::support::escache::{Escache, verdict};
+use crate::support::http::Response;
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const HIT: &str = "escache; hit";
+
+/// An engine with an index of each name, and escache that has read each by its own name and has an answer of each.
+async fn read_before() -> (Engine, Escache) {
+    let engine = Engine::start();
+    for index in NAMES {
+        engine.index(index, "1", json!({"team": "a"}));
+        engine.refresh(index);
+    }
+    let escache = Escache::start(&engine.url()).await;
+    // again, so that their state is known to have been the same after the search
+    for outcome in ["escache; fwd=miss; stored", HIT] {
+        for index in NAMES {
+            assert_eq!(self::outcome(ask(&escache, index)).await, outcome);
+        }
+    }
+    (engine, escache)
+}
+
+fn ask(escache: &Escache, index: &str) -> JoinHandle<Response> {
+    let (client, url) = (escache.client.clone(), format!("{}/{index}/_search", escache.url));
+    tokio::spawn(async move { client.get(url).await })
+}
+
+async fn outcome(asked: JoinHandle<Response>) -> String {
+    verdict(&asked.await.unwrap().headers).1.to_owned()
+}
+
+/// The indices that questions for counters named since there had been so many of them.
+fn asked_since(engine: &Engine, before: usize) -> Vec<String> {
+    let asked = engine.requests(Api::Stats);
+    asked[before..].iter().map(|seen| seen.uri().split('/').nth(1).unwrap().to_owned()).collect()
+}
+
+/// All are asked for while two calls are under way; `escache` has read each of them before.
+async fn all_at_once(engine: &Engine, escache: &Escache) -> Vec<JoinHandle<Response>> {
+    let gate = engine.gate_before(Api::Stats);
+    let mut asked = vec![ask(escache, NAMES[0])];
+    gate.arrived(1).await;
+    asked.push(ask(escache, NAMES[1]));
+    gate.arrived(2).await;
+    asked.extend(NAMES[2..].iter().map(|index| ask(escache, index)));
+    while escache.proxy.watcher.waiting() < NAMES.len() - 2 {
+        tokio::task::yield_now().await;
+    }
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_while_calls_are_under_way_is_asked_for_together() {
+    let (engine, escache) = read_before().await;
+    let before = engine.seen(Api::Stats);
+    for asked in all_at_once(&engine, &escache).await {
+        assert_eq!(outcome(asked).await, HIT);
+    }
+    assert_eq!(asked_since(&engine, before), ["a", "b", "c,d,e,f"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_changed_is_seen_among_the_others() {
+    let (engine, escache) = read_before().await;
+    let asked = all_at_once(&engine, &escache).await;
+    engine.index("d", "2", json!({"team": "b"}));
+    engine.refresh("d");
+    for (index, asked) in NAMES.iter().zip(asked) {
+        let wanted = if *index == "d" { "escache; fwd=miss; stored" } else { HIT };
+        assert_eq!(outcome(asked).await, wanted, "{index}");
+    }
+    assert_eq!(outcome(ask(&escache, "d")).await, HIT, "by whatever call it was read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_fails_is_nobodys_answer() {
+    let (engine, escache) = read_before().await;
+    let before = engine.seen(Api::Stats);
+    let asked = all_at_once(&engine, &escache).await;
+    engine.on(Api::Stats).when(|seen| seen.uri().contains("c,d")).next(Twist::error(503, "x", "not now"));
+    for asked in asked {
+        assert_eq!(outcome(asked).await, HIT);
+    }
+    let mut alone = asked_since(&engine, before);
+    alone.sort();
+    assert_eq!(alone, ["a", "b", "c", "c,d,e,f", "d", "e", "f"]);
+}
+
+/// Its own question would be answered 404: that is nothing to do with the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_gone_harms_nobody_else() {
+    let (engine, escache) = read_before().await;
+    let asked = all_at_once(&engine, &escache).await;
+    engine.delete_index("e");
+    for (index, asked) in NAMES.iter().zip(asked) {
+        let answer = asked.await.unwrap();
+        match *index {
+            "e" => assert_eq!(answer.status, 404),
+            _ => assert_eq!(verdict(&answer.headers).1, HIT, "{index}"),
+        }
+    }
+}
+
+/// What failed by its own name is not asked for beside others until that has been answered again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_asked_for_alone() {
+    let (engine, escache) = read_before().await;
+    let by_its_name = |engine: &Engine| engine.last(Api::Stats).uri().contains("expand_wildcards");
+    engine.on(Api::Stats).when(|seen| seen.uri().contains("/b/")).times(2, Twist::error(503, "x", "not now"));
+    assert_eq!(outcome(ask(&escache, "b")).await, "escache; fwd=bypass; detail=generation-unknown");
+    assert_eq!(outcome(ask(&escache, "a")).await, HIT);
+    assert!(!by_its_name(&engine));
+    tokio::time::sleep(Duration::from_millis(1_100)).await; // the pause after a failed reading
+    for alone in [true, false] {
+        assert_eq!(outcome(ask(&escache, "b")).await, HIT);
+        assert_eq!(by_its_name(&engine), alone);
+    }
+}
