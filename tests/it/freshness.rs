@@ -279,7 +279,7 @@ async fn explain_names_the_place() {
     engine.put_settings("logs", json!({"requests.cache.enable": true, "search.idle.after": "1s"}));
     check(SEARCH, "search-idle", "logs.settings.index.search.idle.after").await;
     engine.put_settings("logs", json!({"search.idle.after": "30s"}));
-    engine.on(Api::Stats).next(Twist::forbidden("indices:monitor/stats"));
+    engine.on(Api::Stats).times(2, Twist::forbidden("indices:monitor/stats"));
     check(SEARCH, "generation-unknown", "/_stats: 403").await;
 }
 
