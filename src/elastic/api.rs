@@ -56,100 +56,112 @@ pub enum Api {
     Other,
 }
 
+/// How an endpoint is treated: first the reads, then the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its answer is that of a search.
+    Search,
+    /// The same, or a handle of a search that goes on.
+    Asynchronous,
+    /// Another read whose question may be in a body.
+    Question,
+    /// It shows metadata, and could be asked of any node for its own state (`local`).
+    Metadata,
+    /// It shows which names there are, as the master knows them.
+    Names,
+    /// It has several searches, each of which is judged by itself.
+    Several,
+    /// It is passed on, whatever else is done with it.
+    Beside,
+}
+
+/// Every endpoint in the order of the variants, with its name in rest-api-spec (`other` for the rest).
+const TABLE: &[(Api, &str, Kind)] = &[
+    (Api::Search, "search", Kind::Search),
+    (Api::Count, "count", Kind::Question),
+    (Api::Msearch, "msearch", Kind::Several),
+    (Api::SearchTemplate, "search_template", Kind::Search),
+    (Api::AsyncSearch, "async_search.submit", Kind::Asynchronous),
+    (Api::AsynchronousSearch, "asynchronous_search.search", Kind::Asynchronous),
+    (Api::FieldCaps, "field_caps", Kind::Question),
+    (Api::ValidateQuery, "indices.validate_query", Kind::Question),
+    (Api::Explain, "explain", Kind::Question),
+    (Api::RankEval, "rank_eval", Kind::Question),
+    (Api::GetIndex, "indices.get", Kind::Metadata),
+    (Api::GetMapping, "indices.get_mapping", Kind::Metadata),
+    (Api::GetFieldMapping, "indices.get_field_mapping", Kind::Metadata),
+    (Api::GetSettings, "indices.get_settings", Kind::Metadata),
+    (Api::GetAlias, "indices.get_alias", Kind::Metadata),
+    (Api::ResolveIndex, "indices.resolve_index", Kind::Names),
+    (Api::RequestCacheStats, "indices.stats", Kind::Beside),
+    (Api::NodesRequestCacheStats, "nodes.stats", Kind::Beside),
+    (Api::ClearCache, "indices.clear_cache", Kind::Beside),
+    (Api::Other, "other", Kind::Beside),
+];
+
+/// The endpoints of the kinds from one to another. The compiler finds out whether there are `N`.
+const fn of<const N: usize>(from: Kind, to: Kind) -> [Api; N] {
+    let (mut found, mut count, mut row) = ([Api::Other; N], 0, 0);
+    while row < TABLE.len() {
+        let (api, _, kind) = TABLE[row];
+        if from as u8 <= kind as u8 && kind as u8 <= to as u8 {
+            found[count] = api;
+            count += 1;
+        }
+        row += 1;
+    }
+    assert!(count == N, "another number of endpoints is of these kinds");
+    found
+}
+
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 20] = [
-        Api::Search,
-        Api::Count,
-        Api::Msearch,
-        Api::SearchTemplate,
-        Api::AsyncSearch,
-        Api::AsynchronousSearch,
-        Api::FieldCaps,
-        Api::ValidateQuery,
-        Api::Explain,
-        Api::RankEval,
-        Api::GetIndex,
-        Api::GetMapping,
-        Api::GetFieldMapping,
-        Api::GetSettings,
-        Api::GetAlias,
-        Api::ResolveIndex,
-        Api::RequestCacheStats,
-        Api::NodesRequestCacheStats,
-        Api::ClearCache,
-        Api::Other,
-    ];
+    pub const ALL: [Api; TABLE.len()] = of(Kind::Search, Kind::Beside);
 
     /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
-    pub const READS: [Api; 15] = [
-        Api::Search,
-        Api::Count,
-        Api::SearchTemplate,
-        Api::AsyncSearch,
-        Api::AsynchronousSearch,
-        Api::FieldCaps,
-        Api::ValidateQuery,
-        Api::Explain,
-        Api::RankEval,
-        Api::GetIndex,
-        Api::GetMapping,
-        Api::GetFieldMapping,
-        Api::GetSettings,
-        Api::GetAlias,
-        Api::ResolveIndex,
-    ];
+    pub const READS: [Api; 15] = of(Kind::Search, Kind::Names);
+
+    /// Those that show metadata, and could be asked of any node for its own state.
+    pub const METADATA: [Api; 5] = of(Kind::Metadata, Kind::Metadata);
+
+    fn kind(self) -> Kind {
+        TABLE[self as usize].2
+    }
 
     /// Whether it is one of [`Api::READS`].
     #[must_use]
     pub fn is_read(self) -> bool {
-        Api::READS.contains(&self)
+        !matches!(self.kind(), Kind::Several | Kind::Beside)
     }
 
     /// Whether its answer is that of a search.
     #[must_use]
     pub fn searches(self) -> bool {
-        matches!(self, Api::Search | Api::SearchTemplate) || self.is_asynchronous()
+        matches!(self.kind(), Kind::Search | Kind::Asynchronous)
+    }
+
+    /// Whether it is a request of several searches, each of which is judged by itself.
+    #[must_use]
+    pub fn is_several(self) -> bool {
+        self.kind() == Kind::Several
     }
 
     /// Whether its answer may be a handle of a search that goes on, for the client alone that asked.
     #[must_use]
     pub fn is_asynchronous(self) -> bool {
-        matches!(self, Api::AsyncSearch | Api::AsynchronousSearch)
+        self.kind() == Kind::Asynchronous
     }
 
     /// Whether its question may be in a body.
     #[must_use]
     pub fn takes_body(self) -> bool {
-        use Api::{GetAlias, GetFieldMapping, GetIndex, GetMapping, GetSettings, ResolveIndex};
-        !matches!(self, GetIndex | GetMapping | GetFieldMapping | GetSettings | GetAlias | ResolveIndex)
+        !matches!(self.kind(), Kind::Metadata | Kind::Names)
     }
 
     /// The name in rest-api-spec; `other` for the rest.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Api::Search => "search",
-            Api::Count => "count",
-            Api::Msearch => "msearch",
-            Api::SearchTemplate => "search_template",
-            Api::AsyncSearch => "async_search.submit",
-            Api::AsynchronousSearch => "asynchronous_search.search",
-            Api::FieldCaps => "field_caps",
-            Api::ValidateQuery => "indices.validate_query",
-            Api::Explain => "explain",
-            Api::RankEval => "rank_eval",
-            Api::GetIndex => "indices.get",
-            Api::GetMapping => "indices.get_mapping",
-            Api::GetFieldMapping => "indices.get_field_mapping",
-            Api::GetSettings => "indices.get_settings",
-            Api::GetAlias => "indices.get_alias",
-            Api::ResolveIndex => "indices.resolve_index",
-            Api::RequestCacheStats => "indices.stats",
-            Api::NodesRequestCacheStats => "nodes.stats",
-            Api::ClearCache => "indices.clear_cache",
-            Api::Other => "other",
-        }
+        TABLE[self as usize].1
     }
 }
 
