@@ -5,18 +5,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
 
 const SEARCH: &str = "/logs/_search";
 const BEFORE: &str = "Basic YTpi";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 fn change(engine: &Engine, id: &str) {
     engine.index("logs", id, json!({"team": "b"}));

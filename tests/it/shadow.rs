@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::parity;
-use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
@@ -58,9 +58,7 @@ impl Scene {
     }
 
     async fn with(change: impl FnOnce(&mut ProxySettings)) -> Scene {
-        let engine = Engine::start();
-        engine.index("logs", "1", json!({"team": "a"}));
-        engine.refresh("logs");
+        let engine = engine();
         let escache = Escache::start_with(&engine.url(), |settings| {
             settings.policy.shadow_sample = Share::ALL;
             change(settings);
@@ -133,9 +131,7 @@ async fn what_was_asked_for_beyond_a_filter_does_not_count() {
 
 #[tokio::test]
 async fn a_wrong_entry_is_counted_logged_and_removed() {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "confidential"}));
-    engine.refresh("logs");
+    let engine = engine_with(Flavour::Es8, json!({"team": "confidential"}));
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let _guard = tracing::subscriber::set_default(subscriber);

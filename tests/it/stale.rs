@@ -8,20 +8,13 @@ use escache::proxy::ProxySettings;
 use escache::upstream::Credentials;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 
 const SEARCH: &str = "/logs/_search";
 
 const BOUND: Duration = Duration::from_secs(300);
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn in_front_of(engine: &Engine, change: impl FnOnce(&mut ProxySettings)) -> Escache {
     Escache::start_with(&engine.url(), |settings| {

@@ -12,13 +12,13 @@ use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::support::engine::Engine;
-use crate::support::escache::{Escache, verdict};
+use crate::support::escache::{two, verdict};
 use crate::support::http::Client;
 use crate::support::program::Program;
 use crate::support::wire::{Wire, address};
@@ -124,14 +124,6 @@ struct Seen {
     certificate: Vec<u8>,
     verdict: String,
     body: Value,
-}
-
-async fn two() -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
-    (engine, escache)
 }
 
 #[tokio::test]

@@ -11,11 +11,10 @@ use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::middleman::Middleman;
 
@@ -72,13 +71,6 @@ impl Authority {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
     }
-}
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
 }
 
 async fn in_front_of(middleman: &Middleman, settings: TlsSettings) -> Escache {

@@ -58,6 +58,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use host::{Host, Server};
@@ -151,6 +152,19 @@ impl Engine {
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().unwrap()
     }
+}
+
+/// An Elasticsearch 8.19 whose index `logs` has one document, as most tests need it.
+pub(crate) fn engine() -> Engine {
+    engine_with(Flavour::Es8, json!({"team": "a"}))
+}
+
+/// An engine of this flavour whose index `logs` has this one document, which searches see.
+pub(crate) fn engine_with(flavour: Flavour, document: Value) -> Engine {
+    let engine = Engine::start_as(flavour);
+    engine.index("logs", "1", document);
+    engine.refresh("logs");
+    engine
 }
 
 impl Drop for Engine {

@@ -16,6 +16,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::support::engine::{Engine, engine};
 use crate::support::http::{Client, Response};
 
 /// A running escache, stopped when it is dropped.
@@ -136,6 +137,13 @@ impl Escache {
     pub(crate) async fn stats(&self) -> Value {
         self.client.get(format!("{}/stats", self.admin)).await.json()
     }
+}
+
+/// An engine with one document, and escache with the settings of a new installation in front of it.
+pub(crate) async fn two() -> (Engine, Escache) {
+    let engine = engine();
+    let escache = Escache::start(&engine.url()).await;
+    (engine, escache)
 }
 
 impl Drop for Escache {
