@@ -7,53 +7,33 @@ use bytes::Bytes;
 use escache::server::{ClientAuthentication, TlsSettings};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::support::authority::Authority;
 use crate::support::engine::Engine;
 use crate::support::escache::{two, verdict};
 use crate::support::http::Client;
 use crate::support::program::Program;
 use crate::support::wire::{Wire, address};
 
-/// An authority, and files of it.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: TempDir,
-}
-
 /// A certificate with its key, in PEM.
 type Pair = (String, String);
 
 impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Authority { issuer, dir: tempfile::tempdir().unwrap() }
-    }
-
     fn issue(&self, name: &str) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
+        let (certificate, key) = self.certificate(name);
+        (certificate.pem(), key.serialize_pem())
     }
 
     fn write(&self, (certificate, key): &Pair) {
         std::fs::write(self.path("cert.pem"), certificate).unwrap();
         std::fs::write(self.path("key.pem"), key).unwrap();
-        std::fs::write(self.path("ca.pem"), self.issuer.pem()).unwrap();
     }
 
     fn settings(&self, client_authentication: ClientAuthentication) -> TlsSettings {
