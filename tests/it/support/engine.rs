@@ -167,6 +167,31 @@ pub(crate) fn engine_with(flavour: Flavour, document: Value) -> Engine {
     engine
 }
 
+/// The `Authorization` headers of an engine's users.
+pub(crate) struct Users {
+    pub(crate) watcher: String,
+    pub(crate) alice: String,
+    pub(crate) bob: String,
+}
+
+/// An engine of this flavour with one document of team a and two of team b in its index `logs`. Bob sees those of his
+/// team b, alice and watcher see all.
+pub(crate) fn secured(flavour: Flavour) -> (Engine, Users) {
+    let engine = Engine::start_as(flavour);
+    for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
+        engine.index("logs", id, json!({"team": team}));
+    }
+    engine.refresh("logs");
+    let [watcher, alice, bob] = ["watcher", "alice", "bob"].map(|name| engine.add_user(name));
+    engine.restrict("bob", team("b"));
+    (engine, Users { watcher, alice, bob })
+}
+
+/// What restricts a user to the documents of a team.
+pub(crate) fn team(name: &str) -> Option<Value> {
+    Some(json!({"term": {"team": name}}))
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
