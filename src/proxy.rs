@@ -47,8 +47,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::access::AccessLog;
@@ -255,7 +255,7 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
-        self.note_asked(&live, head, &body, &plan);
+        let candidate = self.candidate(&live, head, &body, &plan);
         let plan = match self.at_this_time(plan).await {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
@@ -263,6 +263,7 @@ impl Proxy {
         if let Some(led) = self.lead_early(&live, head, &body, &plan, &control, arrival) {
             let mut answered = Box::pin(self.miss_early(&live, head, body, client, led)).await;
             answered.1.notes.key = Some(plan.key.prefix());
+            self.note_asked(&live, head, candidate, answered.0.status());
             return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
         }
         let view = match self.validate(&live, &plan, &control, head, arrival).await {
@@ -277,6 +278,7 @@ impl Proxy {
             let plan_key = plan.key;
             self.shadow(head, body, plan, view, &entry);
             let shown = self.represent(&live, head, plan_key, &entry).await;
+            self.note_asked(&live, head, candidate, StatusCode::OK);
             return self.hit(head, &entry, shown, age, ttl, plan_key.prefix());
         }
         if control.only_if_cached {
@@ -298,6 +300,7 @@ impl Proxy {
             None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
         answered.1.notes.key = Some(plan.key.prefix());
+        self.note_asked(&live, head, candidate, answered.0.status());
         Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await
     }
 

@@ -75,7 +75,7 @@ fn forms(engines: Engines) -> Vec<&'static Form> {
 }
 
 /// The words that may stand in a form.
-fn words(form: &'static Form) -> impl Iterator<Item = &'static Word> {
+pub(super) fn words(form: &'static Form) -> impl Iterator<Item = &'static Word> {
     let rest: &[Word] = match form.rest {
         Rest::One(words) | Rest::AtMostOne(words) => words,
         _ => &[],

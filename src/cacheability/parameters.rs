@@ -48,8 +48,7 @@ const TARGETS: &[Api] = &[
     Api::ResolveIndex,
 ];
 /// Those that read metadata and could ask any node for its own state.
-const METADATA: &[Api] =
-    &[Api::GetIndex, Api::GetMapping, Api::GetFieldMapping, Api::GetSettings, Api::GetAlias];
+const METADATA: &[Api] = &Api::METADATA;
 const SETTINGS: &[Api] = &[Api::GetIndex, Api::GetSettings];
 const MAPPINGS: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetFieldMapping];
 const MASTER: &[Api] = &[Api::GetIndex, Api::GetMapping, Api::GetSettings];

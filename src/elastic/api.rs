@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::outcome::Reason;
+pub use super::effect::Effect;
+use super::effect::{effect, refreshes};
 
 /// The endpoint of a request by its name in Elastic's rest-api-spec. Only endpoints that escache treats in a way of
 /// their own have a variant.
@@ -55,122 +56,112 @@ pub enum Api {
     Other,
 }
 
+/// How an endpoint is treated: first the reads, then the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its answer is that of a search.
+    Search,
+    /// The same, or a handle of a search that goes on.
+    Asynchronous,
+    /// Another read whose question may be in a body.
+    Question,
+    /// It shows metadata, and could be asked of any node for its own state (`local`).
+    Metadata,
+    /// It shows which names there are, as the master knows them.
+    Names,
+    /// It has several searches, each of which is judged by itself.
+    Several,
+    /// It is passed on, whatever else is done with it.
+    Beside,
+}
+
+/// Every endpoint in the order of the variants, with its name in rest-api-spec (`other` for the rest).
+const TABLE: &[(Api, &str, Kind)] = &[
+    (Api::Search, "search", Kind::Search),
+    (Api::Count, "count", Kind::Question),
+    (Api::Msearch, "msearch", Kind::Several),
+    (Api::SearchTemplate, "search_template", Kind::Search),
+    (Api::AsyncSearch, "async_search.submit", Kind::Asynchronous),
+    (Api::AsynchronousSearch, "asynchronous_search.search", Kind::Asynchronous),
+    (Api::FieldCaps, "field_caps", Kind::Question),
+    (Api::ValidateQuery, "indices.validate_query", Kind::Question),
+    (Api::Explain, "explain", Kind::Question),
+    (Api::RankEval, "rank_eval", Kind::Question),
+    (Api::GetIndex, "indices.get", Kind::Metadata),
+    (Api::GetMapping, "indices.get_mapping", Kind::Metadata),
+    (Api::GetFieldMapping, "indices.get_field_mapping", Kind::Metadata),
+    (Api::GetSettings, "indices.get_settings", Kind::Metadata),
+    (Api::GetAlias, "indices.get_alias", Kind::Metadata),
+    (Api::ResolveIndex, "indices.resolve_index", Kind::Names),
+    (Api::RequestCacheStats, "indices.stats", Kind::Beside),
+    (Api::NodesRequestCacheStats, "nodes.stats", Kind::Beside),
+    (Api::ClearCache, "indices.clear_cache", Kind::Beside),
+    (Api::Other, "other", Kind::Beside),
+];
+
+/// The endpoints of the kinds from one to another. The compiler finds out whether there are `N`.
+const fn of<const N: usize>(from: Kind, to: Kind) -> [Api; N] {
+    let (mut found, mut count, mut row) = ([Api::Other; N], 0, 0);
+    while row < TABLE.len() {
+        let (api, _, kind) = TABLE[row];
+        if from as u8 <= kind as u8 && kind as u8 <= to as u8 {
+            found[count] = api;
+            count += 1;
+        }
+        row += 1;
+    }
+    assert!(count == N, "another number of endpoints is of these kinds");
+    found
+}
+
 impl Api {
     /// All variants.
-    pub const ALL: [Api; 20] = [
-        Api::Search,
-        Api::Count,
-        Api::Msearch,
-        Api::SearchTemplate,
-        Api::AsyncSearch,
-        Api::AsynchronousSearch,
-        Api::FieldCaps,
-        Api::ValidateQuery,
-        Api::Explain,
-        Api::RankEval,
-        Api::GetIndex,
-        Api::GetMapping,
-        Api::GetFieldMapping,
-        Api::GetSettings,
-        Api::GetAlias,
-        Api::ResolveIndex,
-        Api::RequestCacheStats,
-        Api::NodesRequestCacheStats,
-        Api::ClearCache,
-        Api::Other,
-    ];
+    pub const ALL: [Api; TABLE.len()] = of(Kind::Search, Kind::Beside);
 
     /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
-    pub const READS: [Api; 15] = [
-        Api::Search,
-        Api::Count,
-        Api::SearchTemplate,
-        Api::AsyncSearch,
-        Api::AsynchronousSearch,
-        Api::FieldCaps,
-        Api::ValidateQuery,
-        Api::Explain,
-        Api::RankEval,
-        Api::GetIndex,
-        Api::GetMapping,
-        Api::GetFieldMapping,
-        Api::GetSettings,
-        Api::GetAlias,
-        Api::ResolveIndex,
-    ];
+    pub const READS: [Api; 15] = of(Kind::Search, Kind::Names);
+
+    /// Those that show metadata, and could be asked of any node for its own state.
+    pub const METADATA: [Api; 5] = of(Kind::Metadata, Kind::Metadata);
+
+    fn kind(self) -> Kind {
+        TABLE[self as usize].2
+    }
 
     /// Whether it is one of [`Api::READS`].
     #[must_use]
     pub fn is_read(self) -> bool {
-        Api::READS.contains(&self)
+        !matches!(self.kind(), Kind::Several | Kind::Beside)
     }
 
     /// Whether its answer is that of a search.
     #[must_use]
     pub fn searches(self) -> bool {
-        matches!(self, Api::Search | Api::SearchTemplate) || self.is_asynchronous()
+        matches!(self.kind(), Kind::Search | Kind::Asynchronous)
+    }
+
+    /// Whether it is a request of several searches, each of which is judged by itself.
+    #[must_use]
+    pub fn is_several(self) -> bool {
+        self.kind() == Kind::Several
     }
 
     /// Whether its answer may be a handle of a search that goes on, for the client alone that asked.
     #[must_use]
     pub fn is_asynchronous(self) -> bool {
-        matches!(self, Api::AsyncSearch | Api::AsynchronousSearch)
+        self.kind() == Kind::Asynchronous
     }
 
     /// Whether its question may be in a body.
     #[must_use]
     pub fn takes_body(self) -> bool {
-        use Api::{GetAlias, GetFieldMapping, GetIndex, GetMapping, GetSettings, ResolveIndex};
-        !matches!(self, GetIndex | GetMapping | GetFieldMapping | GetSettings | GetAlias | ResolveIndex)
+        !matches!(self.kind(), Kind::Metadata | Kind::Names)
     }
 
     /// The name in rest-api-spec; `other` for the rest.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Api::Search => "search",
-            Api::Count => "count",
-            Api::Msearch => "msearch",
-            Api::SearchTemplate => "search_template",
-            Api::AsyncSearch => "async_search.submit",
-            Api::AsynchronousSearch => "asynchronous_search.search",
-            Api::FieldCaps => "field_caps",
-            Api::ValidateQuery => "indices.validate_query",
-            Api::Explain => "explain",
-            Api::RankEval => "rank_eval",
-            Api::GetIndex => "indices.get",
-            Api::GetMapping => "indices.get_mapping",
-            Api::GetFieldMapping => "indices.get_field_mapping",
-            Api::GetSettings => "indices.get_settings",
-            Api::GetAlias => "indices.get_alias",
-            Api::ResolveIndex => "indices.resolve_index",
-            Api::RequestCacheStats => "indices.stats",
-            Api::NodesRequestCacheStats => "nodes.stats",
-            Api::ClearCache => "indices.clear_cache",
-            Api::Other => "other",
-        }
-    }
-}
-
-/// What a request may do to the answers of later searches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// It reads, or writes documents without a refresh: nothing that a later search is promised to see.
-    None,
-    /// It may change what searches see: readings that started before its end no longer serve.
-    Mark,
-    /// It changes what searches see in a way that no counter shows (R7): cached answers go.
-    Purge,
-}
-
-impl Effect {
-    /// Why a request with this effect is not answered from the cache.
-    #[must_use]
-    pub fn reason(self) -> Reason {
-        match self {
-            Effect::None => Reason::Api,
-            Effect::Mark | Effect::Purge => Reason::Write,
-        }
+        TABLE[self as usize].1
     }
 }
 
@@ -308,94 +299,6 @@ fn is_index(segment: &str) -> bool {
     segment == "_all" || !segment.starts_with('_')
 }
 
-/// Endpoints that read although their method is POST (or DELETE, for what they had opened).
-const READS: &[&str] = &[
-    "_search",
-    "_msearch",
-    "_count",
-    "_mget",
-    "_source",
-    "_field_caps",
-    "_validate",
-    "_explain",
-    "_analyze",
-    "_termvectors",
-    "_mtermvectors",
-    "_rank_eval",
-    "_render",
-    "_search_shards",
-    "_terms_enum",
-    "_mvt",
-    "_async_search",
-    "_pit",
-    "_sql",
-    "_query",
-    "_eql",
-    "_knn_search",
-    "_graph",
-    "_resolve",
-    "_ppl",
-    "_asynchronous_search",
-    "_fleet",
-    "_inference",
-];
-
-/// Document writes: without `refresh` nothing is promised to later searches.
-const DOCUMENT_WRITES: &[&str] = &["_doc", "_create", "_update", "_bulk"];
-
-/// Calls that change answers without moving any counter or the cluster state (docs/exactness.md): analyzers that are
-/// loaded again, synonym sets, and what the security plugins keep in their own index.
-fn purges(method: &Method, segments: &[&str]) -> bool {
-    let changes = matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-    match *segments {
-        ["_reload_search_analyzers"] | [_, "_reload_search_analyzers"] => changes || method == Method::GET,
-        // of `_security` what changes users, roles and keys; not the questions and log-ins that are POSTs as well
-        ["_security", "user" | "profile", .., "_has_privileges"] => false,
-        ["_plugins" | "_opendistro", "_refresh_search_analyzers", ..]
-        | ["_synonyms", ..]
-        | ["_plugins" | "_opendistro", "_security", "api", ..]
-        | [
-            "_security",
-            "user" | "role" | "role_mapping" | "privilege" | "api_key" | "service" | "profile",
-            ..,
-        ] => changes,
-        _ => false,
-    }
-}
-
-fn effect(method: &Method, segments: &[&str], query: Option<&str>) -> Effect {
-    if purges(method, segments) {
-        return Effect::Purge;
-    }
-    let has = |names: &[&str]| segments.iter().any(|s| names.contains(s));
-    match *method {
-        // `GET /_refresh` and `GET /_flush` are routes of the engines, and `GET _doc/1?refresh` refreshes
-        Method::GET | Method::HEAD | Method::OPTIONS => {
-            if refreshes(query) || has(&["_refresh", "_flush"]) {
-                Effect::Mark
-            } else {
-                Effect::None
-            }
-        }
-        _ if refreshes(query) => Effect::Mark,
-        // what is left of it after the purges are questions and log-ins
-        _ if segments.first() == Some(&"_security") => Effect::None,
-        Method::POST | Method::DELETE if has(READS) => Effect::None,
-        Method::POST | Method::PUT | Method::DELETE if has(DOCUMENT_WRITES) => Effect::None,
-        _ => Effect::Mark,
-    }
-}
-
-/// Whether a query string asks for a refresh. What is not certain does: a mark costs one reading.
-fn refreshes(query: Option<&str>) -> bool {
-    let asks = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = percent_decode_str(name).decode_utf8();
-        decoded.is_ok_and(|name| name == "refresh") && value != "false"
-    };
-    query.is_some_and(|query| query.split(['&', ';']).any(asks))
-}
-
 /// Which of the two families of engines, and its version, as `GET /` says. Words of the request language differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Engine {
@@ -421,7 +324,7 @@ impl std::fmt::Display for Engine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -478,7 +381,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(request: &str, api: Api, index: Option<&str>, effect: Effect) {
+    pub(crate) fn check(request: &str, api: Api, index: Option<&str>, effect: Effect) {
         let (method, target) = request.split_once(' ').unwrap();
         let (path, query) = target.split_once('?').map_or((target, None), |(p, q)| (p, Some(q)));
         let found = route(&method.parse().unwrap(), path, query);
@@ -561,38 +464,6 @@ mod tests {
         assert_eq!(plain, 4 * 2 * 2 * 5);
     }
 
-    #[test]
-    fn marks_what_later_searches_must_see() {
-        use Api::Other;
-        use Effect::{Mark, Purge};
-        check("PUT /logs/_doc/1", Other, None, None_);
-        check("PUT /logs/_doc/1?refresh=true", Other, None, Mark);
-        check("PUT /logs/_doc/1?refresh", Other, None, Mark);
-        check("PUT /logs/_doc/1?refresh=false", Other, None, None_);
-        check("POST /_bulk?pretty&refresh=wait_for", Other, None, Mark);
-        check("POST /foo_mget/_doc", Other, None, None_);
-        check("POST /logs/_refresh", Other, None, Mark);
-        check("GET /_refresh", Other, None, Mark);
-        check("DELETE /logs", Other, None, Mark);
-        check("PUT /logs/_mapping", Other, None, Mark);
-        check("POST /_aliases", Other, None, Mark);
-        check("POST /logs/_update_by_query", Other, None, Mark);
-        check("POST /_reindex?wait_for_completion=false", Other, None, Mark);
-        check("DELETE /_search/scroll", Other, None, None_);
-        check("PUT /_synonyms/mine", Other, None, Purge);
-        check("POST /logs/_reload_search_analyzers", Other, None, Purge);
-        check("PUT /_plugins/_security/api/roles/x", Other, None, Purge);
-        check("PUT /_plugins/_security/api/roles/a%2Fb", Other, None, Purge);
-        check("GET /logs/_reload_search_analyzers", Other, None, Purge);
-        check("PUT /_security/role/a%25b//", Other, None, Purge);
-        check("POST /_security/user/_has_privileges", Other, None, None_);
-        check("POST /_security/oauth2/token", Other, None, None_);
-        check("PUT /logs/_doc/_security", Other, None, None_);
-        check("PUT /logs/_doc/1?%72efresh=true", Other, None, Mark);
-        check("PUT /logs/_doc/1?pretty;refresh", Other, None, Mark);
-        check("POST /a%2Fb/_x", Other, None, Mark);
-    }
-
     #[allow(non_upper_case_globals)]
-    const None_: Effect = Effect::None;
+    pub(crate) const None_: Effect = Effect::None;
 }

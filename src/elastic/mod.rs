@@ -8,6 +8,8 @@ pub mod shape;
 
 pub mod params;
 
+mod effect;
+
 pub mod api;
 
 pub mod target;

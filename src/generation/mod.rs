@@ -7,6 +7,8 @@
 
 mod counters;
 
+mod judge;
+
 mod metadata;
 
 mod changes;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -144,6 +144,13 @@ struct Hot {
     asked: [AtomicU32; 2],
 }
 
+/// A search that may become one of them.
+pub(super) struct Candidate {
+    key: CacheKey,
+    body: Bytes,
+    as_ours: bool,
+}
+
 impl Hot {
     fn score(&self) -> u32 {
         self.asked.iter().fold(0, |sum, asked| sum.saturating_add(asked.load(Ordering::Relaxed)))
@@ -197,26 +204,46 @@ impl Ahead {
 }
 
 impl Proxy {
-    /// Remembers that a search was asked, if those that are asked most are looked after.
-    pub(super) fn note_asked(&self, live: &Live, head: &Parts, body: &Bytes, plan: &Plan) {
+    /// What is to be remembered of a search when it is answered, if those that are asked most are looked after.
+    pub(super) fn candidate(
+        &self,
+        live: &Live,
+        head: &Parts,
+        body: &Bytes,
+        plan: &Plan,
+    ) -> Option<Box<Candidate>> {
         if live.policy.refresh_ahead.is_none() || body.len() > LONGEST_BODY || plan.api.is_asynchronous() {
-            return;
+            return None;
         }
         let named = !plan.anonymous && !self.ahead.is_ours(&live.headers, &head.headers);
         if named || head.extensions.get::<ClientCertificate>().is_some() {
-            return;
+            return None;
         }
-        let hot = self.ahead.hot.get(&plan.key).unwrap_or_else(|| {
+        // who named nobody is asked for as nobody: whatever that may see
+        Some(Box::new(Candidate { key: plan.key, body: body.clone(), as_ours: !plan.anonymous }))
+    }
+
+    /// Remembers that a search was asked, unless it was answered by an error: who is refused must not take the places
+    /// of searches that are answered.
+    pub(super) fn note_asked(
+        &self,
+        live: &Live,
+        head: &Parts,
+        candidate: Option<Box<Candidate>>,
+        status: StatusCode,
+    ) {
+        let Some(candidate) = candidate.filter(|_| status.as_u16() < 400) else { return };
+        let Candidate { key, body, as_ours } = *candidate;
+        let hot = self.ahead.hot.get(&key).unwrap_or_else(|| {
             let mut headers = head.headers.clone();
             keep_keyed(&live.headers, &mut headers);
             // in memory of its own: what came over the wire is a part of the connection's buffer
-            let body = Bytes::copy_from_slice(body);
+            let body = Bytes::copy_from_slice(&body);
             let (method, uri) = (head.method.clone(), head.uri.clone());
-            // who named nobody is asked for as nobody: whatever that may see
-            let search = Search { method, uri, headers, body, as_ours: !plan.anonymous };
-            self.ahead.hot.get_or_insert_with(plan.key, || {
-                Arc::new(Hot { key: plan.key, search, asked: Default::default() })
-            })
+            let search = Search { method, uri, headers, body, as_ours };
+            self.ahead
+                .hot
+                .get_or_insert_with(key, || Arc::new(Hot { key, search, asked: Default::default() }))
         });
         hot.asked[0].fetch_add(1, Ordering::Relaxed);
     }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answers::{Bearer, Privileges};
-use super::survey::Kind;
+use super::survey::{ABSENT, Kind, is_silent};
 use crate::cache::{of_its_own, shows_a_cache};
 use crate::generation::Settling;
 use crate::key::fields::Fields;
@@ -116,16 +116,6 @@ impl Failure for Unknown {
         self.refusal.mends()
     }
 }
-
-/// What an engine answers that has no such endpoint, or does not let this bearer ask.
-const NEVER_TOLD: [StatusCode; 6] = [
-    StatusCode::BAD_REQUEST,
-    StatusCode::FORBIDDEN,
-    StatusCode::NOT_FOUND,
-    StatusCode::METHOD_NOT_ALLOWED,
-    StatusCode::GONE,
-    StatusCode::NOT_IMPLEMENTED,
-];
 
 /// The place of a refusal that only says that the engine could not be asked in time.
 const TIMEOUT: &str = "timeout";
@@ -267,9 +257,10 @@ impl Identity {
             Ok((StatusCode::OK, headers, body)) if !shows_a_cache(&headers) => Ok(body),
             Ok((status, _, _)) => {
                 tracing::debug!(%status, question, "the engine does not tell who asks");
-                let silence = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                let refusal = Refusal::at(Reason::ScopeUnknown, if silence { UNREACHED } else { "bearer" });
-                Err(Unknown { refusal, always: NEVER_TOLD.contains(&status) })
+                let place = if is_silent(status) { UNREACHED } else { "bearer" };
+                // there is no such endpoint, or this bearer may not ask it
+                let always = ABSENT.contains(&status) || status == StatusCode::FORBIDDEN;
+                Err(Unknown { refusal: Refusal::at(Reason::ScopeUnknown, place), always })
             }
             Err(error) => {
                 tracing::debug!(%error, question, "the engine does not tell who asks");

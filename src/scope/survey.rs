@@ -58,7 +58,7 @@ impl Kind {
 }
 
 /// What an engine without security answers: no handler, no such endpoint.
-const ABSENT: [StatusCode; 5] = [
+pub(super) const ABSENT: [StatusCode; 5] = [
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
     StatusCode::METHOD_NOT_ALLOWED,
@@ -96,7 +96,7 @@ impl Says {
 }
 
 /// Whether a status tells only that the engine could not answer this time.
-fn is_silent(status: StatusCode) -> bool {
+pub(super) fn is_silent(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 

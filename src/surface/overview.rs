@@ -33,10 +33,7 @@ pub async fn keep_history(proxy: Arc<Proxy>, interval: Duration) {
 
 /// What may be answered from the cache, unlike what is only passed on.
 fn reads() -> impl Iterator<Item = Api> {
-    let is_read = |api: &Api| {
-        !matches!(api, Api::RequestCacheStats | Api::NodesRequestCacheStats | Api::ClearCache | Api::Other)
-    };
-    Api::ALL.into_iter().filter(is_read)
+    Api::ALL.into_iter().filter(|api| api.is_read() || api.is_several())
 }
 
 fn totals(proxy: &Proxy) -> Totals {

@@ -5,18 +5,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 
 const SEARCH: &str = "/logs/_search";
 const BEFORE: &str = "Basic YTpi";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 fn change(engine: &Engine, id: &str) {
     engine.index("logs", id, json!({"team": "b"}));
@@ -119,6 +112,24 @@ async fn the_hottest_are_current_before_their_users_come() {
     assert_eq!((verdict(&hottest.headers).0, &hottest.json()["hits"]["total"]["value"]), ("HIT", &json!(2)));
     let other = escache.search(SEARCH, json!({"size": 3})).await;
     assert_eq!(verdict(&other.headers).0, "MISS");
+}
+
+/// Whoever is refused, however often, takes the place of nobody.
+#[tokio::test]
+async fn only_what_is_answered_is_looked_after() {
+    let engine = engine();
+    let escache = looking_after(&engine, 1, None).await;
+    for _ in 0..3 {
+        engine.on(Api::Search).next(Twist::forbidden("indices:data/read/search"));
+        assert_eq!(escache.search(SEARCH, json!({"size": 2})).await.status, 403);
+        assert_eq!(escache.search("/missing/_search", json!({})).await.status, 404);
+        let only_if_cached = [("cache-control", "only-if-cached")];
+        assert_eq!(escache.send("GET", SEARCH, &only_if_cached, "").await.status, 504);
+    }
+    escache.search(SEARCH, json!({"size": 1})).await;
+    change(&engine, "2");
+    assert_eq!(escache.proxy.refresh_hottest().await, 1);
+    assert_eq!(verdict(&escache.search(SEARCH, json!({"size": 1})).await.headers).0, "HIT");
 }
 
 #[tokio::test]

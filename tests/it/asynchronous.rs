@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour};
+use crate::support::engine::{Api, Engine, Flavour, engine_with};
 use crate::support::escache::{Escache, verdict};
 
 /// The flavours with where each is asked.
@@ -14,9 +14,7 @@ const SUBMITS: [(Flavour, &str); 3] = [
 ];
 
 async fn start(flavour: Flavour) -> (Engine, Escache) {
-    let engine = Engine::start_as(flavour);
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
+    let engine = engine_with(flavour, json!({"team": "a"}));
     let escache = Escache::start(&engine.url()).await;
     (engine, escache)
 }

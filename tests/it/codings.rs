@@ -6,7 +6,7 @@ use escache::coding::{gunzip, gzip};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, Engine, Flavour, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 
@@ -15,9 +15,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// An engine whose answer is as long as this text, and some more.
 async fn with_text(text: String) -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({ "text": text }));
-    engine.refresh("logs");
+    let engine = engine_with(Flavour::Es8, json!({ "text": text }));
     let escache = Escache::start(&engine.url()).await;
     (engine, escache)
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::engine::{Engine, Flavour};
-use crate::support::escache::Escache;
+use crate::support::escache::two;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -63,10 +62,7 @@ fn label_values<'a>(query: &'a str, label: &str) -> Vec<&'a str> {
 
 /// The text of `/metrics` after a search, and the names of its samples.
 async fn metrics() -> (String, BTreeSet<String>) {
-    let engine = Engine::start_as(Flavour::Es8);
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
+    let (_engine, escache) = two().await;
     escache.search("/logs/_search", json!({})).await;
     let answer = escache.client.get(format!("{}/metrics", escache.admin)).await;
     let text = answer.text();

@@ -4,17 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, engine};
 use crate::support::escache::{Escache, verdict};
 
 const STORED: &str = "escache; fwd=miss; stored";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn ask(escache: &Escache, size: usize) -> (String, String) {
     let answer = escache.send("GET", &format!("/logs/_search?size={size}"), &[], "").await;

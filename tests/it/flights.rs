@@ -6,17 +6,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::engine::{Api, Engine, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::escache::{Escache, two, verdict};
 
 const SEARCH: &str = "/logs/_search";
-
-async fn two() -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
-    (engine, escache)
-}
 
 /// Starts `n` equal searches and waits until all have taken their seats.
 async fn board(escache: &Escache, n: u64) -> Vec<tokio::task::JoinHandle<crate::support::http::Response>> {

@@ -4,22 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
+use crate::support::escache::{Escache, two, verdict};
 use crate::support::http::Response;
 
 const SEARCH: &str = "/logs/_search";
 
 fn all() -> Value {
     json!({"query": {"match_all": {}}})
-}
-
-async fn two() -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
-    (engine, escache)
 }
 
 #[tokio::test]
@@ -333,9 +325,7 @@ async fn a_bound_serves_old_readings_but_never_older_ones_than_a_mark() {
 
 #[tokio::test]
 async fn with_ttl_only_the_engine_is_asked_nothing_but_the_search() {
-    let engine = Engine::start_as(Flavour::Os2);
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
+    let engine = engine_with(Flavour::Os2, json!({"team": "a"}));
     let escache =
         Escache::start_with(&engine.url(), |s| s.policy.ttl_only = Some(Duration::from_secs(3600))).await;
     let before = engine.seen(Api::Stats);

@@ -2,18 +2,11 @@
 
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
 use crate::support::program::Program;
 use crate::support::wire::Wire;
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn served(client: &Client, program: &Program, times: usize) {
     for _ in 0..times {

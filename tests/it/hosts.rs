@@ -9,17 +9,10 @@ use escache::upstream::Host;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 
 const SEARCH: &str = "/logs/_search";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn in_front_of(hosts: &[&Engine]) -> Escache {
     in_front_of_with(hosts, |_| {}).await

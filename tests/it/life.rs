@@ -5,18 +5,11 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
 use crate::support::program::{Program, program};
 use crate::support::wire::{Wire, ask};
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn search(client: &Client, program: &Program, headers: &[(&str, &str)]) -> String {
     let headers = [headers, &[("content-type", "application/json")]].concat();

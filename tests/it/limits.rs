@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::wire::{Wire, address, ask, until};
 
@@ -18,9 +18,7 @@ use crate::support::wire::{Wire, address, ask, until};
 const SHORT: Duration = Duration::from_millis(150);
 
 async fn within(change: impl FnOnce(&mut Limits)) -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
+    let engine = engine();
     let mut limits = Limits::default();
     change(&mut limits);
     let escache = Escache::start_within(&engine.url(), limits, |_| {}).await;

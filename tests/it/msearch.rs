@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use escache::outcome::Outcome;
 use escache::proxy::ProxySettings;
-use escache::upstream::Credentials;
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::escache::{Escache, prove, until_hit, verdict};
 use crate::support::http::{Client, Response};
 
 const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
@@ -309,25 +308,14 @@ async fn identities_have_entries_and_doors_of_their_own() {
         (engine.add_user("watcher"), engine.add_user("alice"), engine.add_user("bob"));
     engine.restrict("bob", Some(json!({"term": {"team": "y"}})));
     let escache = Escache::start_with(&engine.url(), |settings| {
-        settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
-        settings.scope.gap = Duration::from_millis(50);
-        settings.scope.static_roles = true;
+        prove(settings, &watcher, Duration::from_millis(50));
     })
     .await;
     let lines = "{\"index\":\"a\"}\n{}\n";
     let ask =
         async |who: &str| escache.send("POST", "/_msearch", &[NDJSON, ("authorization", who)], lines).await;
     let total = |answer: &Response| answer.json()["responses"][0]["hits"]["total"]["value"].as_u64().unwrap();
-    let warm = async |who: &str| {
-        for _ in 0..100 {
-            let answer = ask(who).await;
-            if verdict(&answer.headers).0 == "HIT" {
-                return total(&answer);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("never a hit: {:?}", ask(who).await.headers);
-    };
+    let warm = async |who: &str| total(&until_hit(async || ask(who).await).await);
     assert_eq!((warm(&alice).await, warm(&bob).await), (2, 1));
     engine.restrict("alice", Some(json!({"term": {"team": "z"}})));
     let changed = ask(&alice).await;

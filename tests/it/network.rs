@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::middleman::{Fault, Middleman};
 
@@ -16,10 +16,7 @@ const SEARCH: &str = "/logs/_search";
 const SILENCE: Duration = Duration::from_millis(500);
 
 fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a", "text": "x".repeat(2_000)}));
-    engine.refresh("logs");
-    engine
+    engine_with(Flavour::Es8, json!({"team": "a", "text": "x".repeat(2_000)}))
 }
 
 async fn in_front_of(middleman: &Middleman, max_entry_size: usize) -> Escache {

@@ -11,18 +11,11 @@ use escache::probe;
 use escache::upstream::Host;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Response, raw};
 
 const SEARCH: &str = "/logs/_search";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 fn total(answer: &Response) -> Value {
     answer.json()["hits"]["total"]["value"].clone()

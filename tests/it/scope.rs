@@ -10,8 +10,8 @@ use escache::upstream::{Credentials, Host};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Seen, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, secured, team};
+use crate::support::escache::{Escache, prove, until_hit, verdict};
 use crate::support::http::Response;
 
 const SEARCH: &str = "/logs/_search";
@@ -29,23 +29,13 @@ const GAP: Duration = Duration::from_millis(300);
 
 impl Scene {
     async fn new(flavour: Flavour, change: impl FnOnce(&mut ProxySettings)) -> Scene {
-        let engine = Engine::start_as(flavour);
-        for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
-            engine.index("logs", id, json!({"team": team}));
-        }
-        engine.refresh("logs");
-        let watcher = engine.add_user("watcher");
-        let alice = engine.add_user("alice");
-        engine.add_user("bob");
-        engine.restrict("bob", team("b"));
+        let (engine, users) = secured(flavour);
         let escache = Escache::start_with(&engine.url(), |settings| {
-            settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
-            settings.scope.gap = GAP;
-            settings.scope.static_roles = true;
+            prove(settings, &users.watcher, GAP);
             change(settings);
         })
         .await;
-        Scene { engine, escache, alice }
+        Scene { engine, escache, alice: users.alice }
     }
 
     async fn xpack() -> Scene {
@@ -60,25 +50,13 @@ impl Scene {
         self.ask(&[("authorization", &self.alice)]).await
     }
 
-    /// Searches until the answer comes from the cache.
     async fn warm(&self, headers: &[(&str, &str)]) -> Response {
-        for _ in 0..100 {
-            let answer = self.ask(headers).await;
-            if verdict(&answer.headers).0 == "HIT" {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("never a hit: {:?}", self.ask(headers).await.headers);
+        until_hit(async || self.ask(headers).await).await
     }
 
     async fn warm_alice(&self) -> Response {
         self.warm(&[("authorization", &self.alice)]).await
     }
-}
-
-fn team(name: &str) -> Option<Value> {
-    Some(json!({"term": {"team": name}}))
 }
 
 fn total(answer: &Response) -> u64 {

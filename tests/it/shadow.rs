@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use escache::policy::Share;
 use escache::proxy::ProxySettings;
-use escache::upstream::Credentials;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::parity;
-use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::engine::{Api, Engine, Flavour, Twist, Users, engine, engine_with, secured, team};
+use crate::support::escache::{Escache, prove, until_hit, verdict};
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
 
@@ -58,9 +57,7 @@ impl Scene {
     }
 
     async fn with(change: impl FnOnce(&mut ProxySettings)) -> Scene {
-        let engine = Engine::start();
-        engine.index("logs", "1", json!({"team": "a"}));
-        engine.refresh("logs");
+        let engine = engine();
         let escache = Escache::start_with(&engine.url(), |settings| {
             settings.policy.shadow_sample = Share::ALL;
             change(settings);
@@ -133,9 +130,7 @@ async fn what_was_asked_for_beyond_a_filter_does_not_count() {
 
 #[tokio::test]
 async fn a_wrong_entry_is_counted_logged_and_removed() {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "confidential"}));
-    engine.refresh("logs");
+    let engine = engine_with(Flavour::Es8, json!({"team": "confidential"}));
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -313,30 +308,16 @@ async fn what_only_time_ends_is_not_sampled() {
 /// The engine is asked with the client's own credentials, and what changed for them in between is no alarm.
 #[tokio::test]
 async fn a_shadow_asks_as_the_client_did() {
-    let engine = Engine::start_as(Flavour::Es8);
-    for (id, team) in [("1", "a"), ("2", "b")] {
-        engine.index("logs", id, json!({"team": team}));
-    }
-    engine.refresh("logs");
-    let watcher = engine.add_user("watcher");
-    let bob = engine.add_user("bob");
-    let team = |name: &str| -> Option<Value> { Some(json!({"term": {"team": name}})) };
-    engine.restrict("bob", team("b"));
+    let (engine, Users { watcher, bob, .. }) = secured(Flavour::Es8);
     let escache = Escache::start_with(&engine.url(), |settings| {
-        settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
-        settings.scope.gap = Duration::ZERO;
-        settings.scope.static_roles = true;
+        prove(settings, &watcher, Duration::ZERO);
         settings.policy.shadow_sample = Share::ALL;
     })
     .await;
     let scene = Scene { engine, escache };
     let as_bob = [("authorization", bob.as_str())];
     let ask = async || scene.escache.send("GET", SEARCH, &as_bob, "").await;
-    for _ in 0..50 {
-        if verdict(&ask().await.headers).0 == "HIT" {
-            break;
-        }
-    }
+    until_hit(&ask).await;
     let judged = scene.judged(1).await;
     assert_eq!(judged, Tally { equal: judged.equal, ..Tally::default() });
     assert_eq!(scene.engine.last(Api::Search).header("authorization"), Some(bob.as_str()));

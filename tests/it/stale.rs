@@ -5,23 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use escache::policy::Rule;
 use escache::proxy::ProxySettings;
-use escache::upstream::Credentials;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::engine::{Api, Engine, Flavour, Twist, Users, engine, secured, team};
+use crate::support::escache::{Escache, prove, until_hit, verdict};
 use crate::support::http::Response;
 
 const SEARCH: &str = "/logs/_search";
 
 const BOUND: Duration = Duration::from_secs(300);
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn in_front_of(engine: &Engine, change: impl FnOnce(&mut ProxySettings)) -> Escache {
     Escache::start_with(&engine.url(), |settings| {
@@ -448,20 +440,8 @@ struct Secured {
 
 impl Secured {
     async fn new(flavour: Flavour) -> Secured {
-        let engine = Engine::start_as(flavour);
-        for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
-            engine.index("logs", id, json!({"team": team}));
-        }
-        engine.refresh("logs");
-        let watcher = engine.add_user("watcher");
-        let (alice, bob) = (engine.add_user("alice"), engine.add_user("bob"));
-        engine.restrict("bob", only("b"));
-        let escache = in_front_of(&engine, |settings| {
-            settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
-            settings.scope.gap = GAP;
-            settings.scope.static_roles = true;
-        })
-        .await;
+        let (engine, Users { watcher, alice, bob }) = secured(flavour);
+        let escache = in_front_of(&engine, |settings| prove(settings, &watcher, GAP)).await;
         Secured { engine, escache, alice, bob }
     }
 
@@ -470,19 +450,8 @@ impl Secured {
     }
 
     async fn warm(&self, who: &str) -> Response {
-        for _ in 0..200 {
-            let answer = self.ask(who).await;
-            if verdict(&answer.headers).0 == "HIT" {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("never a hit: {:?}", self.ask(who).await.headers);
+        until_hit(async || self.ask(who).await).await
     }
-}
-
-fn only(team: &str) -> Option<Value> {
-    Some(json!({"term": {"team": team}}))
 }
 
 #[tokio::test]
@@ -509,7 +478,7 @@ async fn an_identity_is_not_served_what_the_last_reading_has_taken_away() {
         let scene = Secured::new(flavour).await;
         scene.warm(&scene.alice).await;
         scene.warm(&scene.bob).await;
-        scene.engine.restrict("alice", only("a"));
+        scene.engine.restrict("alice", team("a"));
         // on OpenSearch the security index tells of it, whoever looks
         let who = if flavour == Flavour::Os2 { &scene.bob } else { &scene.alice };
         assert_eq!(verdict(&scene.ask(who).await.headers).1, "escache; fwd=bypass; detail=scope-settling");

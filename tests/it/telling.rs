@@ -10,18 +10,10 @@ use escache::policy::Share;
 use escache::telemetry::{self, Format};
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, verdict};
+use crate::support::engine::{Api, Twist};
+use crate::support::escache::{Escache, two, verdict};
 
 const SEARCH: &str = "/logs/_search";
-
-async fn two() -> (Engine, Escache) {
-    let engine = Engine::start_as(Flavour::Es8);
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
-    (engine, escache)
-}
 
 fn all() -> Value {
     json!({"query": {"match_all": {}}})

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::engine::Engine;
-use crate::support::escache::{Escache, verdict};
+use crate::support::escache::{Escache, two, verdict};
 
 /// Runs `escache` with the listener's address, in a directory of its own.
 async fn run(escache: &Escache, line: &str, directory: &Path) -> (i32, String, String) {
@@ -25,10 +25,7 @@ async fn run(escache: &Escache, line: &str, directory: &Path) -> (i32, String, S
 }
 
 async fn start() -> (Engine, Escache, TempDir) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
+    let (engine, escache) = two().await;
     let files = tempfile::tempdir().unwrap();
     for (name, text) in [
         ("body", "{\"size\": 1}"),

@@ -1,59 +1,38 @@
 //! TLS of the data listener, with certificates that are made here.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use escache::server::{ClientAuthentication, TlsSettings};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::support::authority::Authority;
 use crate::support::engine::Engine;
-use crate::support::escache::{Escache, verdict};
+use crate::support::escache::{two, verdict};
 use crate::support::http::Client;
 use crate::support::program::Program;
 use crate::support::wire::{Wire, address};
-
-/// An authority, and files of it.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: TempDir,
-}
 
 /// A certificate with its key, in PEM.
 type Pair = (String, String);
 
 impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Authority { issuer, dir: tempfile::tempdir().unwrap() }
-    }
-
     fn issue(&self, name: &str) -> Pair {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
+        let (certificate, key) = self.certificate(name);
+        (certificate.pem(), key.serialize_pem())
     }
 
     fn write(&self, (certificate, key): &Pair) {
         std::fs::write(self.path("cert.pem"), certificate).unwrap();
         std::fs::write(self.path("key.pem"), key).unwrap();
-        std::fs::write(self.path("ca.pem"), self.issuer.pem()).unwrap();
     }
 
     fn settings(&self, client_authentication: ClientAuthentication) -> TlsSettings {
@@ -124,14 +103,6 @@ struct Seen {
     certificate: Vec<u8>,
     verdict: String,
     body: Value,
-}
-
-async fn two() -> (Engine, Escache) {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
-    let escache = Escache::start(&engine.url()).await;
-    (engine, escache)
 }
 
 #[tokio::test]
@@ -214,7 +185,6 @@ async fn clients_with_different_certificates_share_nothing() {
     escache.doors[0].secure(Some(authority.settings(ClientAuthentication::Required))).unwrap();
     assert!(ask(None).await.is_err());
     assert_eq!(ask(Some(&one)).await.unwrap(), "HIT");
-    assert!(Path::new(&authority.path("ca.pem")).exists());
 }
 
 /// Who has asked for nothing yet is not waited for.

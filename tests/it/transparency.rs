@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::raw;
 
@@ -137,9 +137,7 @@ async fn large_bodies_stream_both_ways() {
 
 #[tokio::test]
 async fn a_search_with_a_large_body_streams_through() {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"a": 1}));
-    engine.refresh("logs");
+    let engine = engine_with(Flavour::Es8, json!({"a": 1}));
     let escache = Escache::start_with(&engine.url(), |s| s.policy.max_key_body = 1_000).await;
     let body = json!({"query": {"terms": {"a": vec![1; 2_000]}}});
     let answer = escache.search("/logs/_search", body).await;

@@ -10,18 +10,11 @@ use escache::proxy::ProxySettings;
 use escache::upstream::{Host, Names};
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::Escache;
 use crate::support::node::{self, Cluster};
 
 const SEARCH: &str = "/logs/_search";
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
-}
 
 async fn in_front_of(hosts: &[String], change: impl FnOnce(&mut ProxySettings)) -> Arc<Escache> {
     let escache = Escache::start_with(&hosts[0], |settings| {

@@ -6,47 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escache::upstream::{Host, Tls, TlsSettings, Verification};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
-use serde_json::json;
-use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::support::engine::{Api, Engine};
+use crate::support::authority::Authority;
+use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::middleman::Middleman;
 
 const SEARCH: &str = "/logs/_search";
 
-/// An authority, with what it has signed, in files.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    dir: TempDir,
-}
-
 impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
-        Authority { issuer, dir }
-    }
-
     fn file(&self) -> PathBuf {
-        self.dir.path().join("ca.pem")
+        self.path("ca.pem")
     }
 
     /// The files of a certificate for this name, and its key.
     fn sign(&self, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let file = |end: &str| self.dir.path().join(format!("{name}.{end}"));
+        let (certificate, key) = self.certificate(name);
+        let file = |end: &str| self.path(&format!("{name}.{end}"));
         fs::write(file("pem"), certificate.pem()).unwrap();
         fs::write(file("key"), key.serialize_pem()).unwrap();
         (file("pem"), file("key"))
@@ -54,9 +35,7 @@ impl Authority {
 
     /// A server with a certificate for this name, which wants clients to have one of `clients`.
     fn server(&self, name: &str, clients: Option<&Authority>) -> rustls::ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (certificate, key) = self.certificate(name);
         let provider = Arc::new(default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
@@ -72,13 +51,6 @@ impl Authority {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         builder.with_single_cert(vec![certificate.der().clone()], key).unwrap()
     }
-}
-
-fn engine() -> Engine {
-    let engine = Engine::start();
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
-    engine
 }
 
 async fn in_front_of(middleman: &Middleman, settings: TlsSettings) -> Escache {
@@ -201,9 +173,9 @@ fn what_cannot_be_used_is_said_by_the_name_of_its_setting() {
     let ours = Authority::new();
     let (certificate, key) = ours.sign("escache");
     let (_, other) = ours.sign("other");
-    let empty = ours.dir.path().join("empty.pem");
+    let empty = ours.path("empty.pem");
     fs::write(&empty, "").unwrap();
-    let absent = ours.dir.path().join("absent.pem");
+    let absent = ours.path("absent.pem");
     let check = |settings: TlsSettings, begin: &str| {
         let authorities = match settings.authorities.is_empty() {
             true => vec![ours.file()],

@@ -4,37 +4,29 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Options;
 use super::measure::Spread;
-use super::report::{Report, show};
-use super::servers::{self, Kind, Server, Setup};
+use super::report::show;
+use super::servers::{Kind, Server};
+use super::stage::Stage;
 use crate::Failure;
-use crate::process::Process;
 
 const SIZE: usize = 100_000_000;
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let mut all = vec![servers::upstream(setup, processes).await?];
-    for kind in [Kind::Bounded, Kind::NginxTuned, Kind::NginxUsual] {
-        if servers::is_here(kind) {
-            all.push(servers::serve(kind, all[0].base(), setup, processes).await?);
-        }
-    }
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let upstream = stage.upstream().await?;
+    let mut all = stage.serve_all(&[Kind::Bounded, Kind::NginxTuned, Kind::NginxUsual], &upstream).await?;
+    all.insert(0, upstream);
     let body = Bytes::from(
         b"{\"index\":{\"_index\":\"logs\"}}\n{\"message\":\"text of a log line\"}\n".repeat(SIZE / 62),
     );
+    let report = &mut *stage.report;
     report.say(
         "### Bodies of 100 MB\n\n| direction | server | ms | CPU of the server, ms | RSS after, MiB |\n\
          | --- | --- | ---: | ---: | ---: |",
     );
     for up in [true, false] {
         let mut found: Vec<(Vec<f64>, Vec<f64>)> = all.iter().map(|_| Default::default()).collect();
-        for _ in 0..options.rounds {
+        for _ in 0..stage.options.rounds {
             for (server, (took, cpu)) in all.iter().zip(&mut found) {
                 let before = server.cpu();
                 took.push(once(server, up, &body).await?);

@@ -9,15 +9,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Options;
 use super::measure::Spread;
-use super::places::Places;
-use super::report::Report;
-use super::servers::{self, Kind, Setup};
+use super::servers::Kind;
+use super::stage::Stage;
 use crate::Failure;
 use crate::http::Client;
-use crate::node;
-use crate::process::{Process, command};
+use crate::process::command;
 
 /// One recorded search.
 #[derive(Debug, Deserialize)]
@@ -43,26 +40,19 @@ impl Recorded {
     }
 }
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let (Some(workload), Some(loader)) = (&options.workload, &options.loader) else {
-        report.say("The dashboards are left out: there is no --workload with a --loader.\n");
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let (Some(workload), Some(loader)) = (&stage.options.workload, &stage.options.loader) else {
+        stage.report.say("The dashboards are left out: there is no --workload with a --loader.\n");
         return Ok(());
     };
     let recorded: Vec<Recorded> = serde_json::from_slice(&std::fs::read(workload)?)?;
-    let engine =
-        node::start(&options.nodes, &options.engine, &setup.work.join("dashboards"), processes).await?;
-    load(&engine, loader, options.docs).await?;
-    let setup = Setup { places: Places::free(), ..setup.clone() };
-    let strict = servers::serve(Kind::Strict, engine.base(), &setup, processes).await?;
-    let bounded = servers::serve(Kind::Bounded, engine.base(), &setup, processes).await?;
+    let engine = stage.engine("dashboards").await?;
+    load(&engine.client, loader, stage.options.docs).await?;
+    let strict = stage.serve(Kind::Strict, &engine).await?;
+    let bounded = stage.serve(Kind::Bounded, &engine).await?;
     let ways = [
-        ("direct, no cache", &engine, "request_cache=false"),
-        ("direct, the engine's own cache warm", &engine, ""),
+        ("direct, no cache", &engine.client, "request_cache=false"),
+        ("direct, the engine's own cache warm", &engine.client, ""),
         ("escache, strict", &strict.client, ""),
         ("escache, 1 s bound", &bounded.client, ""),
     ];
@@ -79,7 +69,7 @@ pub(super) async fn run(
             }
             let mut took = Vec::new();
             let mut hit = true;
-            for _ in 0..options.rounds.max(3) {
+            for _ in 0..stage.options.rounds.max(3) {
                 let (millis, was_hit) =
                     ask(client, search, more).await?.ok_or("a search failed on its way")?;
                 took.push(millis);
@@ -89,6 +79,7 @@ pub(super) async fn run(
             *hits += usize::from(hit);
         }
     }
+    let Stage { options, report, .. } = stage;
     report.say(&format!(
         "### Recorded dashboards: {} searches over {} documents, {}\n\n| way | sum of medians, ms | of them hits |\n\
          | --- | ---: | ---: |",

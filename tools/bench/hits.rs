@@ -1,13 +1,12 @@
 //! Hits, beside the peers.
 
-use super::Options;
 use super::measure::{Runs, Sample};
 use super::report::Report;
-use super::servers::{self, Kind, Server, Setup};
-use super::turns::{Effort, Scenario, Turn, take};
+use super::servers::{self, Kind, Server};
+use super::stage::Stage;
+use super::turns::{Scenario, Turn, take};
 use super::wrk::Load;
 use crate::Failure;
-use crate::process::Process;
 
 /// Who is compared.
 const ALL: [Kind; 9] = [
@@ -30,22 +29,12 @@ const THOUSAND: &str = "hit 1 KiB, 1000 connections";
 const KEYS: &str = "hit 1 KiB, 64 connections, 100,000 keys";
 const REORDERED: &str = "hit 1 KiB, 64 connections, in other words each time";
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let upstream = servers::upstream(setup, processes).await?;
-    let mut all = Vec::new();
-    for kind in ALL {
-        if servers::is_here(kind) {
-            all.push(servers::serve(kind, upstream.base(), setup, processes).await?);
-        } else {
-            report.say(&format!("{} is not installed here and is left out.", kind.name()));
-        }
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    for kind in ALL.into_iter().filter(|kind| !servers::is_here(*kind)) {
+        stage.report.say(&format!("{} is not installed here and is left out.", kind.name()));
     }
-    let effort = Effort { rounds: options.rounds, seconds: options.seconds };
+    let upstream = stage.upstream().await?;
+    let all = stage.serve_all(&ALL, &upstream).await?;
     let mut runs = Runs::default();
     for (name, path, load, connections, left_out) in [
         (SMALL, "/logs1k/_search", Load::Same, 64, [].as_slice()),
@@ -68,8 +57,9 @@ pub(super) async fn run(
             .filter(|server| !left_out.contains(&server.kind))
             .map(|server| (server, in_its_way(&scenario, server)))
             .collect();
-        take(&scenario, &turns, &upstream, setup, effort, &mut runs).await?;
+        take(stage, &scenario, &turns, &upstream, &mut runs).await?;
     }
+    let report = &mut *stage.report;
     report.table("Hits", &runs);
     let most = |of: fn(&Sample) -> f64| {
         let rows = runs.rows().iter().filter_map(|(scenario, server)| runs.spread(scenario, server, of));

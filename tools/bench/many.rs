@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
-use super::Options;
 use super::engine;
 use super::measure::{cpu_seconds, resident};
-use super::places::Places;
-use super::report::Report;
-use super::servers::{self, Kind, Server, Setup};
+use super::servers::{Kind, Server};
+use super::stage::Stage;
 use super::steady::{Steady, drive};
 use super::wrk::body;
 use crate::Failure;
 use crate::http::Client;
-use crate::node;
-use crate::process::Process;
 
 /// Proxies in front of one engine.
 const PROXIES: usize = 50;
@@ -28,89 +24,62 @@ const HEAD: &str = "| | requests/s | hits | passed on | p50 ms | p99 ms | readin
                     | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |";
 
 /// Fifty proxies, each a process with its own store, in front of one engine; one target of 30 indices.
-pub(super) async fn proxies(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let (engine, node) = start(options, setup, processes).await?;
-    engine::load(&engine).await?;
-    report.say(&format!(
+pub(super) async fn proxies(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let engine = stage.new_engine("many").await?;
+    engine::load(&engine.client).await?;
+    stage.report.say(&format!(
         "### {PROXIES} proxies in front of one {}, one target of 30 indices, {PER_SECOND} requests a second in all\n\n{HEAD}",
-        options.engine
+        stage.options.engine
     ));
     for kind in [Kind::Bounded, Kind::Strict] {
-        let kept = processes.len();
+        let kept = stage.processes.len();
         let mut servers = Vec::new();
         for _ in 0..PROXIES {
-            servers.push(servers::serve(kind, engine.base(), &free(setup), processes).await?);
+            servers.push(stage.serve(kind, &engine).await?);
         }
         for count in [1, PROXIES] {
             let servers = &servers[..count];
             let asked: Vec<(Client, String)> =
                 servers.iter().map(|server| (server.client.clone(), "/daily-*/_search".to_owned())).collect();
-            measure(&format!("{count} x {}", kind.name()), options, servers, &asked, node, report).await?;
+            measure(stage, &format!("{count} x {}", kind.name()), servers, &asked, engine.pid).await?;
         }
-        while processes.len() > kept {
-            if let Some(process) = processes.pop() {
+        while stage.processes.len() > kept {
+            if let Some(process) = stage.processes.pop() {
                 process.end().await;
             }
         }
     }
-    report.say("");
+    stage.report.say("");
     Ok(())
 }
 
 /// A thousand targets that are all asked, behind one proxy with a bound.
-pub(super) async fn targets(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let (engine, node) = start(options, setup, processes).await?;
-    engine::load_many(&engine, TARGETS).await?;
-    report.say(&format!(
+pub(super) async fn targets(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let engine = stage.new_engine("many").await?;
+    engine::load_many(&engine.client, TARGETS).await?;
+    stage.report.say(&format!(
         "### {TARGETS} targets of one index each in front of {}, {PER_SECOND} requests a second in all\n\n{HEAD}",
-        options.engine
+        stage.options.engine
     ));
-    let server = servers::serve(Kind::Bounded, engine.base(), &free(setup), processes).await?;
+    let server = stage.serve(Kind::Bounded, &engine).await?;
     let servers = [server];
     let [server] = &servers;
     for count in [1, 100, TARGETS] {
         let names = engine::many(count).into_iter();
         let asked: Vec<_> = names.map(|name| (server.client.clone(), format!("/{name}/_search"))).collect();
         let what = format!("{count} targets, {}", server.kind.name());
-        measure(&what, options, &servers, &asked, node, report).await?;
+        measure(stage, &what, &servers, &asked, engine.pid).await?;
     }
-    report.say("");
+    stage.report.say("");
     Ok(())
 }
 
-fn free(setup: &Setup) -> Setup {
-    Setup { places: Places::free(), ..setup.clone() }
-}
-
-async fn start(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-) -> Result<(Client, u32), Failure> {
-    let folder = setup.work.join("many");
-    let _ = std::fs::remove_dir_all(&folder);
-    let engine = node::start(&options.nodes, &options.engine, &folder, processes).await?;
-    let node = processes.last().map(Process::id).ok_or("the engine has no process")?;
-    Ok((engine, node))
-}
-
 async fn measure(
+    stage: &mut Stage<'_>,
     what: &str,
-    options: &Options,
     servers: &[Server],
     asked: &[(Client, String)],
     node: u32,
-    report: &mut Report,
 ) -> Result<(), Failure> {
     eprintln!("measuring: {what}");
     let body = body(0);
@@ -120,11 +89,11 @@ async fn measure(
     let own = || servers.iter().map(Server::cpu).sum::<f64>();
     let before = (counted(servers).await?, own(), cpu_seconds(node));
     let found: Steady =
-        drive(asked, &body, PER_SECOND, Duration::from_secs(options.seconds) * LONGER).await?;
+        drive(asked, &body, PER_SECOND, Duration::from_secs(stage.options.seconds) * LONGER).await?;
     let after = (counted(servers).await?, own(), cpu_seconds(node));
     let [calls, failed, searches] = std::array::from_fn(|n| after.0[n] - before.0[n]);
     let share = |part: usize| 100.0 * part as f64 / found.requests.max(1) as f64;
-    report.say(&format!(
+    stage.report.say(&format!(
         "| {what} | {:.0} | {:.1}% | {:.1}% | {:.2} | {:.2} | {:.0} | {failed:.0} | {searches:.0} | {:.2} | {:.2} | {:.0} |",
         found.requests as f64 / found.seconds,
         share(found.hits),

@@ -1,30 +1,18 @@
 //! Misses, and what passes through: what escache adds to going direct.
 
-use super::Options;
 use super::measure::{Runs, Sample};
-use super::report::Report;
-use super::servers::{self, Kind, Setup};
-use super::turns::{Effort, Scenario, Turn, take};
+use super::servers::Kind;
+use super::stage::Stage;
+use super::turns::{Scenario, Turn, take};
 use super::wrk::Load;
 use crate::Failure;
-use crate::process::Process;
 
 const PASS: &str = "pass-through, 1 KiB both ways, 64 connections";
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let upstream = servers::upstream(setup, processes).await?;
-    let mut all = Vec::new();
-    for kind in [Kind::Bounded, Kind::Strict, Kind::TtlOnly, Kind::NginxTuned] {
-        if servers::is_here(kind) {
-            all.push(servers::serve(kind, upstream.base(), setup, processes).await?);
-        }
-    }
-    let effort = Effort { rounds: options.rounds, seconds: options.seconds };
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let upstream = stage.upstream().await?;
+    let kinds = [Kind::Bounded, Kind::Strict, Kind::TtlOnly, Kind::NginxTuned];
+    let all = stage.serve_all(&kinds, &upstream).await?;
     let mut runs = Runs::default();
     for (name, path, load, connections) in [
         ("miss 1 KiB, 1 connection", "/logs1k/_search", Load::Fresh, 1),
@@ -41,8 +29,9 @@ pub(super) async fn run(
             .chain(all.iter().filter(|server| !(bypass && server.kind == Kind::NginxTuned)))
             .map(|server| (server, None))
             .collect();
-        take(&scenario, &turns, &upstream, setup, effort, &mut runs).await?;
+        take(stage, &scenario, &turns, &upstream, &mut runs).await?;
     }
+    let report = &mut *stage.report;
     report.table("Misses and what passes through", &runs);
     let cpu = |kind: Kind| runs.median(PASS, kind.name(), |sample: &Sample| sample.cpu);
     let ratio = cpu(Kind::Bounded).zip(cpu(Kind::NginxTuned)).map(|(escache, nginx)| escache / nginx);

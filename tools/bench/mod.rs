@@ -20,6 +20,8 @@ pub(crate) mod serve;
 
 mod servers;
 
+mod stage;
+
 mod report;
 
 mod turns;
@@ -47,6 +49,7 @@ mod dashboards;
 use places::Places;
 use report::Report;
 use servers::Setup;
+use stage::Stage;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -127,8 +130,9 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     };
     let mut processes = Vec::new();
     let mut report = Report::default();
+    let mut stage = Stage { options: &options, setup, processes: &mut processes, report: &mut report };
     let ended = tokio::select! {
-        ended = parts(&options, &setup, &mut processes, &mut report) => ended,
+        ended = parts(&mut stage) => ended,
         () = asked_to_end() => Err("interrupted".into()),
     };
     end(&mut processes).await;
@@ -146,47 +150,43 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     }
 }
 
-async fn parts(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
+async fn parts(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let options = stage.options;
     let usual = [Part::Hits, Part::Misses, Part::Memory];
     let asked = if options.parts.is_empty() { usual.as_slice() } else { &options.parts };
     let wanted = |part: Part| asked.contains(&part) || asked.contains(&Part::All);
-    report.machine(options.rounds, options.seconds);
+    stage.report.machine(options.rounds, options.seconds);
     let since = Instant::now();
     if wanted(Part::Hits) {
-        hits::run(options, setup, processes, report).await?;
-        end(processes).await;
+        hits::run(stage).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Misses) {
-        misses::run(options, setup, processes, report).await?;
-        bodies::run(options, setup, processes, report).await?;
-        end(processes).await;
+        misses::run(stage).await?;
+        bodies::run(stage).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Misses) || wanted(Part::Together) {
-        together::run(options, setup, processes, report).await?;
-        end(processes).await;
+        together::run(stage).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Memory) {
-        full::run(options, report).await?;
+        full::run(options, stage.report).await?;
     }
     if wanted(Part::Strict) {
-        strict::run(options, setup, processes, report).await?;
-        end(processes).await;
+        strict::run(&mut stage.free()).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Proxies) {
-        many::proxies(options, setup, processes, report).await?;
-        end(processes).await;
+        many::proxies(&mut stage.free()).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Targets) {
-        many::targets(options, setup, processes, report).await?;
-        end(processes).await;
+        many::targets(&mut stage.free()).await?;
+        end(stage.processes).await;
     }
     if wanted(Part::Dashboards) {
-        dashboards::run(options, setup, processes, report).await?;
+        dashboards::run(&mut stage.free()).await?;
     }
     eprintln!("measured for {:.0} s", since.elapsed().as_secs_f64());
     Ok(())

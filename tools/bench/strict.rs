@@ -3,17 +3,14 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::Options;
 use super::engine;
 use super::measure::{Runs, Sample, busy_seconds, cpu_seconds, ended_seconds, resident};
-use super::places::Places;
 use super::report::Report;
-use super::servers::{self, Kind, Server, Setup};
+use super::servers::{Kind, Server};
+use super::stage::Stage;
 use super::wrk::{Drive, Load, body};
 use crate::Failure;
 use crate::http::Client;
-use crate::node;
-use crate::process::Process;
 
 /// What is asked, how many hits a second are wanted.
 struct Case {
@@ -36,32 +33,18 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    // an engine that has to recover hundreds of indices first starts late
-    let folder = setup.work.join("strict");
-    let _ = std::fs::remove_dir_all(&folder);
-    let engine = node::start(&options.nodes, &options.engine, &folder, processes).await?;
-    let Some(node) = processes.last().map(Process::id) else {
-        return Err("the engine has no process".into());
-    };
-    engine::load(&engine).await?;
-    // the engine has both processors, as the others have
-    let setup = Setup { places: Places::free(), ..setup.clone() };
-    let strict = servers::serve(Kind::Strict, engine.base(), &setup, processes).await?;
-    let bounded = servers::serve(Kind::Bounded, engine.base(), &setup, processes).await?;
-    let direct = Server { kind: Kind::Direct, client: engine, admin: None, pid: node };
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let direct = stage.new_engine("strict").await?;
+    engine::load(&direct.client).await?;
+    let strict = stage.serve(Kind::Strict, &direct).await?;
+    let bounded = stage.serve(Kind::Bounded, &direct).await?;
     let mut runs = Runs::default();
     for case in cases() {
         eprintln!("measuring: {}", case.name);
         let mut turns = vec![&direct, &strict, &bounded];
-        for round in 0..=options.rounds {
+        for round in 0..=stage.options.rounds {
             for server in &turns {
-                let sample = once(server, &case, node, &setup, options.seconds).await?;
+                let sample = once(stage, server, &case, direct.pid).await?;
                 // in the first round the engine compiles itself
                 if round > 0 {
                     runs.add(case.name, server.kind.name(), sample);
@@ -70,9 +53,9 @@ pub(super) async fn run(
             turns.reverse();
         }
     }
-    report
-        .table(&format!("Strict mode in front of {}, 64 connections, nothing pinned", options.engine), &runs);
-    bars(&runs, report);
+    let title = format!("Strict mode in front of {}, 64 connections, nothing pinned", stage.options.engine);
+    stage.report.table(&title, &runs);
+    bars(&runs, stage.report);
     Ok(())
 }
 
@@ -91,13 +74,7 @@ fn bars(runs: &Runs, report: &mut Report) {
     report.at_most("strict, one target of one index: CPU a hit / bounded", ratio, 1.5, "");
 }
 
-async fn once(
-    server: &Server,
-    case: &Case,
-    node: u32,
-    setup: &Setup,
-    seconds: u64,
-) -> Result<Sample, Failure> {
+async fn once(stage: &Stage<'_>, server: &Server, case: &Case, node: u32) -> Result<Sample, Failure> {
     for path in &case.paths {
         hit(&server.client, path).await?;
     }
@@ -106,12 +83,13 @@ async fn once(
         several => Load::Paths(several.to_vec()),
     };
     let path = case.paths.first().map_or("/", String::as_str);
+    let seconds = stage.options.seconds;
     let drive = Drive { base: server.base(), path, load, connections: 64, seconds, core: None };
     let readings = server.counter("reading_requests").await?;
     let searches = server.counter("upstream_requests").await?;
     let (own, engine) = (server.cpu(), cpu_seconds(node));
     let (busy, driver) = (busy_seconds(None), ended_seconds());
-    let driven = drive.run(&setup.work).await?;
+    let driven = drive.run(&stage.setup.work).await?;
     let (own, engine) = (server.cpu() - own, cpu_seconds(node) - engine);
     let others = busy_seconds(None) - busy - (ended_seconds() - driver) - engine;
     let others = if server.pid == node { others } else { others - own };

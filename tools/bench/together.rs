@@ -4,33 +4,25 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::Method;
 
-use super::Options;
 use super::measure::Spread;
-use super::report::{Report, show};
-use super::servers::{self, Kind, Setup};
+use super::report::show;
+use super::servers::Kind;
+use super::stage::Stage;
 use super::wrk::{body, fresh};
 use crate::Failure;
 use crate::http::Client;
-use crate::process::Process;
 
 /// How many ask at once.
 const CLIENTS: usize = 20;
 /// How often in each round.
 const TIMES: usize = 5;
 
-pub(super) async fn run(
-    options: &Options,
-    setup: &Setup,
-    processes: &mut Vec<Process>,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let upstream = servers::upstream(setup, processes).await?;
+pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
+    let upstream = stage.upstream().await?;
     let kinds = [Kind::Bounded, Kind::Strict, Kind::TtlOnly, Kind::NginxUsual, Kind::Varnish];
-    let mut all = Vec::new();
-    for kind in kinds.into_iter().filter(|kind| servers::is_here(*kind)) {
-        all.push((servers::serve(kind, upstream.base(), setup, processes).await?, Vec::new(), 0.0));
-    }
-    for _ in 0..options.rounds {
+    let servers = stage.serve_all(&kinds, &upstream).await?;
+    let mut all: Vec<_> = servers.into_iter().map(|server| (server, Vec::new(), 0.0)).collect();
+    for _ in 0..stage.options.rounds {
         for (server, slowest, searches) in &mut all {
             at_once(&server.client).await?; // opens the connections
             let before = searched(&upstream.client).await?;
@@ -40,6 +32,7 @@ pub(super) async fn run(
             *searches += searched(&upstream.client).await? - before;
         }
     }
+    let report = &mut *stage.report;
     report.say(&format!(
         "### {CLIENTS} equal misses at once, the upstream takes 20 ms\n\n\
          | server | slowest of {CLIENTS}, ms | searches upstream for each {CLIENTS} |\n| --- | ---: | ---: |"

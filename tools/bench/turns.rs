@@ -6,6 +6,7 @@ use http::Method;
 
 use super::measure::{Runs, Sample, busy_seconds, resident};
 use super::servers::{Server, Setup};
+use super::stage::Stage;
 use super::wrk::{Drive, Load, body};
 use crate::Failure;
 use crate::http::Client;
@@ -19,13 +20,6 @@ pub(super) struct Scenario {
     pub(super) connections: usize,
 }
 
-/// How long, and how often.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Effort {
-    pub(super) rounds: usize,
-    pub(super) seconds: u64,
-}
-
 /// Requests under way at once while a cache is filled.
 const AT_ONCE: usize = 32;
 
@@ -34,18 +28,17 @@ pub(super) type Turn<'a> = (&'a Server, Option<Load>);
 
 /// All rounds of one scenario. `upstream` says what it was asked.
 pub(super) async fn take(
+    stage: &Stage<'_>,
     scenario: &Scenario,
     turns: &[Turn<'_>],
     upstream: &Server,
-    setup: &Setup,
-    effort: Effort,
     runs: &mut Runs,
 ) -> Result<(), Failure> {
     eprintln!("measuring: {}", scenario.name);
     for (server, load) in turns {
         prepare(&server.client, &scenario.path, load.as_ref().unwrap_or(&scenario.load)).await?;
     }
-    for round in 0..effort.rounds {
+    for round in 0..stage.options.rounds {
         let mut order: Vec<&Turn<'_>> = turns.iter().collect();
         if round % 2 == 1 {
             order.reverse();
@@ -60,10 +53,10 @@ pub(super) async fn take(
                 path: &scenario.path,
                 load,
                 connections: scenario.connections,
-                seconds: effort.seconds,
-                core: setup.places.driver,
+                seconds: stage.options.seconds,
+                core: stage.setup.places.driver,
             };
-            let sample = measured(&drive, server, upstream, setup).await?;
+            let sample = measured(&drive, server, upstream, &stage.setup).await?;
             runs.add(&scenario.name, server.kind.name(), sample);
         }
     }

@@ -2,6 +2,7 @@
 //! unknown where it is unknown.
 
 use super::*;
+use crate::cacheability::docs::words;
 use crate::cacheability::grammar::{Engines, Form, Kind, Rest, Rule, Word};
 use crate::cacheability::language::reads::{FIELD_CAPS, QUERY_ALONE};
 use crate::cacheability::language::search::SEARCH;
@@ -187,14 +188,6 @@ fn add_rest(form: &'static Form, object: &mut Value, column: Engines) {
         Rest::Name(kind) => object["my_name"] = value(kind, column),
         _ => {}
     }
-}
-
-fn words(form: &'static Form) -> impl Iterator<Item = &'static Word> {
-    let rest: &[Word] = match form.rest {
-        Rest::One(words) | Rest::AtMostOne(words) => words,
-        _ => &[],
-    };
-    form.words.iter().copied().flatten().chain(rest)
 }
 
 fn with_needs(form: &Form, mut object: Value) -> Value {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::arm::{Arm, Came};
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Twist, engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
 use crate::support::program::Program;
@@ -38,9 +38,7 @@ async fn read(number: usize, url: String, arm: Arm, over: Arc<AtomicBool>) {
 
 /// Rows for the table.
 pub(super) async fn one_host_in_trouble() -> Vec<String> {
-    let one = Engine::start();
-    one.index("logs", "1", json!({"a": 1}));
-    one.refresh("logs");
+    let one = engine();
     let two = one.another_host();
     let program = Program::before(&[&one.url(), &two.url()], "");
     let over = Arc::new(AtomicBool::new(false));

@@ -58,6 +58,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use host::{Host, Server};
@@ -151,6 +152,44 @@ impl Engine {
     fn runtime(&self) -> &Runtime {
         self.runtime.as_ref().unwrap()
     }
+}
+
+/// An Elasticsearch 8.19 whose index `logs` has one document, as most tests need it.
+pub(crate) fn engine() -> Engine {
+    engine_with(Flavour::Es8, json!({"team": "a"}))
+}
+
+/// An engine of this flavour whose index `logs` has this one document, which searches see.
+pub(crate) fn engine_with(flavour: Flavour, document: Value) -> Engine {
+    let engine = Engine::start_as(flavour);
+    engine.index("logs", "1", document);
+    engine.refresh("logs");
+    engine
+}
+
+/// The `Authorization` headers of an engine's users.
+pub(crate) struct Users {
+    pub(crate) watcher: String,
+    pub(crate) alice: String,
+    pub(crate) bob: String,
+}
+
+/// An engine of this flavour with one document of team a and two of team b in its index `logs`. Bob sees those of his
+/// team b, alice and watcher see all.
+pub(crate) fn secured(flavour: Flavour) -> (Engine, Users) {
+    let engine = Engine::start_as(flavour);
+    for (id, team) in [("1", "a"), ("2", "b"), ("3", "b")] {
+        engine.index("logs", id, json!({"team": team}));
+    }
+    engine.refresh("logs");
+    let [watcher, alice, bob] = ["watcher", "alice", "bob"].map(|name| engine.add_user(name));
+    engine.restrict("bob", team("b"));
+    (engine, Users { watcher, alice, bob })
+}
+
+/// What restricts a user to the documents of a team.
+pub(crate) fn team(name: &str) -> Option<Value> {
+    Some(json!({"term": {"team": name}}))
 }
 
 impl Drop for Engine {

@@ -10,12 +10,13 @@ use escache::probe;
 use escache::proxy::{AheadSettings, Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
 use escache::server::{self, Door, Limits, Role};
-use escache::upstream::{Host, Names, UpstreamSettings};
+use escache::upstream::{Credentials, Host, Names, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::support::engine::{Engine, engine};
 use crate::support::http::{Client, Response};
 
 /// A running escache, stopped when it is dropped.
@@ -73,6 +74,13 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         max_stale_memory: 1 << 20,
         ahead: AheadSettings::default(),
     }
+}
+
+/// Has escache read as this user, and prove permissions with a gap that a test can wait for.
+pub(crate) fn prove(settings: &mut ProxySettings, watcher: &str, gap: Duration) {
+    settings.upstream.credentials = Some(Credentials::new(watcher).unwrap());
+    settings.scope.gap = gap;
+    settings.scope.static_roles = true;
 }
 
 impl Escache {
@@ -138,10 +146,29 @@ impl Escache {
     }
 }
 
+/// An engine with one document, and escache with the settings of a new installation in front of it.
+pub(crate) async fn two() -> (Engine, Escache) {
+    let engine = engine();
+    let escache = Escache::start(&engine.url()).await;
+    (engine, escache)
+}
+
 impl Drop for Escache {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
     }
+}
+
+/// Asks until the answer comes from the cache: permissions must have been seen for a while before it may.
+pub(crate) async fn until_hit(ask: impl AsyncFn() -> Response) -> Response {
+    for _ in 0..200 {
+        let answer = ask().await;
+        if verdict(&answer.headers).0 == "HIT" {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never a hit: {:?}", ask().await.headers);
 }
 
 /// `HIT`, `MISS`, `BYPASS`, and the whole `Cache-Status`.

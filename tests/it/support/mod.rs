@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "a tool of the tests need not be used by a test of today")]
 #![allow(clippy::unwrap_used, reason = "in a test's support a surprise is a failed test")]
 
+pub(crate) mod authority;
+
 pub(crate) mod browser;
 
 pub(crate) mod engine;
