@@ -13,9 +13,10 @@
 //! - for metadata, when all nodes have acknowledged the change.
 //!
 //! For each shard there must be one instant within the window at which all its documents were as the answer says (a
-//! search reads a shard at one instant). A write whose outcome is unknown (its node was killed) may or may not be
-//! visible until a later one is sure; external versions, which rise with the counter, keep late ones from winning. What is
-//! written to an index after it was deleted and created again is refused by the new one's strict mapping.
+//! search reads a shard at one instant). A write whose outcome is unknown (its node was killed, or its answer did not come
+//! in time) may or may not be visible until a later one is sure; external versions, which rise with the counter, keep
+//! late ones from winning. What is written to an index after it was deleted and created again is refused by the new
+//! one's strict mapping.
 //! Errors are legal where there is a reason (a dead node, an index that is away); whatever is partial or an error must
 //! never be stored nor come from the cache. Some clients ask the engine directly and are judged alike: were one of those
 //! answers illegal, the oracle would be wrong.
@@ -26,6 +27,8 @@
 pub(crate) mod events;
 
 pub(crate) mod ledger;
+
+mod lost;
 
 pub(crate) mod questions;
 
@@ -234,7 +237,7 @@ async fn churn(
     let plain = &escache.proxy.stats.plain;
     println!(
         "{name}: seed {seed}, {} answers, {} hits, {} illegal ({} of them hits); {} kills, {} rollovers, {} swaps, {} recreations, \
-         {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained; \
+         {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained, {} lost by the engine; \
          {} direct answers, {} of them illegal; {} readings of {} us; {:.0?}",
         of(&counts.answers),
         of(&counts.hits),
@@ -252,6 +255,7 @@ async fn churn(
         of(&counts.partial),
         of(&counts.errors),
         of(&counts.unexplained),
+        of(&counts.lost),
         of(&counts.direct),
         of(&counts.direct_illegal),
         plain.readings.get(),

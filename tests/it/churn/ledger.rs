@@ -205,6 +205,9 @@ pub(crate) struct Counts {
     pub(crate) errors: AtomicU64,
     /// Errors for which there was none.
     pub(crate) unexplained: AtomicU64,
+    /// Calls of the engine, not through escache, whose answers did not come in time: whether it did what it was told is
+    /// not known.
+    pub(crate) lost: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) kills: AtomicU64,
     pub(crate) rollovers: AtomicU64,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::time::error::Elapsed;
 
 use super::Chance;
 use super::ledger::{AGAIN, DOCS, Ledger, NAMES, NOW, ROLL, SHUT, Window, lock};
@@ -164,8 +165,10 @@ fn judge_facets(ledger: &Ledger, group: usize, answer: &Value, window: Window) -
 /// A question that was asked, and what came of it.
 pub(crate) struct Asked {
     pub(crate) window: Window,
-    /// `None` where the connection broke.
+    /// `None` where the connection broke, or it did not come in time.
     pub(crate) answer: Option<Response>,
+    /// The engine has never answered. There is nothing to judge.
+    pub(super) lost: bool,
     /// Whether the engine could have given it.
     pub(crate) judged: Result<(), String>,
 }
@@ -180,7 +183,14 @@ pub(crate) async fn ask(ledger: &Ledger, client: &Client, chance: &mut Chance, d
     let arrival = Instant::now();
     let answer = client.try_request("POST", &path, &json, body).await;
     let window = (arrival, Instant::now());
-    let Ok(answer) = answer else { return Asked { window, answer: None, judged: Ok(()) } };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            let lost = directly && error.is::<Elapsed>();
+            ledger.counts.lost.fetch_add(u64::from(lost), Ordering::SeqCst);
+            return Asked { window, answer: None, lost, judged: Ok(()) };
+        }
+    };
     let judged = judge(ledger, &question, groups, &answer, window, directly);
     let counts = &ledger.counts;
     let (answers, illegal) = match directly {
@@ -201,7 +211,7 @@ pub(crate) async fn ask(ledger: &Ledger, client: &Client, chance: &mut Chance, d
         let took = window.1 - window.0;
         println!("ILLEGAL {path} ({status}; directly: {directly}; {took:?}): {why}");
     }
-    Asked { window, answer: Some(answer), judged }
+    Asked { window, answer: Some(answer), lost: false, judged }
 }
 
 /// Asks until it is over.
@@ -211,9 +221,10 @@ pub(crate) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
         match asked.answer {
             Some(answer) if answer.status == 200 => {}
             Some(_) => tokio::time::sleep(AFTER_AN_ERROR).await,
-            // a node that was killed; escache itself always answers
+            // a node that was killed, or that has lost it; escache itself always answers
             None => {
-                assert!(directly && ledger.disturbed(asked.window), "no answer; directly: {directly}");
+                let excused = asked.lost || (directly && ledger.disturbed(asked.window));
+                assert!(excused, "no answer; directly: {directly}");
                 tokio::time::sleep(AFTER_AN_ERROR).await;
             }
         }

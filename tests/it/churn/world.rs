@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::error::Elapsed;
 
 use super::ledger::{AGAIN, Counts, DOCS, Ledger, Life, NAMES, NOW, ROLL, SHUT, View, lock};
 use super::{Chance, Scenario};
 use crate::support::http::Client;
 use crate::support::node::Node;
+
+/// An answer that has not come by then never will: the engines themselves wait a minute for a shard, and half of one for
+/// the master and for acknowledgements. One that was lost would end the run, for at its end all are waited for.
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// The engine under churn. The first node is the master, and the only one that can be.
 pub(crate) struct World {
@@ -28,7 +34,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(scenario: Scenario, nodes: Vec<Node>, through: Client) -> Arc<World> {
-        let clients = nodes.iter().map(Node::client).collect();
+        let clients = nodes.iter().map(|node| node.client().within(LIMIT)).collect();
+        let through = through.within(LIMIT);
         let (changes, copies, routing) = Default::default();
         Arc::new(World { scenario, ledger: Ledger::new(), nodes, clients, through, changes, copies, routing })
     }
@@ -48,7 +55,7 @@ impl World {
         }
     }
 
-    /// A call whose outcome may be unknown: then `None`.
+    /// A call whose outcome may be unknown: then `None`. What it was to do may still happen.
     pub(crate) async fn call(
         &self,
         at: &Client,
@@ -58,24 +65,43 @@ impl World {
     ) -> Option<(u16, Value)> {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let json = [("content-type", "application/json")];
-        let answer = at.try_request(method, path, &json, body).await.ok()?;
-        Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default()))
+        match at.try_request(method, path, &json, body).await {
+            Ok(answer) => Some((answer.status, serde_json::from_slice(&answer.body).unwrap_or_default())),
+            Err(error) if error.is::<Elapsed>() => {
+                println!("LOST: {method} {path}");
+                self.count(|c| &c.lost);
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// A change of the metadata, which the master makes. When this returns, all nodes have applied it.
     pub(crate) async fn change(&self, method: &str, path: &str, body: Option<Value>) {
-        let (status, answer) = self.clients[0].json(method, path, body).await;
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        let (mut more, mut lost) = (0, false);
+        // the master makes its changes in turn: when it has answered the second call, the first one is over
+        let (status, answer) = loop {
+            match self.call(&self.clients[0], method, path, body.clone()).await {
+                Some(answer) => break answer,
+                None => (more, lost) = (more + 1, true),
+            }
+            assert!(more < 5, "no answer: {method} {path}");
+        };
+        assert!(
+            (200..300).contains(&status) || (lost && is_done(status, &answer)),
+            "{method} {path}: {status} {answer}"
+        );
         let mut acknowledged = answer["acknowledged"] == true;
-        let mut more = 0;
         // a node went away before it said that it had applied it: whoever acknowledges a later change has this one too
         while !acknowledged {
             more += 1;
             let body =
                 json!({"transient": {"cluster.routing.allocation.node_concurrent_recoveries": 2 + more % 2}});
-            let (status, answer) = self.clients[0].json("PUT", "/_cluster/settings", Some(body)).await;
-            acknowledged = status == 200 && answer["acknowledged"] == true;
-            assert!(more < 100, "never acknowledged: {method} {path}: {answer}");
+            let again = self.call(&self.clients[0], "PUT", "/_cluster/settings", Some(body)).await;
+            acknowledged = again
+                .as_ref()
+                .is_some_and(|(status, answer)| *status == 200 && answer["acknowledged"] == true);
+            assert!(more < 100, "never acknowledged: {method} {path}: {again:?}");
         }
     }
 
@@ -240,4 +266,11 @@ impl World {
             life.settle(&written);
         }
     }
+}
+
+/// Whether an engine refuses a change since it was made before.
+fn is_done(status: u16, answer: &Value) -> bool {
+    let types =
+        ["resource_already_exists_exception", "index_not_found_exception", "aliases_not_found_exception"];
+    (400..500).contains(&status) && types.iter().any(|known| answer["error"]["type"] == *known)
 }

@@ -1,6 +1,7 @@
 //! A small HTTP client: one pool for all tests of a process would tie them to one runtime, so each test makes its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,6 +21,7 @@ pub(crate) struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
     base: String,
     header: Option<(String, String)>,
+    limit: Option<Duration>,
 }
 
 /// A response that was read to its end.
@@ -56,12 +58,17 @@ impl Client {
     /// A client whose URLs may be paths at this address.
     pub(crate) fn at(base: &str) -> Self {
         let pool = Pool::builder(TokioExecutor::new()).build_http();
-        Self { pool, base: base.to_owned(), header: None }
+        Self { pool, base: base.to_owned(), header: None, limit: None }
     }
 
     /// Sends this header with every request.
     pub(crate) fn with_header(self, name: &str, value: &str) -> Self {
         Self { header: Some((name.to_owned(), value.to_owned())), ..self }
+    }
+
+    /// Takes a response that is not whole after so long for lost: an [`Elapsed`](tokio::time::error::Elapsed).
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// Sends a request and reads the whole response, or fails the test.
@@ -86,9 +93,15 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
-        let (parts, body) = self.start(method, url, headers, body).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+        let whole = async {
+            let (parts, body) = self.start(method, url, headers, body).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+        };
+        match self.limit {
+            Some(limit) => tokio::time::timeout(limit, whole).await?,
+            None => whole.await,
+        }
     }
 
     /// Sends a request and returns as soon as the head of the response is there. Dropped, it hangs up.
