@@ -71,7 +71,7 @@ counters! {
     ahead_stored: "Searches that were asked ahead of their users, and stored",
     ahead_current: "Searches that were to be asked ahead of their users, and whose answers were current",
     saved_microseconds: "Engine time that hits saved, by what their entries had cost, in microseconds",
-    panics: "Requests that ended in a panic",
+    panics: "Requests, and sweeps of the cache, that ended in a panic",
     connections: "Connections accepted",
     limited_connections: "Connections refused because there were as many as limits.max_connections",
     limited_connections_per_address: "Connections refused because their address had as many as limits.max_connections_per_address",
