@@ -183,7 +183,23 @@ struct State<S: Subject> {
     next: Option<Round<S>>,
     driven: bool,
     gathering: Gathering,
-    renewal: Option<AbortHandle>,
+    renewal: Option<Renewal>,
+}
+
+/// A measurement that is to be followed by another.
+struct Renewal {
+    /// When it started.
+    of: Instant,
+    /// When the other one is to begin.
+    at: Instant,
+    task: AbortHandle,
+}
+
+impl Renewal {
+    /// Whether nobody needs `other` beside this one: it comes no sooner, or what it renews has a successor.
+    fn outdoes(&self, other: &Renewal) -> bool {
+        self.of > other.of || (self.of == other.of && self.at <= other.at && !self.task.is_finished())
+    }
 }
 
 impl<S: Subject> State<S> {
@@ -208,7 +224,7 @@ impl<S: Subject> std::fmt::Debug for Rounds<S> {
 impl<S: Subject> Drop for Rounds<S> {
     fn drop(&mut self) {
         if let Some(renewal) = self.lock().renewal.take() {
-            renewal.abort();
+            renewal.task.abort();
         }
     }
 }
@@ -314,16 +330,28 @@ impl<S: Subject> Rounds<S> {
         {
             return;
         }
-        let (rounds, used) = (Arc::downgrade(self), Arc::clone(used));
-        let renewal = tokio::spawn(async move {
-            tokio::time::sleep_until(used.started.at + due).await;
+        self.renew_at(used, due);
+    }
+
+    /// Renews a measurement at this age, unless another renewal does. Others with another bound may have come in since the
+    /// caller looked, so what is needed is decided here, under the lock.
+    fn renew_at(self: &Arc<Self>, used: &Measured<S::Found, S::Failure>, due: Duration) {
+        let (rounds, of) = (Arc::downgrade(self), used.started.at);
+        let at = of + due;
+        let task = tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
             // who is forgotten is not renewed
             let Some(rounds) = rounds.upgrade() else { return };
             let Ok(_permit) = rounds.pace.renewals.acquire().await else { return };
-            rounds.get(Needed::after(used.started.at)).await;
+            rounds.get(Needed::after(of)).await;
         });
-        if let Some(older) = self.lock().renewal.replace(renewal.abort_handle()) {
-            older.abort();
+        let renewal = Renewal { of, at, task: task.abort_handle() };
+        let needless = match &mut self.lock().renewal {
+            Some(other) if other.outdoes(&renewal) => Some(renewal),
+            other => other.replace(renewal),
+        };
+        if let Some(needless) = needless {
+            needless.task.abort();
         }
     }
 

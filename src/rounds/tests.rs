@@ -246,6 +246,50 @@ async fn the_shortest_bound_in_use_decides_when_to_renew() {
     assert_eq!(rounds.begun(), 2);
 }
 
+/// Between the look at what others want and the renewal itself, others come in. What counts is who needs it first, and
+/// nobody needs what has a successor.
+#[tokio::test(start_paused = true)]
+async fn no_bound_takes_the_renewal_of_a_shorter_one_away() {
+    let rounds = rounds(1_000);
+    pass(Duration::from_secs(100)).await;
+    let second = Duration::from_secs(1);
+    let first = rounds.get(Needed::since(Instant::now())).await.unwrap();
+    for due in [4, 40, 2, 20] {
+        rounds.renew_at(&first, due * second);
+    }
+    pass(2 * second - MOMENT).await;
+    assert_eq!(rounds.begun(), 1);
+    pass(MOMENT).await;
+    assert_eq!(rounds.begun(), 2, "the shortest one");
+    let successor = rounds.latest().unwrap();
+    rounds.renew_at(&successor, 3 * second);
+    // who has found the first one before
+    rounds.renew_at(&first, second);
+    pass(3 * second - MOMENT).await;
+    assert_eq!(rounds.begun(), 2);
+    pass(MOMENT).await;
+    assert_eq!(rounds.begun(), 3, "of the successor");
+    pass(100 * second).await;
+    assert_eq!(rounds.begun(), 3);
+}
+
+/// A renewal that has found nothing is no reason not to try again for who comes with a shorter bound.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_has_ended_is_in_nobodys_way() {
+    let rounds = rounds(1_000);
+    pass(Duration::from_secs(100)).await;
+    let second = Duration::from_secs(1);
+    let first = rounds.get(Needed::since(Instant::now())).await.unwrap();
+    rounds.subject.fails.store(1, Ordering::SeqCst);
+    rounds.renew_at(&first, second);
+    pass(second).await;
+    assert_eq!((rounds.begun(), rounds.latest().unwrap().found), (2, Ok(1)));
+    rounds.subject.fails.store(0, Ordering::SeqCst);
+    rounds.renew_at(&first, 3 * second);
+    pass(2 * second).await;
+    assert_eq!((rounds.begun(), rounds.latest().unwrap().found), (3, Ok(3)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_forgotten_is_not_renewed() {
     let rounds = rounds(1_000);
