@@ -193,6 +193,28 @@ async fn a_no_to_one_search_of_several_outlasts_it_too() {
     }
 }
 
+/// Nor where all of them are refused at once.
+#[tokio::test]
+async fn a_no_to_several_searches_at_once_outlasts_it_too() {
+    for (status, remembered) in [(401, false), (403, false), (500, true)] {
+        let engine = engine();
+        let escache = in_front_of(&engine, |_| {}).await;
+        // as it is asked for in a multi search
+        let alone = || escache.search(SEARCH, json!({}));
+        let first = alone().await;
+        change(&engine);
+        engine.on(Api::Msearch).next(Twist::error(status, "security_exception", "no"));
+        let json = [("content-type", "application/json")];
+        let several = escache.send("POST", "/_msearch", &json, "{\"index\":\"logs\"}\n{}\n").await;
+        assert_eq!(several.status, status);
+        engine.stop().await;
+        match alone().await {
+            stale if remembered => check_stale(&stale, &first, "escache; fwd=stale"),
+            honest => check_honest(&honest, 502, &format!("after {status}")),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_purged_entry_is_never_served() {
     type Purge = fn(&Escache);

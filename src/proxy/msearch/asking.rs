@@ -177,6 +177,9 @@ impl Proxy {
         let fetched = Arc::new(Fetched { status: answer.status, headers: answer.headers, body, took });
         let parts = msearch::take_apart(&fetched.body).filter(|parts| parts.items.len() == keeps.len());
         let Some(parts) = parts.filter(|_| fetched.status == StatusCode::OK) else {
+            if matches!(fetched.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                keys.iter().flatten().for_each(|key| self.says_no(key, &headers, fetched.status));
+            }
             return Several::Answered { fetched, stored: 0, refusal: Some(Reason::Status) };
         };
         for (item, key) in parts.items.iter().zip(&keys) {
