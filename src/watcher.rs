@@ -17,11 +17,12 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
+pub use self::questions::CLUSTER_SETTINGS;
 use self::questions::{Questions, Version, Watched};
 use self::together::Together;
 use crate::cache::{Asked, Bounded};
 use crate::elastic::target::Target;
-use crate::generation::{Generation, Reading, Settling, StateVersion};
+use crate::generation::{Generation, Reading, Settling};
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Measured, Needed, Pace, Rounds};
 use crate::stats::Stats;
@@ -243,12 +244,6 @@ impl Watcher {
             let _ = self.targets.get(target);
         }
         Some(watch.reading(&measured))
-    }
-
-    /// What stands for the cluster state, by a question that serves; `None` if there is no answer.
-    pub async fn state(&self, needed: Needed) -> Option<u64> {
-        let asked = self.version.get(needed).await?;
-        asked.found.as_ref().ok().map(StateVersion::digest)
     }
 
     /// For how long it watches.

@@ -60,7 +60,7 @@ pub(super) struct Watched {
 
 /// What is set, and of the defaults the one that decides how long shards without an interval of their own go without a
 /// refresh: it may stand in the nodes' own files.
-const CLUSTER_SETTINGS: &str = concat!(
+pub const CLUSTER_SETTINGS: &str = concat!(
     "/_cluster/settings?flat_settings=true&include_defaults=true",
     "&filter_path=persistent,transient,defaults.cluster*default*index*refresh_interval"
 );

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use escache::watcher::CLUSTER_SETTINGS;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -213,6 +214,73 @@ async fn elasticsearch_8_hides_no_change() {
 #[tokio::test(flavor = "multi_thread")]
 async fn opensearch_2_hides_no_change() {
     every_change(Engine::OpenSearch2).await;
+}
+
+/// A2 rests on what OpenSearch does with indices that have no refresh interval of their own: the cluster's default is in
+/// the answer that metadata is made from, though nobody has set it; it decides when they are refreshed; and it does not keep
+/// them from sleeping, as an interval of their own does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clusters_default_refresh_interval_is_what_opensearch_goes_by() {
+    let Some(node) = Node::start(Engine::OpenSearch2).await else { return };
+    let scene = Scene::new(node, "default").await;
+    let path = format!("/{}/_search", scene.index);
+    let name = "cluster.default.index.refresh_interval";
+    let set = async |value: Value| {
+        let change = json!({"persistent": {name: value}});
+        let (status, answer) = scene.engine.json("PUT", "/_cluster/settings", Some(change)).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    let shown = scene.engine.get(CLUSTER_SETTINGS).await.json();
+    assert_eq!(shown["defaults"], json!({name: "1s"}), "{shown}");
+    scene.warm(&path).await;
+    set(json!("15s")).await;
+    let shown = scene.engine.get(CLUSTER_SETTINGS).await.json();
+    assert_eq!((&shown["persistent"][name], &shown["defaults"]), (&json!("15s"), &Value::Null), "{shown}");
+    scene.warm(&path).await;
+    for too_long in ["16s", "-1"] {
+        set(json!(too_long)).await;
+        let told = scene.escache.explain("POST", &path, question()).await;
+        assert_eq!((&told["reason"], &told["place"]), (&json!("search-idle"), &json!(name)), "{told}");
+        let refused = scene.through(&path).await;
+        assert_eq!(verdict(&refused.headers), ("BYPASS", "escache; fwd=bypass; detail=search-idle"));
+    }
+    // never refreshed now, however often it is searched
+    let found = async |index: &str| {
+        let answer = scene.engine.get(format!("/{index}/_search?q=n:77")).await.json();
+        answer["hits"]["total"]["value"].as_u64().unwrap()
+    };
+    scene.ok("PUT", "/_doc/late", Some(json!({"n": 77}))).await;
+    for _ in 0..10 {
+        assert_eq!(found(&scene.index).await, 0);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    set(json!("500ms")).await;
+    while found(&scene.index).await == 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // the default that somebody has set lets shards sleep; an interval of the index's own does not
+    let refreshes = async |index: &str| {
+        let stats = scene.engine.get(format!("/{index}/_stats/refresh")).await.json();
+        stats["_all"]["primaries"]["refresh"]["external_total"].as_u64().unwrap()
+    };
+    for (index, interval, sleeps) in [("sleeps", Value::Null, true), ("wakes", json!("500ms"), false)] {
+        let settings = json!({"settings": {"number_of_shards": 1, "number_of_replicas": 0,
+            "search.idle.after": "100ms", "refresh_interval": interval}});
+        scene.ok("PUT", &format!("//{index}"), Some(settings)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = refreshes(index).await;
+        scene.ok("PUT", &format!("//{index}/_doc/1"), Some(json!({"n": 77}))).await;
+        if sleeps {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(refreshes(index).await, before);
+            // and the search that wakes it finds what has waited
+            assert_eq!(found(index).await, 1);
+        } else {
+            while refreshes(index).await == before {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
 }
 
 /// Hits keep searches away from an index, so that its shards fall idle and stop to refresh. What is written then must
