@@ -16,6 +16,11 @@ use crate::key::CacheKey;
 use crate::stats::IndexSet;
 use crate::stats::searches::RowId;
 
+/// A node may search by a cluster state that the master shows only when all others have applied it, or after
+/// `cluster.publish.timeout` (30 s). So what the master shows says by which state a search was *not* carried out only this
+/// long after it: twice that time.
+pub const PUBLICATION: Duration = Duration::from_secs(60);
+
 /// What the store itself needs beside an entry: moka's nodes and its hash table (counted: 250 to 280 bytes without the
 /// key), the `Arc`, and the count of who reads the body.
 const OVERHEAD: usize = 310;
@@ -78,24 +83,38 @@ impl Entry {
     }
 
     /// Whether it is known that its search has met the cluster state that was read before it: by what was read after it had
-    /// come, or since that is the state now.
+    /// come, or since that is the state now (then an answer by a later one is what a search could give now).
     ///
     /// Between the reading and the search an index may have joined the target, which has left it since; counters and
     /// metadata of the others tell nothing of that, and nothing else does once it is over.
     #[must_use]
     pub fn met(&self, state: u64) -> bool {
-        let before = self.state.load(Ordering::Relaxed);
-        before == 0 || before == state
+        self.is_confirmed() || self.state.load(Ordering::Relaxed) == state
     }
 
-    /// A question that was sent at `started` has found this state. If it was sent after the answer had come, and the state
-    /// is the one that was read before it was asked for, that holds for ever.
+    /// A question to the master that was sent at `started` has found this state. If it was sent [long enough](PUBLICATION)
+    /// after the answer had come, and the state is the one that was read before it was asked for, that holds for ever.
     pub fn confirm(&self, state: u64, started: Instant) {
-        let landed = Duration::from_micros(self.landed.into());
-        let after = self.landed != u32::MAX && started.saturating_duration_since(self.asked.at) >= landed;
-        if after && self.state.load(Ordering::Relaxed) == state {
+        let least = Duration::from_micros(self.landed.into()) + PUBLICATION;
+        let after = self.landed != u32::MAX && started.saturating_duration_since(self.asked.at) >= least;
+        if after {
+            self.confirm_by_giver(state);
+        }
+    }
+
+    /// The node that gave the answer, asked after it had come, has applied this state and no later one. What it had applied
+    /// before it was asked for the answer is known to be no earlier than what was read
+    /// ([`Giver::applied`](crate::upstream::Giver)), so if the two are equal that holds for ever.
+    pub fn confirm_by_giver(&self, state: u64) {
+        if self.state.load(Ordering::Relaxed) == state {
             self.state.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether it is known for ever to have [met](Entry::met) that state.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == 0
     }
 
     /// The same, counted with other searches like it.

@@ -148,7 +148,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue, StatusCode};
 
     use super::*;
-    use crate::cache::{Fetched, Storable};
+    use crate::cache::{Fetched, PUBLICATION, Storable};
     use crate::elastic::answer::Extent;
     use crate::elastic::api::Api;
     use crate::elastic::filter_path::Widening;
@@ -242,23 +242,33 @@ mod tests {
         let (before, after) = (in_state(1, 9), in_state(2, 9));
         assert!(before.tag() == after.tag() && before.moment() != after.moment());
         let served = |entry: &Entry, generation: &Generation| {
-            let now = Asked { at: moment(9), wall: asked.wall + Duration::from_millis(9) };
+            let now = Asked { at: moment(9) + PUBLICATION, wall: asked.wall + PUBLICATION };
             let proof = Proof::Reading { generation, started: now.at };
             matches!(decide(entry, proof, Lifetime::default(), now), Decision::Serve { .. })
         };
         let entry = || tagged(&before, asked, Audience::Everybody).landed(moment(5));
-        // by another state, or by what was asked before it had come, nothing is confirmed
+        // by another state nothing is confirmed, nor by what the master was asked before the state of who has answered must
+        // have become its own
         for (state, started, confirmed) in
             [(after.state(), 8, false), (before.state(), 5, false), (before.state(), 6, true)]
         {
             let entry = entry();
             assert!(served(&entry, &before) && !served(&entry, &after));
-            entry.confirm(state, moment(started));
+            entry.confirm(state, moment(started) + PUBLICATION);
             assert_eq!((served(&entry, &before), served(&entry, &after)), (true, confirmed), "{started}");
         }
+        let too_early = entry();
+        too_early.confirm(before.state(), moment(5) + PUBLICATION);
         let unknown = tagged(&before, asked, Audience::Everybody);
-        unknown.confirm(before.state(), moment(8));
-        assert!(!served(&unknown, &after));
+        unknown.confirm(before.state(), moment(8) + PUBLICATION);
+        let ahead = entry();
+        ahead.confirm_by_giver(after.state());
+        for entry in [too_early, unknown, ahead] {
+            assert!(!served(&entry, &after) && !entry.is_confirmed());
+        }
+        let by_giver = entry();
+        by_giver.confirm_by_giver(before.state());
+        assert!(served(&by_giver, &after));
     }
 
     #[test]

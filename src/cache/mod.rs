@@ -20,7 +20,7 @@ mod store;
 
 pub use self::codings::Codings;
 pub use self::dearer::{Costs, Dearer};
-pub use self::entry::Entry;
+pub use self::entry::{Entry, PUBLICATION};
 pub use self::flight::{Flights, Waiter};
 pub use self::freshness::{Asked, Audience, Decision, Lifetime, Proof, StaleIfError, decide, decide_stale};
 pub use self::head::{EntityTag, StoredHead, of_its_own};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -44,6 +45,13 @@ impl Target {
     #[must_use]
     pub fn has_date_math(&self) -> bool {
         self.expression.contains('<')
+    }
+
+    /// Whether it resolves to these indices, and to no others, as long as they are there: it names each of them.
+    #[must_use]
+    pub fn names_all(&self, indices: &[Arc<str>]) -> bool {
+        let is_index = |part: &str| indices.iter().any(|index| **index == *part);
+        self.expression.split(',').all(is_index)
     }
 
     /// Whether it may name this alias, in whatever state of the cluster: by its name, by a wildcard, or by date math.

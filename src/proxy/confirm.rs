@@ -1,17 +1,16 @@
-//! Entries that no reading has confirmed yet. An entry is served under another cluster state than the one that was read
-//! before its search only where that was still the state after it (`Entry::met`). Its first hit mostly shows that. Where
-//! the state moves all the time it would come too late, so there it is asked for when the answer has come: that question is
-//! shared by all.
+//! Entries that nothing has confirmed yet. An entry is served under another cluster state than the one that was read
+//! before its search only where its search was carried out by that (`Entry::met`). A target that names its indices needs no
+//! proof of it: none can join. For others a hit shows it after a while, since the master may come to show a state up to
+//! `PUBLICATION` later than a node searches by it. Where the state moves all the time that would be too late, so there the
+//! node that has answered is asked when its answer has come: by what it goes it knows at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{Proxy, View};
 use crate::cache::Entry;
-use crate::rounds::Needed;
+use crate::upstream::Giver;
 
 /// For how long a state that has moved once is taken for one that moves.
 const MOVES_FOR: Duration = Duration::from_secs(600);
@@ -38,16 +37,16 @@ impl Proxy {
         lost > 0 && u128::from(self.millis().saturating_sub(lost)) < MOVES_FOR.as_millis()
     }
 
-    /// Asks whether the state is still the one that was read before the search, if its first hit may come too late.
-    pub(super) fn confirm_in_time(self: &Arc<Self>, entry: &Arc<Entry>) {
-        if !self.state_moves() {
+    /// Asks who has answered whether it still goes by the state that was read before the search, if a hit that shows it
+    /// may come too late.
+    pub(super) fn confirm_in_time(self: &Arc<Self>, entry: &Arc<Entry>, giver: Giver) {
+        if !self.state_moves() || entry.is_confirmed() {
             return;
         }
         let (proxy, entry) = (Arc::clone(self), Arc::clone(entry));
         tokio::spawn(async move {
-            let asked = Instant::now();
-            if let Some(state) = proxy.watcher.state(Needed::since(asked)).await {
-                entry.confirm(state, asked);
+            if let Some(state) = proxy.upstream.applied_by_giver(giver).await {
+                entry.confirm_by_giver(state.digest());
             }
         });
     }

@@ -66,6 +66,8 @@ pub(super) struct Keep {
     bearer: Option<Confirm>,
     audience: Audience,
     epoch: Epoch,
+    /// No index can join its target.
+    named: bool,
     /// Where its hits are counted with others like it.
     pub(super) row: RowId,
 }
@@ -80,6 +82,7 @@ impl Keep {
             bearer: view.bearer.clone(),
             audience: view.audience,
             epoch,
+            named: plan.target.names_all(view.generation.metadata().names()),
             row: RowId::NONE,
         }
     }
@@ -164,7 +167,7 @@ impl Proxy {
         asked: Asked,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
-        let Keep { key, now, generation, bearer, audience, epoch, row } = keep;
+        let Keep { key, now, generation, bearer, audience, epoch, named, row } = keep;
         if !self.unwatched() && !giver.applied {
             return Err(Reason::HostLagging);
         }
@@ -180,13 +183,13 @@ impl Proxy {
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Entry::new(answer, &generation, asked, indices, audience).counted_in(row);
-        let entry = Arc::new(entry.landed(Instant::now()));
+        let entry = Arc::new(if named { entry.confirmed() } else { entry.landed(Instant::now()) });
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);
         }
         self.stats.plain.stored.inc();
         self.sweep_after_changes(&entry);
-        self.confirm_in_time(&entry);
+        self.confirm_in_time(&entry, giver);
         Ok(entry)
     }
 

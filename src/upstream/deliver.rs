@@ -8,7 +8,8 @@
 //! tag's, proves it; one read afterwards proves nothing, for the node may have caught up after it searched. Therefore
 //! the host is asked first (`local=true`, only if it is not known to have got there), the search then goes to that
 //! host, and the address that answers must be one of which it was known before. A coordinator that is ahead of the
-//! tag does no harm: its answer carries an older tag, which will not match again if anything of the target changed.
+//! tag does no harm: its answer carries an older tag, which will not match again if anything of the target changed, but
+//! for indices that have joined it and left it again (`Entry::met`).
 //!
 //! Names: a host is all addresses that its name has (`names.rs`). Behind a balancer that hides nodes behind one address this proof cannot be had.
 
@@ -30,6 +31,9 @@ use crate::cache::shows_a_cache;
 use crate::elastic::api::{Api, route};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
+
+/// Which state a host has applied.
+const STATE: &str = "/_cluster/state/version?local=true&filter_path=cluster_uuid,version,state_uuid";
 
 /// How long a host may take to say who it is.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,6 +58,8 @@ pub struct Delivered {
 pub struct Giver {
     /// Its number in `upstream.hosts`, from 0.
     pub host: usize,
+    /// The address that answered, if it is known.
+    pub from: Option<SocketAddr>,
     /// Whether it was known to have applied the tag's state before it was sent the request.
     pub applied: bool,
 }
@@ -195,7 +201,7 @@ impl Upstream {
                     let from = address(&response);
                     let status = (purpose != Purpose::Question).then(|| response.status());
                     self.answered(choice.index, from, status);
-                    let giver = Giver { host: choice.index, applied: applied.contains(&from) };
+                    let giver = Giver { host: choice.index, from, applied: applied.contains(&from) };
                     return Ok(Delivered { response, giver });
                 }
                 Err(Failed { error, how, unsent: again }) => {
@@ -296,6 +302,16 @@ impl Upstream {
         })
     }
 
+    /// Which state the node that gave an answer has applied by now. `None` if it does not tell, or if it was perhaps
+    /// another one that did.
+    pub async fn applied_by_giver(&self, giver: Giver) -> Option<StateVersion> {
+        let member = self.member(giver.host);
+        let asked = tokio::time::timeout(CHECK_TIMEOUT, self.ask_host(&member.host, STATE)).await;
+        let (status, headers, body, from) = asked.ok()?.ok()?;
+        let is_its_own = from == giver.from && status == StatusCode::OK && !shows_a_cache(&headers);
+        StateVersion::read(&body).ok().filter(|_| is_its_own)
+    }
+
     /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:
     /// what a host has applied only rises, so an earlier answer is never too good.
     pub(super) async fn listen(&self, index: usize) -> Result<(), ProxyError> {
@@ -332,7 +348,6 @@ impl Upstream {
 
     /// `None` if it answers, but does not tell.
     async fn identify(&self, host: &Host) -> Result<Option<Told>, Failed> {
-        const STATE: &str = "/_cluster/state/version?local=true&filter_path=cluster_uuid,version,state_uuid";
         let (status, headers, body, from) = self.ask_host(host, STATE).await?;
         if status == StatusCode::OK && !shows_a_cache(&headers) {
             let state = StateVersion::read(&body).ok().filter(|state| known(&state.cluster_uuid));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
+use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, engine_with};
 use crate::support::escache::{Escache, two, verdict};
 use crate::support::http::Response;
 
@@ -127,17 +127,71 @@ async fn what_came_and_went_around_a_search_is_in_no_hit() {
         assert_eq!((verdict(&after.headers).0, total(&after)), (expected, 1));
     }
     assert_eq!(escache.proxy.stats.plain.unconfirmed.get(), 1);
-    // what was lost once is not lost again: now the state is asked for when the answer has come
-    let stored = escache.send("GET", "/logs/_search?size=3", &[], "").await;
+    // what was lost once is not lost again: now who has answered is asked for its state
+    let stored = escache.send("GET", "/log*/_search?size=3", &[], "").await;
     assert_eq!(verdict(&stored.headers).1, "escache; fwd=miss; stored");
     let confirmed = async {
-        while !escache.proxy.store.iter().all(|(_, entry)| entry.met(1)) {
+        while !escache.proxy.store.iter().all(|(_, entry)| entry.is_confirmed()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), confirmed).await.expect("nobody asks");
     engine.bump_state();
-    assert_eq!(verdict(&escache.send("GET", "/logs/_search?size=3", &[], "").await.headers).0, "HIT");
+    assert_eq!(verdict(&escache.send("GET", "/log*/_search?size=3", &[], "").await.headers).0, "HIT");
+}
+
+/// A node may go by a state that the master does not show yet. What the master shows is no proof of what that node has
+/// searched.
+#[tokio::test]
+async fn what_a_node_ahead_of_the_master_has_shown_is_in_no_later_hit() {
+    let (engine, escache) = two().await;
+    let any = "/log*/_search?routing=1";
+    let total = |answer: &Response| answer.json()["hits"]["total"]["value"].as_u64().unwrap();
+    let status = async |path: &str| {
+        let answer = escache.send("GET", path, &[], "").await;
+        (verdict(&answer.headers).0.to_owned(), total(&answer))
+    };
+    assert_eq!(status("/log*/_search?size=2").await.0, "MISS");
+    let of_engine = async |path: &str| escache.client.get(format!("{}{path}", engine.url())).await.body;
+    let version = of_engine("/_cluster/state/version").await;
+    let stats = of_engine("/log*/_stats/refresh,merge?level=shards").await;
+    let of_master = |seen: &Seen| seen.query.as_deref().is_none_or(|query| !query.contains("local=true"));
+    engine.on(Api::Version).when(of_master).always(Twist::Status(200, version));
+    engine.on(Api::Stats).always(Twist::Status(200, stats));
+    engine.index("log-guest", "9", json!({"team": "guest"}));
+    engine.refresh("log-guest");
+    let found = json!({"took": 1, "timed_out": false, "hits": {"total": {"value": 2, "relation": "eq"}, "hits": []},
+        "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}});
+    engine.on(Api::Search).next(Twist::Status(200, found.to_string().into()));
+    assert_eq!(status(any).await, ("MISS".to_owned(), 2));
+    assert_eq!(status(any).await, ("HIT".to_owned(), 2), "that node would still say so");
+    engine.calm();
+    engine.delete_index("log-guest");
+    for expected in ["MISS", "HIT"] {
+        assert_eq!(status(any).await, (expected.to_owned(), 1));
+    }
+}
+
+/// No index can join a target that names its indices, so an entry of one is confirmed from the beginning.
+#[tokio::test]
+async fn what_names_its_indices_outlasts_any_state() {
+    for (path, after) in [
+        ("/logs/_search", "HIT"),
+        ("/logs,other/_search", "HIT"),
+        ("/logs,missing/_search?ignore_unavailable=true", "MISS"),
+        ("/lo*/_search", "MISS"),
+        ("/al/_search", "MISS"),
+        ("/_search", "MISS"),
+    ] {
+        let (engine, escache) = two().await;
+        engine.index("other", "1", json!({}));
+        engine.refresh("other");
+        engine.put_alias("logs", "al");
+        let ask = async || verdict(&escache.send("GET", path, &[], "").await.headers).0.to_owned();
+        assert_eq!(ask().await, "MISS", "{path}");
+        engine.bump_state();
+        assert_eq!(ask().await, after, "{path}");
+    }
 }
 
 #[tokio::test]
