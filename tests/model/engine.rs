@@ -39,6 +39,8 @@ pub(crate) struct Budget {
     pub(crate) restarts: u8,
     pub(crate) recreations: u8,
     pub(crate) reloads: u8,
+    /// Another index joins the target, and leaves it later.
+    pub(crate) joins: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +122,8 @@ pub(crate) struct Part {
     pub(crate) order: u8,
     pub(crate) mapping: u8,
     pub(crate) dictionary: u8,
+    /// It was asked while another index was part of the target.
+    pub(crate) joined: bool,
 }
 
 /// What everybody may have been told when a request arrives.
@@ -158,6 +162,8 @@ pub(crate) struct Shown {
     pub(crate) checkpoint: i8,
     /// `indexing.index_total`
     pub(crate) indexed: u8,
+    /// Those of another index are beside them.
+    pub(crate) joined: bool,
 }
 
 /// The metadata as `_cluster/state` of the master shows it.
@@ -167,6 +173,8 @@ pub(crate) struct State {
     pub(crate) index: u8,
     pub(crate) mapping: u8,
     pub(crate) lives: Vec<u8>,
+    /// Another index is part of the target.
+    pub(crate) joined: bool,
 }
 
 /// Everything that happens in the engine by itself.
@@ -193,6 +201,11 @@ pub(crate) enum Event {
     Unrelated,
     Restart(u8),
     Recreate,
+    /// Another index joins the target, and leaves it: an alias, or a name that matches.
+    Join,
+    Leave,
+    /// The master applies what nodes search by.
+    MasterFollows,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -200,6 +213,8 @@ pub(crate) struct Engine {
     pub(crate) copies: Vec<Copy>,
     pub(crate) state: State,
     publishing: bool,
+    /// Whether the nodes that search go by a target that another index is part of. Those that count may be others.
+    joined: bool,
     /// Analyzers' dictionaries: nothing shows a reload.
     pub(crate) dictionary: u8,
     pub(crate) dictionary_told: u8,
@@ -212,6 +227,7 @@ impl Engine {
             copies: vec![Copy::NEW; count],
             state: State { lives: vec![0; count], ..State::default() },
             publishing: false,
+            joined: false,
             dictionary: 0,
             dictionary_told: 0,
         }
@@ -231,6 +247,7 @@ impl Engine {
             order: at.order,
             mapping: at.mapping,
             dictionary: self.dictionary,
+            joined: self.joined,
         }
     }
 
@@ -246,10 +263,29 @@ impl Engine {
             let awake = at.wake != Wake::Idle || !at.unpublished();
             // a reload reaches the nodes at unknown moments, until its author is told
             for dictionary in self.dictionary_told..=self.dictionary {
-                parts.push((Part { dictionary, ..self.part(copy) }, awake));
+                let part = Part { dictionary, ..self.part(copy) };
+                parts.push((part, awake));
+                if self.is_ahead() {
+                    parts.push((Part { joined: self.state.joined, ..part }, awake));
+                }
             }
         }
         parts
+    }
+
+    /// Whether nodes search by a state that the master does not show yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.joined != self.state.joined
+    }
+
+    /// Which state the nodes have applied that search.
+    pub(crate) fn nodes_version(&self) -> u8 {
+        self.state.version + u8::from(self.is_ahead())
+    }
+
+    fn follow(&mut self) {
+        self.state.joined = self.joined;
+        self.state.version += 1;
     }
 
     pub(crate) fn floor(&self, shape: &Shape) -> Floor {
@@ -280,6 +316,7 @@ impl Engine {
             max_seq_no: at.assigned as i8 - 1,
             checkpoint: at.done.trailing_ones() as i8 - 1,
             indexed: at.done.count_ones() as u8,
+            joined: self.state.joined,
         }
     }
 
@@ -340,6 +377,13 @@ impl Engine {
         }
         if budget.unrelated > 0 {
             events.push(Event::Unrelated);
+        }
+        if self.is_ahead() {
+            events.push(Event::MasterFollows);
+        } else if self.joined {
+            events.push(Event::Leave);
+        } else if budget.joins > 0 {
+            events.push(Event::Join);
         }
         if budget.recreations > 0 && self.copies.iter().all(|copy| !copy.in_flight()) {
             events.push(Event::Recreate);
@@ -441,6 +485,20 @@ impl Engine {
                 self.state.index += 1;
                 self.state.version += 1;
             }
+            Event::Join => {
+                budget.joins -= 1;
+                self.joined = true;
+                if !shape.late_master {
+                    self.follow();
+                }
+            }
+            Event::Leave => {
+                self.joined = false;
+                if !shape.late_master {
+                    self.follow();
+                }
+            }
+            Event::MasterFollows => self.follow(),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The freshness algorithm as a model: every order of events, within bounds, of an engine and of the proxy in front of
 //! it. The model's engine writes the JSON; the shipped functions read it and decide (`shipped.rs` is the only file that
 //! calls them): `Metadata::read`, `StateVersion::read`, `Sandwich` (and in it `Counters::read` and `Generation::new`), the
-//! equality of generations, `Generation::longest_life`, `Needed::serves`, `decide`, `Storable::check`, `Store::insert` with its epoch, `control::for_fill`, `Control::bound`.
+//! equality of generations, `Generation::longest_life`, `Generation::state` and `moment`, `Needed::serves`, `decide`,
+//! `Storable::check`, `Entry::landed`, `confirm`, `confirm_by_giver` and `met`, `Store::insert` with its epoch,
+//! `control::for_fill`, `Control::bound`.
 //!
 //! Checked by stateright, an explicit-state model checker: what can go wrong here is the *order* of requests to an
 //! engine that moves by itself, not the memory order of threads (loom, shuttle) nor a network (turmoil), and the claim
@@ -44,11 +46,12 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
     let setup = Setup { seen: std::sync::Arc::default(), ..setup.clone() };
     let began = Instant::now();
     let (seen, without, early) = (setup.seen.clone(), setup.without, setup.early);
+    let confirms = setup.confirms;
     let checker = setup.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     println!(
         "{name} without {without:?}: {} states, {} steps deep, {:.1?}; hits {}, superseded {}, followers {}, waits {}, \
-         invalid {}, unstored {}, early {}",
+         invalid {}, unstored {}, early {}, in another state {}",
         checker.unique_state_count(),
         checker.max_depth(),
         began.elapsed(),
@@ -59,6 +62,7 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
         count(&seen.invalid),
         count(&seen.unstored),
         count(&seen.early),
+        count(&seen.elsewhere),
     );
     let found = checker.discoveries();
     let broken = PROMISES.into_iter().find_map(|promise| Some((promise, found.get(promise)?)));
@@ -66,7 +70,9 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
     match &broken {
         Some((promise, actions)) => println!("  not {promise}: {actions:?}"),
         None => {
-            let shown = count(&seen.hits) > 0 && (count(&seen.early) > 0 || !early);
+            let shown = count(&seen.hits) > 0
+                && (count(&seen.early) > 0 || !early)
+                && (count(&seen.elsewhere) > 0 || !confirms);
             assert!(shown, "{name}: a proof about nothing");
         }
     }
@@ -136,6 +142,12 @@ fn lives() -> Setup {
 
 fn recreated() -> Setup {
     setup(1, 1, Budget { ops: 1, recreations: 1, ..none() })
+}
+
+/// Nothing tells of what has joined and left but the version of the state, which moves for other reasons too.
+fn joins() -> Setup {
+    let budget = Budget { requests: 3, joins: 1, unrelated: deep(0, 1), ops: deep(0, 1), ..none() };
+    Setup { confirms: true, ..setup(1, 1, budget) }
 }
 
 fn reload() -> Setup {
@@ -223,6 +235,24 @@ fn lives_whose_counters_begin_again() {
     needs("restart", &lives(), Without::Sandwich);
     holds("recreation", &recreated());
     needs("recreation", &recreated(), Without::Metadata);
+}
+
+/// Between a reading and the search that it tags an index may join the target, and leave it later: then neither metadata
+/// nor counters tell of it.
+#[test]
+fn an_index_that_joins_and_leaves() {
+    holds("joins", &joins());
+    for without in [Without::Confirm, Without::Landed, Without::Moment] {
+        needs("joins", &joins(), without);
+    }
+    holds("early, joins", &Setup { early: true, ..joins() });
+    // a node may search by a state that the master shows only later
+    let late_master = Setup { shape: Shape { late_master: true, ..joins().shape }, ..joins() };
+    holds("joins, the master last", &late_master);
+    needs("joins, the master last", &late_master, Without::Publication);
+    if deep(0, 1) == 1 {
+        holds("joins, overlapping readings", &Setup { overlap: true, ..joins() });
+    }
 }
 
 #[test]

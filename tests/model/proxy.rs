@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use escache::cache::Epoch;
-use escache::generation::Question;
+use escache::generation::{Question, Tag};
 use stateright::{Model, Property};
 
 use crate::engine::{Budget, Engine, Event, Floor, Part, Shape, Shown};
@@ -51,6 +51,14 @@ pub(crate) enum Without {
     Lead,
     /// Sums over all copies instead of the vector.
     Vector,
+    /// Entries are served in whatever cluster state.
+    Confirm,
+    /// What has been asked before an answer came confirms it.
+    Landed,
+    /// What the master shows when an answer has just come confirms it.
+    Publication,
+    /// Equal requests share a flight in whatever cluster state.
+    Moment,
 }
 
 /// What a model is made of.
@@ -69,6 +77,9 @@ pub(crate) struct Setup {
     pub(crate) bounded: bool,
     /// Only what clients were told is promised.
     pub(crate) told_only: bool,
+    /// Indices join and leave, so entries have to be confirmed. Where none does, they are taken to be: it is seen in no
+    /// answer.
+    pub(crate) confirms: bool,
     pub(crate) seen: Arc<Seen>,
 }
 
@@ -88,6 +99,8 @@ pub(crate) struct Seen {
     pub(crate) invalid: AtomicU64,
     pub(crate) unstored: AtomicU64,
     pub(crate) early: AtomicU64,
+    /// Hits in another cluster state than that of the entry's tag.
+    pub(crate) elsewhere: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) {
@@ -144,7 +157,7 @@ enum Step {
     Aboard(FlightKey),
 }
 
-type FlightKey = (Option<Known>, Epoch);
+type FlightKey = (Option<Tag>, Epoch);
 
 /// A reading under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -204,6 +217,8 @@ pub(crate) enum Action {
     EndReload,
     /// A `_refresh` of everything passes through and ends.
     Mark,
+    /// Who gave the stored answer is asked which state it has applied.
+    Confirm,
 }
 
 impl Model for Setup {
@@ -297,6 +312,9 @@ impl Model for Setup {
         {
             actions.push(Action::Mark);
         }
+        if world.entry.as_ref().is_some_and(|stored| stored.landed.is_some()) {
+            actions.push(Action::Confirm);
+        }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
@@ -338,7 +356,7 @@ impl Setup {
                         .flights
                         .iter()
                         .filter(|flight| flight.parts.iter().any(|leg| matches!(leg, Leg::Waits(_))))
-                        .map(|flight| flight.key.clone())
+                        .map(|flight| flight.key)
                         .collect();
                     world.flights.retain(|flight| !failed.contains(&flight.key));
                     world.requests.retain(
@@ -358,6 +376,12 @@ impl Setup {
                     }
                 }
                 world.engine.happen(&self.shape, &mut world.left, event);
+                // the time that this may take has not passed before
+                if let (Event::MasterFollows, Some(stored)) = (event, &mut world.entry)
+                    && self.without != Without::Publication
+                {
+                    stored.landed = stored.landed.map(|_| NOW);
+                }
             }
             Action::Arrive => {
                 world.left.requests -= 1;
@@ -463,6 +487,15 @@ impl Setup {
                 world.mark = (self.without != Without::Mark).then_some(NOW);
                 world.told = Some(world.engine.floor(&self.shape));
             }
+            Action::Confirm => {
+                let version = match self.without {
+                    Without::Publication => world.engine.state.version,
+                    _ => world.engine.nodes_version(),
+                };
+                if let Some(stored) = &mut world.entry {
+                    shipped::confirm_by_giver(stored, shipped::state(version));
+                }
+            }
         }
     }
 
@@ -516,9 +549,16 @@ impl Setup {
 
     fn look_up(&self, world: &mut World, number: u8) {
         let Step::Knows(started, found) = world.requests[usize::from(number)].step.clone() else { return };
-        if let Some(stored) = &world.entry {
+        if let Some(stored) = &mut world.entry {
             if shipped::may_serve(stored, &found, started, self.without) {
                 count(&self.seen.hits);
+                if !shipped::is_of_state(stored, &found) {
+                    count(&self.seen.elsewhere);
+                }
+                // while a publication lasts, less time has passed than it may take
+                if !world.engine.is_ahead() || self.without == Without::Publication {
+                    shipped::confirm(stored, found.state(), started);
+                }
                 let parts = stored.parts.clone();
                 let request = world.requests.remove(usize::from(number));
                 world.wrong = self.judge(&request, &parts);
@@ -526,7 +566,7 @@ impl Setup {
             }
             count(&self.seen.superseded);
         }
-        let key = ((self.without != Without::R5).then(|| found.clone()), shipped::epoch(world.raises));
+        let key = self.flight_key(world, &found);
         self.board(world, number, (key, found));
     }
 
@@ -534,10 +574,15 @@ impl Setup {
     /// nobody asks the same under it already.
     fn early_key(&self, world: &World) -> Option<(FlightKey, Known)> {
         let (_, found) = world.latest.as_ref().filter(|_| self.early)?;
-        let key = ((self.without != Without::R5).then(|| found.clone()), shipped::epoch(world.raises));
+        let key = self.flight_key(world, found);
         let stored = world.entry.as_ref().is_some_and(|stored| shipped::is_under(stored, found));
         let joins = world.flights.iter().any(|flight| flight.key == key) && self.without != Without::Lead;
         (!stored && !joins).then(|| (key, found.clone()))
+    }
+
+    fn flight_key(&self, world: &World, found: &Known) -> FlightKey {
+        let shared = (self.without != Without::R5).then(|| shipped::moment(found, self.without));
+        (shared, shipped::epoch(world.raises))
     }
 
     fn board(&self, world: &mut World, number: u8, (key, found): (FlightKey, Known)) {
@@ -550,7 +595,7 @@ impl Setup {
             count(&self.seen.followers);
         } else {
             world.flights.push(Flight {
-                key: key.clone(),
+                key,
                 generation: found,
                 parts: vec![Leg::Sent; usize::from(self.shape.shards)],
                 underneath: false,
@@ -576,13 +621,15 @@ impl Setup {
         };
         match shipped::entry(&parts, tag, flight.underneath, self.without == Without::R6) {
             Some(stored) if shipped::admits(world.raises, flight.key.1, &stored) => {
-                world.entry = Some(Stored { past: flight.past, ..stored });
+                let landed = if self.without == Without::Landed { 0 } else { NOW };
+                let landed = (self.confirms && self.without != Without::Confirm).then_some(landed);
+                world.entry = Some(Stored { past: flight.past, landed, ..stored });
             }
             _ => count(&self.seen.unstored),
         }
         let (landed, waiting) = std::mem::take(&mut world.requests)
             .into_iter()
-            .partition(|request| request.step == Step::Aboard(flight.key.clone()));
+            .partition(|request| request.step == Step::Aboard(flight.key));
         world.requests = waiting;
         // what a heedless cache underneath answers is not ours to judge
         if flight.underneath && self.inner == Some(Inner::Heedless) {
@@ -627,6 +674,7 @@ impl World {
         moments.extend(self.latest.iter_mut().map(|(started, _)| started));
         moments.extend(self.rounds.iter_mut().map(|round| &mut round.started));
         moments.extend(self.mark.iter_mut());
+        moments.extend(self.entry.iter_mut().filter_map(|stored| stored.landed.as_mut()));
         let mut order: Vec<Moment> = moments.iter().map(|moment| **moment).collect();
         order.sort_unstable();
         order.dedup();

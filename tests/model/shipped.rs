@@ -10,14 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use escache::cache::{
-    Asked, Audience, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+    Asked, Audience, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, PUBLICATION, Proof, Storable,
+    Store, decide,
 };
 use escache::control::{self, Control};
 use escache::elastic::api::Api;
 use escache::elastic::filter_path::Widening;
 use escache::elastic::params::Params;
 use escache::elastic::target::Target;
-use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion};
+use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion, Tag};
 use escache::outcome::{CacheStatus, Outcome, Refusal};
 use escache::respond;
 use escache::rounds::Needed;
@@ -30,21 +31,43 @@ use crate::proxy::Without;
 
 static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+/// So far apart that no rounding of the proxy's puts two into one.
+const APART: Duration = Duration::from_micros(10);
+
 fn at(rank: u8) -> Instant {
-    *BASE + Duration::from_secs(1) + Duration::from_nanos(rank.into())
+    *BASE + Duration::from_secs(1) + APART * u32::from(rank)
 }
 
 fn asked(rank: u8) -> Asked {
     Asked { at: at(rank), wall: SystemTime::UNIX_EPOCH }
 }
 
-/// A generation, with a hash for the model checker.
-#[derive(Clone, PartialEq, Eq)]
+/// A generation in a cluster state, with a hash for the model checker.
+#[derive(Clone)]
 pub(crate) struct Known(Generation);
+
+impl Known {
+    /// What stands for the cluster state.
+    pub(crate) fn state(&self) -> u64 {
+        self.0.state()
+    }
+
+    fn identity(&self) -> (Tag, u64) {
+        (self.0.tag(), self.0.state())
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Known) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for Known {}
 
 impl Hash for Known {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.tag().hash(state);
+        self.identity().hash(state);
     }
 }
 
@@ -115,15 +138,27 @@ fn tell(
             sandwich.counters(counters_json(without, shape.shards, shown).into(), None)?;
             Ok(None)
         }
-        Heard::Version(version) => {
-            let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
-            sandwich.version(&StateVersion::read(json.as_bytes()).expect("version"))
-        }
+        Heard::Version(version) => sandwich.version(&state_version(*version)),
     }
 }
 
+fn state_version(version: u8) -> StateVersion {
+    let json = format!(r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}"}}"#);
+    StateVersion::read(json.as_bytes()).expect("version")
+}
+
+/// What stands for the cluster state of this version.
+pub(crate) fn state(version: u8) -> u64 {
+    state_version(version).digest()
+}
+
+/// What those have in common who share a flight.
+pub(crate) fn moment(found: &Known, without: Without) -> Tag {
+    if without == Without::Moment { found.0.tag() } else { found.0.moment() }
+}
+
 fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
-    let State { version, index, mapping, lives } = state;
+    let State { version, index, mapping, lives, joined } = state;
     let shards = if without == Without::Vector { 1 } else { shape.shards };
     let interval = if shape.explicit { r#","refresh_interval":"1s""# } else { "" };
     let (index, mapping, lives) = match without {
@@ -138,16 +173,32 @@ fn metadata(without: Without, shape: &Shape, state: &State) -> Arc<Metadata> {
         .collect();
     let table: Vec<String> =
         copies.iter().enumerate().map(|(number, copy)| format!(r#""{number}":[{copy}]"#)).collect();
+    let (other, others_table) = match *joined && without != Without::Metadata {
+        true => OTHER,
+        false => ("", ""),
+    };
     let json = format!(
         r#"{{"cluster_uuid":"c","version":{version},"state_uuid":"s{version}",
-        "metadata":{{"indices":{{"logs":{{"mapping_version":{mapping},"settings_version":1,"aliases_version":1,
+        "metadata":{{"indices":{{{other}"logs":{{"mapping_version":{mapping},"settings_version":1,"aliases_version":1,
         "state":"open","settings":{{"index":{{"uuid":"u{index}","number_of_shards":"{shards}"{interval}}}}}}}}}}},
-        "routing_table":{{"indices":{{"logs":{{"shards":{{{}}}}}}}}},"nodes":{{"n":{{"ephemeral_id":"e"}}}}}}"#,
+        "routing_table":{{"indices":{{{others_table}"logs":{{"shards":{{{}}}}}}}}},"nodes":{{"n":{{"ephemeral_id":"e"}}}}}}"#,
         table.join(",")
     );
-    let target = Target::new(Some("logs"), &Params::default());
+    let target = Target::new(Some("logs,other*"), &Params::default());
     Arc::new(Metadata::read(&target, json.as_bytes(), Some(b"{}"), b"{}").expect("metadata"))
 }
+
+/// What metadata and routing table show of the index that joins.
+const OTHER: (&str, &str) = (
+    r#""other":{"mapping_version":1,"settings_version":1,"aliases_version":1,"state":"open",
+    "settings":{"index":{"uuid":"o","number_of_shards":"1"}}},"#,
+    r#""other":{"shards":{"0":[{"node":"n","state":"STARTED","primary":true,"allocation_id":{"id":"o"}}]}},"#,
+);
+
+/// And the counters.
+const OTHERS_COUNTERS: &str = r#""other":{"uuid":"o","shards":{"0":[{"routing":{"state":"STARTED","primary":true,"node":"n"},
+    "refresh":{"total":1,"external_total":1},"merges":{"current":0,"total":0},
+    "seq_no":{"max_seq_no":0,"local_checkpoint":0}}]}},"#;
 
 fn counters_json(without: Without, shards: u8, shown: &[Shown]) -> String {
     let index = if without == Without::Metadata { 0 } else { shown[0].index };
@@ -192,9 +243,10 @@ fn counters_json(without: Without, shards: u8, shown: &[Shown]) -> String {
             format!(r#""{number}":[{}]"#, copies.join(","))
         })
         .collect();
+    let other = if shown[0].joined { OTHERS_COUNTERS } else { "" };
     format!(
         r#"{{"_shards":{{"total":1,"successful":1,"failed":0}},
-        "indices":{{"logs":{{"uuid":"u{index}","shards":{{{}}}}}}}}}"#,
+        "indices":{{{other}"logs":{{"uuid":"u{index}","shards":{{{}}}}}}}}}"#,
         shards.join(",")
     )
 }
@@ -215,41 +267,49 @@ pub(crate) fn serves(started: u8, needed: u8, mark: Option<u8>) -> bool {
     Needed::since(at(needed)).marked(mark.map(at)).serves(at(started))
 }
 
-/// A stored answer.
-#[derive(Clone)]
+/// A stored answer. The entry is made anew whenever it is needed, since what confirms one changes it in its place.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Stored {
-    pub(crate) entry: Arc<Entry>,
+    pub(crate) generation: Known,
     pub(crate) parts: Vec<Part>,
     /// `index.search.idle.after` has passed since its search.
     pub(crate) past: bool,
-}
-
-impl PartialEq for Stored {
-    fn eq(&self, other: &Stored) -> bool {
-        self.parts == other.parts && self.past == other.past && self.entry.tag() == other.entry.tag()
-    }
-}
-
-impl Eq for Stored {}
-
-impl Hash for Stored {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.entry.tag(), &self.parts, self.past).hash(state);
-    }
+    /// When it had come, until it is confirmed.
+    pub(crate) landed: Option<u8>,
 }
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {:?}", self.entry.tag(), self.parts)
+        write!(f, "{:?}: {:?}", self.generation, self.parts)
     }
 }
 
-/// An answer as an entry, if it may be stored at all. `underneath`: it came out of a cache between us and the engine.
-pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, careless: bool) -> Option<Stored> {
+impl Stored {
+    fn make(&self) -> Entry {
+        let answer = answer(&self.generation, false).expect("it was stored");
+        let indices = Stats::default().indices(self.generation.0.metadata().names());
+        let entry = Entry::new(answer, &self.generation.0, asked(0), indices, Audience::Unproven);
+        match self.landed {
+            Some(landed) => entry.landed(at(landed)),
+            None => entry.confirmed(),
+        }
+    }
+
+    /// Not to be confirmed.
+    fn entry(&self) -> Arc<Entry> {
+        type Memo = HashMap<(Known, Option<u8>), Arc<Entry>>;
+        thread_local!(static MEMO: RefCell<Memo> = RefCell::default());
+        let key = (self.generation.clone(), self.landed);
+        MEMO.with_borrow_mut(|memo| Arc::clone(memo.entry(key).or_insert_with(|| Arc::new(self.make()))))
+    }
+}
+
+/// An answer, if it may be stored at all.
+fn answer(generation: &Known, shows_a_hit: bool) -> Option<Storable> {
     let body = Bytes::from_static(br#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{}}"#);
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
-    if underneath && !careless {
+    if shows_a_hit {
         let hit = respond::with_status(
             Response::new(escache::upstream::Body::empty()),
             &CacheStatus::new(Outcome::Hit),
@@ -257,11 +317,15 @@ pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, carele
         headers.extend(hit.headers().clone());
     }
     let fetched = Fetched { status: StatusCode::OK, headers, body, took: Duration::ZERO };
-    let answer = Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()?;
-    let indices = Stats::default().indices(generation.0.metadata().names());
-    let entry =
-        Arc::new(Entry::new(answer, &generation.0, asked(0), indices, Audience::Unproven).confirmed());
-    Some(Stored { entry, parts: parts.to_vec(), past: false })
+    Storable::check(&fetched, Api::Search, Widening::None, &generation.0.extent()).ok()
+}
+
+/// An answer as an entry that needs no confirmation, if it may be stored at all. `underneath`: it came out of a cache
+/// between us and the engine.
+pub(crate) fn entry(parts: &[Part], generation: &Known, underneath: bool, careless: bool) -> Option<Stored> {
+    answer(generation, underneath && !careless)?;
+    let (generation, parts) = (generation.clone(), parts.to_vec());
+    Some(Stored { generation, parts, past: false, landed: None })
 }
 
 /// Whether the entry may be served to a request whose reading found this.
@@ -270,7 +334,33 @@ pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8, without: Wi
     let now = asked(started + 1);
     let late = if stored.past && without != Without::LongestLife { IDLE_AFTER } else { Duration::ZERO };
     let now = Asked { at: now.at + late, wall: now.wall + late };
-    matches!(decide(&stored.entry, proof, Lifetime::default(), now), Decision::Serve { .. })
+    matches!(decide(&stored.entry(), proof, Lifetime::default(), now), Decision::Serve { .. })
+}
+
+/// A reading that started at `started` has found this cluster state. Between two moments there may be any time, so there is
+/// as much as a publication may take.
+pub(crate) fn confirm(stored: &mut Stored, state: u64, started: u8) {
+    confirm_by(stored, |entry| entry.confirm(state, at(started) + PUBLICATION));
+}
+
+/// Who gave the answer has applied this state, asked after the answer had come.
+pub(crate) fn confirm_by_giver(stored: &mut Stored, state: u64) {
+    confirm_by(stored, |entry| entry.confirm_by_giver(state));
+}
+
+fn confirm_by(stored: &mut Stored, confirm: impl FnOnce(&Entry)) {
+    if stored.landed.is_some() {
+        let entry = stored.make();
+        confirm(&entry);
+        if entry.is_confirmed() {
+            stored.landed = None;
+        }
+    }
+}
+
+/// Whether the tag of the entry was read in this cluster state.
+pub(crate) fn is_of_state(stored: &Stored, found: &Known) -> bool {
+    stored.generation.state() == found.state()
 }
 
 /// Whether the search of a flight that began `IDLE_AFTER` ago may be shared under this generation.
@@ -283,7 +373,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 /// Whether the entry was asked for under this generation.
 pub(crate) fn is_under(stored: &Stored, found: &Known) -> bool {
-    stored.entry.tag() == found.0.tag()
+    stored.entry().tag() == found.0.tag()
 }
 
 fn store(epoch: u8) -> Store {
@@ -316,7 +406,7 @@ pub(crate) fn admits(now: u8, asked: Epoch, stored: &Stored) -> bool {
             ),
             body: None,
         });
-        store(now).insert(key, Arc::clone(&stored.entry), asked)
+        store(now).insert(key, stored.entry(), asked)
     };
     MEMO.with_borrow_mut(|memo| *memo.entry((now, asked)).or_insert_with(insert))
 }
