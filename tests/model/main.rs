@@ -129,7 +129,7 @@ fn copies() -> Setup {
 }
 
 fn shards() -> Setup {
-    setup(2, 1, Budget { ops: 1, sleeps: deep(0, 1), ..none() })
+    setup(2, 1, Budget { ops: deep(1, 2), ..none() })
 }
 
 fn metadata() -> Setup {
@@ -151,7 +151,7 @@ fn joins() -> Setup {
 }
 
 fn reload() -> Setup {
-    setup(1, 1, Budget { requests: deep(2, 3), reloads: 1, ops: deep(0, 1), ..none() })
+    setup(1, 1, Budget { reloads: 1, ops: deep(0, 1), ..none() })
 }
 
 fn chain(inner: Inner) -> Setup {
@@ -172,8 +172,11 @@ fn a_sleeping_shard() {
 fn readings_that_end_late() {
     holds("three requests", &three_requests());
     needs("three requests", &three_requests(), Without::R8);
-    let overlap = Setup { overlap: true, ..if deep(0, 1) == 1 { three_requests() } else { idle() } };
-    holds("overlapping readings", &overlap);
+    let overlap = match deep(0, 1) {
+        1 => setup(1, 1, Budget { requests: 3, ops: 1, ..none() }),
+        _ => idle(),
+    };
+    holds("overlapping readings", &Setup { overlap: true, ..overlap });
 }
 
 #[test]
@@ -181,7 +184,8 @@ fn operations_under_way() {
     holds("slow operations", &slow());
     needs("slow operations", &slow(), Without::Checkpoint);
     // A3: an operation on its way for longer than a shard stays awake
-    let stalled = Setup { shape: Shape { sleep_over_ops: true, ..slow().shape }, ..slow() };
+    let budget = Budget { refreshes: 0, ..slow().budget };
+    let stalled = Setup { shape: Shape { sleep_over_ops: true, ..slow().shape }, budget, ..slow() };
     holds("stalled operations", &stalled);
     needs("stalled operations", &stalled, Without::LongestLife);
     needs("stalled operations", &stalled, Without::Checkpoint);
@@ -326,9 +330,11 @@ fn sums_of_counters() {
     }
     needs("sums, slow operations", &slow(), Without::Vector);
     holds("sums, slow operations, told", &Setup { told_only: true, ..sums(slow()) });
-    holds("sums, overlapping readings", &Setup { overlap: true, ..sums(shards()) });
+    let overlap = sums(setup(2, 1, Budget { ops: 1, ..none() }));
+    holds("sums, overlapping readings", &Setup { overlap: true, ..overlap });
     if deep(0, 1) == 1 {
-        holds("sums, copies", &sums(copies()));
-        holds("sums, copies, overlapping readings", &Setup { overlap: true, ..sums(copies()) });
+        let copies = sums(setup(1, 2, Budget { ops: 1, ..none() }));
+        holds("sums, copies", &copies);
+        holds("sums, copies, overlapping readings", &Setup { overlap: true, ..copies });
     }
 }
