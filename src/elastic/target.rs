@@ -156,6 +156,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_joins_a_target_that_names_its_indices() {
+        let indices = ["a", "b"].map(Arc::from);
+        let named = |expression| Target::new(Some(expression), &Params::default()).names_all(&indices);
+        for expression in ["a", "b,a", "a,b,a"] {
+            assert!(named(expression), "{expression}");
+        }
+        for expression in ["", "_all", "*", "a*", "a,c", "a,b,-c", "<a>", "a,", "c"] {
+            assert!(!named(expression), "{expression}");
+        }
+    }
+
+    #[test]
     fn names_an_alias_or_surely_does_not() {
         for (expression, expected) in [
             ("recent", true),

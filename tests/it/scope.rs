@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use escache::key::headers::HeaderRules;
 use escache::policy::Rule;
 use escache::proxy::ProxySettings;
-use escache::scope::Way;
+use escache::rounds::Needed;
+use escache::scope::{Found, Way};
 use escache::upstream::{Credentials, Host};
 use futures_util::future::join_all;
+use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, secured, team};
 use crate::support::escache::{Escache, prove, until_hit, verdict};
@@ -400,6 +404,25 @@ async fn the_host_that_searches_is_the_one_that_must_say_the_same() {
         }
     }
     assert!(told_apart > 0 && stored > 0, "{told_apart} told apart, {stored} stored");
+
+    // whoever has told of alice: each host is asked itself whether it says the same
+    let (mut head, scope) = (HeaderMap::new(), &escache.proxy.scope);
+    head.insert("authorization", alice.parse().unwrap());
+    let proof = scope.of(&HeaderRules::default(), false, &head, Needed::since(Instant::now())).await;
+    let Ok(Found::Proven(proven)) = proof else { panic!("alice is known") };
+    let mut agree = 0;
+    for host in 0..2 {
+        let before = asked();
+        for _ in 0..5 {
+            agree += usize::from(scope.confirms(&proven.bearer, host).await);
+        }
+        let after = asked();
+        assert_eq!(
+            [0, 1].map(|n| after[n].1 - before[n].1),
+            [5, 0].map(|n| if host == 0 { n } else { 5 - n })
+        );
+    }
+    assert_eq!(agree, 5, "one of the two");
 }
 
 /// `explain` shows the scope apart from the verdict.

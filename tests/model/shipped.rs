@@ -31,6 +31,8 @@ use crate::proxy::Without;
 
 static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+static STATS: LazyLock<Stats> = LazyLock::new(Stats::default);
+
 /// So far apart that no rounding of the proxy's puts two into one.
 const APART: Duration = Duration::from_micros(10);
 
@@ -287,7 +289,7 @@ impl fmt::Debug for Stored {
 impl Stored {
     fn make(&self) -> Entry {
         let answer = answer(&self.generation, false).expect("it was stored");
-        let indices = Stats::default().indices(self.generation.0.metadata().names());
+        let indices = STATS.indices(self.generation.0.metadata().names());
         let entry = Entry::new(answer, &self.generation.0, asked(0), indices, Audience::Unproven);
         match self.landed {
             Some(landed) => entry.landed(at(landed)),
