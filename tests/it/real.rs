@@ -263,10 +263,15 @@ async fn the_clusters_default_refresh_interval_is_what_opensearch_goes_by() {
         let stats = scene.engine.get(format!("/{index}/_stats/refresh")).await.json();
         stats["_all"]["primaries"]["refresh"]["external_total"].as_u64().unwrap()
     };
-    for (index, interval, sleeps) in [("sleeps", Value::Null, true), ("wakes", json!("500ms"), false)] {
-        let settings = json!({"settings": {"number_of_shards": 1, "number_of_replicas": 0,
-            "search.idle.after": "100ms", "refresh_interval": interval}});
-        scene.ok("PUT", &format!("//{index}"), Some(settings)).await;
+    for (index, sleeps) in [("sleeps", true), ("wakes", false)] {
+        let mut settings =
+            json!({"number_of_shards": 1, "number_of_replicas": 0, "search.idle.after": "100ms"});
+        if !sleeps {
+            settings["refresh_interval"] = json!("500ms");
+        }
+        let mapping = json!({"properties": {"n": {"type": "long"}}});
+        let body = json!({"settings": settings, "mappings": mapping});
+        scene.ok("PUT", &format!("//{index}"), Some(body)).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = refreshes(index).await;
         scene.ok("PUT", &format!("//{index}/_doc/1"), Some(json!({"n": 77}))).await;
