@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Gate, Twist};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 
@@ -44,8 +44,8 @@ fn asked_since(engine: &Engine, before: usize) -> Vec<String> {
     asked[before..].iter().map(|seen| seen.uri().split('/').nth(1).unwrap().to_owned()).collect()
 }
 
-/// All are asked for while two calls are under way; `escache` has read each of them before.
-async fn all_at_once(engine: &Engine, escache: &Escache) -> Vec<JoinHandle<Response>> {
+/// All are asked for while two calls are under way, which the gate holds; `escache` has read each of them before.
+async fn all_at_once(engine: &Engine, escache: &Escache) -> (Gate, Vec<JoinHandle<Response>>) {
     let gate = engine.gate_before(Api::Stats);
     let mut asked = vec![ask(escache, NAMES[0])];
     gate.arrived(1).await;
@@ -55,14 +55,16 @@ async fn all_at_once(engine: &Engine, escache: &Escache) -> Vec<JoinHandle<Respo
     while escache.proxy.watcher.waiting() < NAMES.len() - 2 {
         tokio::task::yield_now().await;
     }
-    asked
+    (gate, asked)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_while_calls_are_under_way_is_asked_for_together() {
     let (engine, escache) = read_before().await;
     let before = engine.seen(Api::Stats);
-    for asked in all_at_once(&engine, &escache).await {
+    let (gate, asked) = all_at_once(&engine, &escache).await;
+    gate.release();
+    for asked in asked {
         assert_eq!(outcome(asked).await, HIT);
     }
     assert_eq!(asked_since(&engine, before), ["a", "b", "c,d,e,f"]);
@@ -71,9 +73,10 @@ async fn what_waits_while_calls_are_under_way_is_asked_for_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_changed_is_seen_among_the_others() {
     let (engine, escache) = read_before().await;
-    let asked = all_at_once(&engine, &escache).await;
+    let (gate, asked) = all_at_once(&engine, &escache).await;
     engine.index("d", "2", json!({"team": "b"}));
     engine.refresh("d");
+    gate.release();
     for (index, asked) in NAMES.iter().zip(asked) {
         let wanted = if *index == "d" { "escache; fwd=miss; stored" } else { HIT };
         assert_eq!(outcome(asked).await, wanted, "{index}");
@@ -85,8 +88,9 @@ async fn what_has_changed_is_seen_among_the_others() {
 async fn a_call_that_fails_is_nobodys_answer() {
     let (engine, escache) = read_before().await;
     let before = engine.seen(Api::Stats);
-    let asked = all_at_once(&engine, &escache).await;
+    let (gate, asked) = all_at_once(&engine, &escache).await;
     engine.on(Api::Stats).when(|seen| seen.uri().contains("c,d")).next(Twist::error(503, "x", "not now"));
+    gate.release();
     for asked in asked {
         assert_eq!(outcome(asked).await, HIT);
     }
@@ -99,8 +103,9 @@ async fn a_call_that_fails_is_nobodys_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_is_gone_harms_nobody_else() {
     let (engine, escache) = read_before().await;
-    let asked = all_at_once(&engine, &escache).await;
+    let (gate, asked) = all_at_once(&engine, &escache).await;
     engine.delete_index("e");
+    gate.release();
     for (index, asked) in NAMES.iter().zip(asked) {
         let answer = asked.await.unwrap();
         match *index {
