@@ -105,11 +105,17 @@ pub fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
     headers.keys().any(|name| names.contains(name))
 }
 
+/// Whether the client may have the answer already.
+#[must_use]
+pub fn is_conditional(headers: &HeaderMap) -> bool {
+    static CONDITION: [HeaderName; 1] = [IF_NONE_MATCH];
+    has_any(headers, &CONDITION)
+}
+
 /// Whether the client already has the representation with this strong entity tag (RFC 9110 13.1.2).
 #[must_use]
 pub fn has_current(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    static CONDITION: [HeaderName; 1] = [IF_NONE_MATCH];
-    has_any(headers, &CONDITION)
+    is_conditional(headers)
         && list(headers.get_all(IF_NONE_MATCH).iter())
             .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == etag.as_bytes())
 }

@@ -38,7 +38,8 @@ impl Proxy {
 /// wants gzip then.
 fn negotiate(compression: bool, head: &Parts, entry: &Entry) -> (Representation, bool) {
     let headers = &head.headers;
-    let has = |coding| control::has_current(headers, &entry.entity_tag().value(coding));
+    let conditional = control::is_conditional(headers);
+    let has = |coding| conditional && control::has_current(headers, &entry.entity_tag().value(coding));
     let varies = compression && entry.body().len() >= SMALLEST;
     let plain = Representation { coding: Coding::Identity, body: None, varies };
     let whole = Representation { body: Some(entry.body().clone()), ..plain };

@@ -32,8 +32,8 @@ pub async fn answer(
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {
-        api if api.is_read() => proxy.search(&head, &route, body, client).await,
-        // boxed, since the future of a hit would have room for them
+        // boxed, since all that is around it is moved several times with what it contains
+        api if api.is_read() => Box::pin(proxy.search(&head, &route, body, client)).await,
         Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
         _ => {
             let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
