@@ -21,11 +21,25 @@ const ALL: [Kind; 9] = [
     Kind::Haproxy,
 ];
 
+/// All but one: nobody else keeps both forms.
+const NOT_BOUNDED: [Kind; 8] = [
+    Kind::Bare,
+    Kind::Hash,
+    Kind::Strict,
+    Kind::TtlOnly,
+    Kind::NginxTuned,
+    Kind::NginxUsual,
+    Kind::Varnish,
+    Kind::Haproxy,
+];
+
 const SMALL: &str = "hit 1 KiB, 64 connections";
 const MIDDLE: &str = "hit 20 KiB, 64 connections";
 const LARGE: &str = "hit 300 KiB, 64 connections";
 const ONE: &str = "hit 1 KiB, 1 connection";
 const THOUSAND: &str = "hit 1 KiB, 1000 connections";
+const GZIP_SMALL: &str = "hit 1 KiB, 64 connections, the client wants gzip";
+const GZIP_MIDDLE: &str = "hit 20 KiB, 64 connections, the client wants gzip";
 const KEYS: &str = "hit 1 KiB, 64 connections, 100,000 keys";
 const REORDERED: &str = "hit 1 KiB, 64 connections, in other words each time";
 
@@ -49,6 +63,8 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
             64,
             &[Kind::Bare, Kind::NginxTuned, Kind::NginxUsual, Kind::Varnish, Kind::Haproxy],
         ),
+        (GZIP_SMALL, "/logs1k/_search", Load::Gzip, 64, &NOT_BOUNDED),
+        (GZIP_MIDDLE, "/logs20k/_search", Load::Gzip, 64, &NOT_BOUNDED),
         (KEYS, "/logs1k/_search", Load::Keys(100_000), 64, &[Kind::Bare, Kind::Haproxy]),
     ] {
         let scenario = Scenario { name: name.to_owned(), path: path.to_owned(), load, connections };

@@ -1,6 +1,8 @@
 //! What the benchmark's upstream says of itself: an Elasticsearch of one node, whose indices have one shard each and
 //! never change. Enough for readings, so that what is measured is escache as it works in front of an engine.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -14,8 +16,20 @@ pub(super) const SLOW: &str = "/slow/";
 /// An answer to a search, of so many bytes.
 pub(super) fn answer(size: usize) -> Bytes {
     let frame = r#"{"took":1,"timed_out":false,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0},"hits":{"hits":[]},"x":""}"#;
-    let filled = format!(r#""x":"{}""#, "x".repeat(size.saturating_sub(frame.len())));
+    let filled = format!(r#""x":"{}""#, text(size.saturating_sub(frame.len())));
     frame.replace(r#""x":"""#, &filled).into()
+}
+
+/// So much text, which gzip makes about five times smaller, as it does with answers.
+fn text(length: usize) -> String {
+    let mut text = String::with_capacity(length + 64);
+    let mut number = 1_u64;
+    while text.len() < length {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let _ = write!(text, "category: shoes, colour: red, price: {}, stock: few; ", number >> 44);
+    }
+    text.truncate(length);
+    text
 }
 
 /// The answer to a question of a reading.

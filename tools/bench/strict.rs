@@ -19,6 +19,9 @@ struct Case {
     wanted: f64,
 }
 
+/// So many rounds do not count: an engine that has just started spends its time on compiling itself.
+const WARM_UP: usize = 3;
+
 fn cases() -> Vec<Case> {
     let one = |name, path: &str, wanted| Case { name, paths: vec![path.to_owned()], wanted };
     vec![
@@ -42,11 +45,10 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
     for case in cases() {
         eprintln!("measuring: {}", case.name);
         let mut turns = vec![&direct, &strict, &bounded];
-        for round in 0..=stage.options.rounds {
+        for round in 0..WARM_UP + stage.options.rounds {
             for server in &turns {
                 let sample = once(stage, server, &case, direct.pid).await?;
-                // in the first round the engine compiles itself
-                if round > 0 {
+                if round >= WARM_UP {
                     runs.add(case.name, server.kind.name(), sample);
                 }
             }

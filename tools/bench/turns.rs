@@ -104,7 +104,7 @@ async fn counts(upstream: &Client) -> Result<(f64, f64), Failure> {
 /// Stores what is to be hit, and wakes the server up.
 async fn prepare(client: &Client, path: &str, load: &Load) -> Result<(), Failure> {
     match load {
-        Load::Same | Load::Reordered | Load::Fresh => fill(client, path, [0; 64]).await,
+        Load::Same | Load::Gzip | Load::Reordered | Load::Fresh => fill(client, path, [0; 64]).await,
         Load::Keys(count) => {
             fill(client, path, [0; 64]).await?;
             fill(client, path, 0..*count).await

@@ -13,6 +13,8 @@ use super::places::pinned;
 pub(super) enum Load {
     /// The same bytes again and again.
     Same,
+    /// The same bytes again and again, from a client that wants gzip.
+    Gzip,
     /// So many different bodies in turn.
     Keys(u64),
     /// A body that was never sent before.
@@ -109,9 +111,15 @@ fn script(drive: &Drive<'_>) -> String {
     let head = |length| head(host, drive.path, length);
     let own = match &drive.load {
         Load::Get => String::new(),
-        Load::Same => format!(
-            "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = \"application/json\"\nwrk.body = [==[{first}]==]\n"
-        ),
+        Load::Same | Load::Gzip => {
+            let gzip = match drive.load {
+                Load::Gzip => "wrk.headers[\"Accept-Encoding\"] = \"gzip\"\n",
+                _ => "",
+            };
+            format!(
+                "wrk.method = \"POST\"\nwrk.headers[\"Content-Type\"] = \"application/json\"\n{gzip}wrk.body = [==[{first}]==]\n"
+            )
+        }
         Load::Keys(_) | Load::Fresh => {
             let number = FIRST.to_string();
             let (before, after) = first.split_once(&number).unwrap_or_default();
