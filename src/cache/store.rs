@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -38,7 +39,9 @@ pub struct Store {
     entries: moka::sync::Cache<CacheKey, Arc<Entry>, Hashing>,
     /// Entries of older generations, for `stale_if_error`; they may be among the others too.
     superseded: Option<moka::sync::Cache<CacheKey, Arc<Entry>, Hashing>>,
-    epoch: RwLock<Epoch>,
+    epoch: AtomicU64,
+    /// Held while something is stored, and to begin an epoch; not to look at it.
+    storing: RwLock<()>,
 }
 
 impl Store {
@@ -72,7 +75,8 @@ impl Store {
         Store {
             entries: builder.build_with_hasher(Hashing::default()),
             superseded: None,
-            epoch: RwLock::new(Epoch(0)),
+            epoch: AtomicU64::new(0),
+            storing: RwLock::new(()),
         }
     }
 
@@ -92,7 +96,7 @@ impl Store {
     pub fn supersede(&self, key: CacheKey, entry: &Arc<Entry>) {
         let Some(superseded) = &self.superseded else { return };
         // held while storing: a purge removes it first from the entries, and then waits for this before it looks here
-        let _epoch = self.epoch.read().unwrap_or_else(PoisonError::into_inner);
+        let _storing = self.storing.read().unwrap_or_else(PoisonError::into_inner);
         if self.entries.get(&key).is_some_and(|known| Arc::ptr_eq(&known, entry)) {
             superseded.insert(key, Arc::clone(entry));
         }
@@ -127,14 +131,14 @@ impl Store {
     /// The epoch of now.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        *self.epoch.read().unwrap_or_else(PoisonError::into_inner)
+        Epoch(self.epoch.load(Ordering::Acquire))
     }
 
     /// Stores an entry that was asked for within `epoch`. Returns whether it was: not if a purge came in between.
     pub fn insert(&self, key: CacheKey, entry: Arc<Entry>, epoch: Epoch) -> bool {
         // held while storing, so that a purge either finds the entry or is seen here
-        let current = self.epoch.read().unwrap_or_else(PoisonError::into_inner);
-        if *current != epoch {
+        let _storing = self.storing.read().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch() != epoch {
             return false;
         }
         // a flight that lands late must not push out the answer of one that left later
@@ -170,7 +174,8 @@ impl Store {
 
     /// Begins a new epoch: what is being fetched now will not be stored.
     pub fn raise_epoch(&self) {
-        self.epoch.write().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        let _storing = self.storing.write().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Removes what belongs to one of the indices; everything if `names` is `None`. Returns how many went.
