@@ -29,6 +29,8 @@ pub mod cache;
 // -- wire
 pub mod error;
 
+pub mod spans;
+
 pub mod upstream;
 
 pub mod respond;
@@ -53,6 +55,8 @@ pub mod surface;
 pub mod server;
 
 pub mod telemetry;
+
+pub mod otlp;
 
 pub mod config;
 

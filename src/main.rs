@@ -13,7 +13,7 @@ use escache::reload::{self, Reloader};
 use escache::server::{self, Door, Role};
 use escache::surface::overview;
 use escache::terminal::{self, Admin, Failure};
-use escache::{probe, telemetry};
+use escache::{otlp, probe, telemetry};
 use http::StatusCode;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -98,6 +98,13 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     announce(&settings, &data, &admin);
     let proxy = Proxy::new(settings.proxy);
     proxy.access.set(access);
+    let exporting = match otlp::begin(&settings.tracing, |name| std::env::var(name).ok(), &proxy.stats) {
+        Ok(exporting) => exporting.map(|(tracer, exporting)| {
+            proxy.spans.set(tracer);
+            exporting
+        }),
+        Err(error) => return complain(&error, EX_CONFIG),
+    };
     let admin_door = Door::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
     let data_door = Door::new(Arc::clone(&proxy), Role::Data, settings.limits);
     if let Err(error) = data_door.secure(settings.tls) {
@@ -140,6 +147,9 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     tokio::select! {
         () = drained => tracing::info!("stopped"),
         () = signals.stop() => tracing::warn!("stopped at once: asked twice"),
+    }
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
     }
     ExitCode::SUCCESS
 }

@@ -65,6 +65,7 @@ use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::respond::{self, Representation};
 use crate::scope::{Scope, ScopeSettings};
+use crate::spans::Spans;
 use crate::stats::Stats;
 use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
@@ -130,6 +131,8 @@ pub struct Proxy {
     renderings: template::Renderings,
     /// Lines for requests.
     pub access: AccessLog,
+    /// Spans of requests.
+    pub spans: Spans,
     /// Keys whose searches are cheaper than a reading.
     dear: DearReadings,
     /// Upstream searches that fill the cache.
@@ -223,6 +226,7 @@ impl Proxy {
             stats,
             renderings: template::renderings(settings.capacity / PLANS_SHARE),
             access: AccessLog::default(),
+            spans: Spans::default(),
             dear: DearReadings::new(),
             fills: Fills::new(settings.max_concurrent_misses),
             ahead: Ahead::new(settings.ahead),

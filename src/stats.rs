@@ -88,6 +88,8 @@ counters! {
     certificate_errors: "Times that the certificate of the listener had changed, and could not be used",
     tls_handshakes: "TLS handshakes with clients that were completed",
     tls_handshakes_failed: "TLS handshakes with clients that failed",
+    spans_exported: "Spans that the collector has taken",
+    spans_dropped: "Spans that were dropped: because as many waited as may, or because the collector did not take them",
     malformed_requests: "Connections closed because what came was not HTTP, or was ambiguous",
 }
 

@@ -94,6 +94,27 @@ impl Scalar for Host {
     }
 }
 
+/// A collector of spans.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Collector(pub(super) Host);
+
+impl Scalar for Collector {
+    const WHAT: &'static str = "a URL such as http://localhost:4318";
+
+    fn parse(text: &str) -> Result<Collector, Unfit> {
+        if text.contains('@') {
+            return Err(Unfit::Because(
+                "credentials do not belong in a URL; use OTEL_EXPORTER_OTLP_HEADERS".to_owned(),
+            ));
+        }
+        Host::parse(text).map(Collector).map_err(Unfit::Because)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 impl Scalar for usize {
     const WHAT: &'static str = "a whole number";
 

@@ -13,6 +13,7 @@ use super::table::Values;
 use super::units::{ByteSize, Wait};
 use crate::access::AccessSettings;
 use crate::key::headers::HeaderRules;
+use crate::otlp::OtlpSettings;
 use crate::policy::{Compression, Policy, Share};
 use crate::proxy::{AheadSettings, ProxySettings};
 use crate::scope::ScopeSettings;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What the way of a request needs.
     pub proxy: ProxySettings,
+    /// `tracing.*`
+    pub tracing: OtlpSettings,
     /// `log.level`
     pub log_level: Level,
     /// `log.format`
@@ -210,6 +213,11 @@ fn together(
                 max_bytes: values.limits_max_target_memory.0,
                 wall: SystemTime::now,
             },
+        },
+        tracing: OtlpSettings {
+            endpoint: values.tracing_endpoint.map(|collector| collector.0),
+            sample: values.tracing_sample,
+            service_name: values.tracing_service_name,
         },
         log_level: values.log_level,
         log_format: values.log_format,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 use tracing::Level;
 
-use super::kinds::{AccessShare, Address, Discovery, HostName, Secret};
+use super::kinds::{AccessShare, Address, Collector, Discovery, HostName, Secret};
 use super::rules::Rules;
 use super::units::{ByteSize, MemorySize, Wait};
 use super::value::{Shape, Value, Written};
@@ -234,6 +234,14 @@ settings! {
     "Shadow" {
         /// Of which share of hits the engine is asked the same search too, after the hit was answered, to compare the two: 0 is none, 0.01 one in a hundred, 1 all. An answer that differs although nothing changed is logged, counted (shadow_different) and no longer served.
         shadow_sample: Share = "shadow.sample", "0";
+    }
+    "Traces" {
+        /// The collector that spans are exported to by OTLP over HTTP (protobuf), such as http://localhost:4318; /v1/traces is added. none leaves it to OTEL_EXPORTER_OTLP_ENDPOINT, and without that exports nothing.
+        tracing_endpoint: Option<Collector> = "tracing.otlp.endpoint", "none";
+        /// Of which share of the traces that begin here spans are made, from 0 to 1; of a trace that began before, the client has decided. none leaves it to OTEL_TRACES_SAMPLER, and without that is 1.
+        tracing_sample: Option<Share> = "tracing.sample", "none";
+        /// The name of this service in traces. Without one it is that of OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES, or escache.
+        tracing_service_name: Option<String> = "tracing.service_name", "";
     }
     "Log" {
         /// What is logged: error, warn, info, debug or trace.

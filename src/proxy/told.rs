@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::{ClientCertificate, Live, Proxy};
 use crate::elastic::api::route;
@@ -24,8 +24,16 @@ const MOST_EXAMPLE: usize = 4 << 10;
 pub(super) struct Sent {
     method: Method,
     uri: Uri,
+    negotiated: Negotiated,
     body: Bytes,
     identity: bool,
+}
+
+/// `Accept` and `Content-Type`: in the key of every search, and no secret.
+type Negotiated = [Option<HeaderValue>; 2];
+
+fn negotiated(headers: &HeaderMap) -> Negotiated {
+    [ACCEPT, CONTENT_TYPE].map(|name| headers.get(name).cloned())
 }
 
 impl Sent {
@@ -33,21 +41,24 @@ impl Sent {
     pub(super) fn of(live: &Live, head: &Parts, body: &Bytes) -> Sent {
         let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
         let identity = named || head.extensions.get::<ClientCertificate>().is_some();
-        Sent { method: head.method.clone(), uri: head.uri.clone(), body: body.clone(), identity }
+        let negotiated = negotiated(&head.headers);
+        Sent { method: head.method.clone(), uri: head.uri.clone(), negotiated, body: body.clone(), identity }
     }
 
     /// A search of a multi search, as the `_search` that it is.
-    pub(super) fn of_item(plan: &Plan, body: Bytes) -> Sent {
+    pub(super) fn of_item(plan: &Plan, headers: &HeaderMap, body: Bytes) -> Sent {
         let path = plan.target.path();
         let uri = format!("/{path}/_search").parse().unwrap_or_default();
-        Sent { method: Method::POST, uri, body, identity: !plan.anonymous }
+        let negotiated = negotiated(headers);
+        Sent { method: Method::POST, uri, negotiated, body, identity: !plan.anonymous }
     }
 
     /// A search of a multi search that is not understood as far as its target: that of the path stands for it.
     pub(super) fn of_head(head: &Parts, body: Bytes) -> Sent {
         let path = head.uri.path().replace("/_msearch", "/_search");
         let identity = head.headers.contains_key(AUTHORIZATION);
-        Sent { method: Method::POST, uri: path.parse().unwrap_or_default(), body, identity }
+        let (uri, negotiated) = (path.parse().unwrap_or_default(), [None, None]);
+        Sent { method: Method::POST, uri, negotiated, body, identity }
     }
 
     fn described(&self) -> Described {
@@ -66,9 +77,13 @@ impl Sent {
         }
         // what is no text, such as a compressed body, explains nothing
         let body = std::str::from_utf8(&self.body).ok()?.to_owned();
+        let headers = ["accept", "content-type"].into_iter().zip(&self.negotiated);
+        let headers =
+            headers.filter_map(|(name, value)| Some((name, value.as_ref()?.to_str().ok()?.to_owned())));
         Some(Example {
             method: self.method.to_string(),
             path: path.to_owned(),
+            headers: headers.collect(),
             body,
             identity: self.identity,
         })

@@ -51,6 +51,8 @@ pub struct Example {
     pub method: String,
     /// Path and query string.
     pub path: String,
+    /// Its `Accept` and `Content-Type`, if it had them, by name.
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
     /// Whether it came with credentials. They are not kept.
@@ -252,7 +254,14 @@ mod tests {
         let took = Duration::from_millis(millis);
         let example = || {
             let text = |text: &str| text.to_owned();
-            Some(Example { method: text("GET"), path: text("/"), body: text(shape), identity: false })
+            let headers = Vec::new();
+            Some(Example {
+                method: text("GET"),
+                path: text("/"),
+                headers,
+                body: text(shape),
+                identity: false,
+            })
         };
         searches.asked(described(shape), took, Outcome::Miss, None, example)
     }

@@ -18,6 +18,7 @@ use crate::outcome::{CacheStatus, Reason};
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
 use crate::rounds::Needed;
+use crate::spans::ServerSpan;
 use crate::upstream::{Body, Collected, Stream, collect, tell_of_client};
 
 /// Answers a request of the data listener.
@@ -28,6 +29,7 @@ pub async fn answer(
     client: ClientAddress,
 ) -> Response<Body> {
     let began = Instant::now();
+    let span = proxy.spans.begin(&mut head, || proxy.engine.load().engine.map(|engine| engine.distribution));
     let client = tell_of_client(&mut head.headers, client);
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
@@ -38,10 +40,10 @@ pub async fn answer(
         _ => {
             let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
             let (response, status) = Box::pin(pass(proxy, head, api, effect, body, client)).await;
-            return end(proxy, api, began, response, &status, || told);
+            return end(proxy, api, began, span, response, &status, || told);
         }
     };
-    end(proxy, api, began, response, &status, || told(&head, &route))
+    end(proxy, api, began, span, response, &status, || told(&head, &route))
 }
 
 /// Everything that is not answered from the cache.
@@ -73,11 +75,12 @@ async fn pass(
     }
 }
 
-/// Counts a request, writes its line, and adds what escache says of it.
+/// Counts a request, writes its line, ends its span, and adds what escache says of it.
 fn end(
     proxy: &Proxy,
     api: Api,
     began: Instant,
+    span: Option<Box<ServerSpan>>,
     response: Response<Body>,
     status: &CacheStatus,
     told: impl FnOnce() -> access::Request,
@@ -92,6 +95,9 @@ fn end(
         took,
     };
     proxy.access.tell(&answer, told);
+    if let Some(span) = span {
+        span.end(answer.status, status);
+    }
     respond::with_status(response, status)
 }
 

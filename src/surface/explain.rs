@@ -85,7 +85,11 @@ fn known(proxy: &Proxy, question: Explained) -> Result<(Explained, bool), String
         method: Some(example.method.clone()),
         path: Some(example.path.clone()),
         search: None,
-        headers: serde_json::Map::new(),
+        headers: example
+            .headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.as_str().into()))
+            .collect(),
         body: if example.body.is_empty() { Value::Null } else { example.body.clone().into() },
     };
     Ok((known, example.identity))

@@ -171,7 +171,12 @@ fn search(proxy: &Proxy, told: &Told, show_queries: bool) -> Value {
         "explainable": example.is_some(),
     });
     if let Some(example) = example.filter(|_| show_queries) {
-        out["example"] = json!({"method": example.method, "path": example.path, "body": example.body});
+        let headers: Map<String, Value> =
+            example.headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+        out["example"] = json!({
+            "method": example.method, "path": example.path, "headers": headers, "body": example.body,
+            "identity": example.identity,
+        });
     }
     out
 }

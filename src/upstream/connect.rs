@@ -22,14 +22,14 @@ use super::tls::Tls;
 
 /// Makes connections, each within a limit of time.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     inner: HttpsConnector<HttpConnector<Names>>,
     limit: Duration,
 }
 
 impl Connector {
     /// Without `tls` no certificate is trusted.
-    pub(super) fn new(limit: Duration, tls: Option<Tls>, names: Names) -> Connector {
+    pub(crate) fn new(limit: Duration, tls: Option<Tls>, names: Names) -> Connector {
         let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.set_connect_timeout(Some(limit));
         tcp.set_nodelay(true);

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 
 use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
-use self::connect::Connector;
+pub(crate) use self::connect::Connector;
 use self::deliver::{Answer, Failed, Purpose, Question, address, may_repeat};
 pub use self::deliver::{Delivered, Giver, HostReport};
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
@@ -45,6 +45,7 @@ pub use self::names::Names;
 pub use self::tls::{Tls, TlsSettings, Verification};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
+use crate::spans::ClientSpan;
 use crate::stats::Stats;
 
 /// Where the engine is and how it is asked.
@@ -262,7 +263,7 @@ impl Upstream {
 
     async fn pass(
         &self,
-        head: http::request::Parts,
+        mut head: http::request::Parts,
         body: Body,
         client: Option<IpAddr>,
         tag: Option<&StateVersion>,
@@ -277,11 +278,20 @@ impl Upstream {
         let purpose = if again.is_some() { Purpose::Read } else { Purpose::Write };
         let mut bodies = [Some(body), again].into_iter().flatten();
         self.stats.plain.upstream_requests.inc();
+        let span = ClientSpan::begin(&mut head);
         let request = |host: &Host, unsent: Option<Body>| {
             let body = unsent.or_else(|| bodies.next())?;
             Some(outgoing(head.clone(), body, host, client))
         };
-        let mut delivered = self.deliver(request, tag, only, purpose).await?;
+        let delivered = self.deliver(request, tag, only, purpose).await;
+        if let Some(span) = span {
+            span.end(delivered.as_ref().map(|delivered| {
+                let member = self.member(delivered.giver.host);
+                let at = &member.host.authority;
+                (delivered.response.status(), at.host().to_owned(), at.port_u16())
+            }));
+        }
+        let mut delivered = delivered?;
         // nobody asked to switch: `Upgrade` is not passed on
         if delivered.response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::BrokenAnswer("it switched protocols unasked".to_owned()));

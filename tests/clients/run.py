@@ -41,6 +41,14 @@ CLIENTS = [
     Client("go-elasticsearch-7", "go", "go-elasticsearch/v7@v7.17.10", "elasticsearch-7"),
     Client("go-elasticsearch-8", "go", "go-elasticsearch/v8@v8.19.7", "elasticsearch-8"),
     Client("go-elasticsearch-9", "go", "go-elasticsearch/v9@v9.5.2", "elasticsearch-9"),
+    Client("go-opensearch", "go", "opensearch-go/v4@v4.8.1", "opensearch-2"),
+    Client("java-elasticsearch-7", "java", "elasticsearch-rest-high-level-client:7.17.29", "elasticsearch-7"),
+    Client("java-elasticsearch-8", "java", "elasticsearch-java:8.19.12", "elasticsearch-8"),
+    Client("java-elasticsearch-9", "java", "elasticsearch-java:9.5.2", "elasticsearch-9"),
+    Client("java-opensearch", "java", "opensearch-java:3.9.0", "opensearch-2"),
+    Client("rs-elasticsearch-8", "rust", "elasticsearch@8.19.0-alpha.1", "elasticsearch-8"),
+    Client("rs-elasticsearch-9", "rust", "elasticsearch@9.1.0-alpha.1", "elasticsearch-9"),
+    Client("rs-opensearch", "rust", "opensearch@2.4.0", "opensearch-2"),
 ]
 #: What CI runs: two engines that its tests have downloaded, two small packages.
 BOUNDED = ["py-elasticsearch-7", "py-opensearch"]
@@ -102,16 +110,45 @@ def go(client, cache):
     source, program = cache / client.name, cache / (client.name + "-checks")
     source.mkdir(exist_ok=True)
     # what the module needs is pinned in a go.mod for each version; the checks are the same but for the path
+    checks = "opensearch" if "opensearch" in client.package else "elasticsearch"
     for name in ("go.mod", "go.sum"):
-        shutil.copy(HERE / "go" / major / name, source)
-    text = (HERE / "go" / "main.go").read_text()
-    (source / "main.go").write_text(text.replace("go-elasticsearch/v7", "go-elasticsearch/v" + major))
+        shutil.copy(HERE / "go" / (major if checks == "elasticsearch" else checks) / name, source)
+    shutil.copy(HERE / "go" / "shared.go", source)
+    text = (HERE / "go" / (checks + ".go")).read_text()
+    (source / (checks + ".go")).write_text(text.replace("go-elasticsearch/v7", "go-elasticsearch/v" + major))
     # a Go that is too old is a reason, not something to download
     call([tool, "build", "-o", str(program), "."], cwd=source, env={**os.environ, "GOTOOLCHAIN": "local"})
-    return [str(program)], {}
+    return [str(program)], {"CLIENT_VERSION": client.package.rsplit("@v", 1)[1]}
 
 
-KINDS = {"python": python, "node": node, "go": go}
+def java(client, cache):
+    compiler, maven = need("javac"), need("mvn")
+    name = client.name.partition("-")[2]
+    folder, classes = cache / re.sub(r"[^a-z0-9.]+", "-", client.package), cache / (client.name + "-classes")
+    with fresh(folder) as new:
+        if new:
+            call([maven, "-B", "-q", "-ntp", "-f", str(HERE / "java" / name / "pom.xml"), "dependency:copy-dependencies",
+                  "-DincludeScope=runtime", "-DoutputDirectory=" + str(new)])
+    sources = list((HERE / "java").glob("*.java")) + list((HERE / "java" / name).glob("*.java"))
+    if not any(source.name == "Client.java" for source in sources):
+        # versions of one client that differ in the way over the wire alone
+        sources += (HERE / "java" / "elasticsearch").glob("*.java")
+    shutil.rmtree(classes, ignore_errors=True)
+    path = str(folder / "*")
+    call([compiler, "-nowarn", "-proc:none", "-cp", path, "-d", str(classes)] + [str(source) for source in sources])
+    words = [need("java"), "-cp", os.pathsep.join([str(classes), path]), "Checks"]
+    return words, {"CLIENT_VERSION": client.package.partition(":")[2]}
+
+
+def rust(client, cache):
+    tool, name = need("cargo"), client.name
+    manifest, target = HERE / "rust" / "Cargo.toml", cache / "rust"
+    build = [tool, "build", "-q", "--locked", "--manifest-path", str(manifest), "--target-dir", str(target), "-p", name]
+    call(build)
+    return [str(target / "debug" / name)], {"CLIENT_VERSION": client.package.partition("@")[2]}
+
+
+KINDS = {"python": python, "node": node, "go": go, "java": java, "rust": rust}
 
 
 # --- an engine with a tap and escache before it ---
@@ -181,7 +218,7 @@ def run_client(client, prepared, settings, verbose):
 
 def run_engine(engine, clients, cache, escache, verbose):
     """Runs all clients of one engine."""
-    results, prepared = [], []
+    results, prepared, told = [], [], set()
     for client in clients:
         try:
             prepared.append((client, KINDS[client.kind](client, cache)))
@@ -193,12 +230,13 @@ def run_engine(engine, clients, cache, escache, verbose):
                 for client, how in prepared:
                     results.append(run_client(client, how, settings, verbose))
                     print(results[-1].line(), flush=True)
+                    told.add(client)
         except (Missing, Broken) as reason:
             verdict = "FAIL" if isinstance(reason, Broken) else "SKIPPED"
             done = {result.client for result in results}
             results += [Result(c, verdict, "%s: %s" % (engine, reason)) for c, _ in prepared if c not in done]
     for result in results:
-        if not result.checks:
+        if result.client not in told:
             print(result.line(), flush=True)
     return results
 

@@ -82,6 +82,8 @@ mod tls;
 
 mod together;
 
+mod traces;
+
 mod transparency;
 
 mod trouble;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, keys};
 use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::Escache;
+use crate::support::escache::{Escache, verdict};
 
 const LITERAL: &str = "wanted-by-alice";
 
@@ -115,6 +115,49 @@ async fn texts_of_searches_are_shown_where_the_operator_allows_it() {
     let told = overview(&escache).await;
     assert!(row(&told, "term:{user:?}")["example"]["body"].as_str().unwrap().contains(LITERAL), "{told:#}");
     assert!(!told.to_string().contains("c2VjcmV0"), "{told:#}");
+}
+
+/// Searches with the headers that Elasticsearch's own clients send, and one with credentials.
+#[tokio::test]
+async fn what_is_shown_is_a_list_for_warming() {
+    let (engine, escache) = two().await;
+    let kind = "application/vnd.elasticsearch+json; compatible-with=8";
+    let headers = [("content-type", kind), ("accept", kind)];
+    let named = [headers[0], headers[1], ("authorization", "Basic c2VjcmV0OnNlY3JldA==")];
+    let body = by_user(2).to_string();
+    escache.send("POST", "/logs/_search", &headers, &body).await;
+    escache.send("POST", "/products/_search", &named, "{}").await;
+    escache.send("GET", "/logs/_count", &[], "").await;
+    let lines = format!("{{}}\n{}\n", json!({"size": 7}));
+    let many = [("content-type", "application/x-ndjson"), ("accept", "application/json")];
+    escache.send("POST", "/logs/_msearch", &many, &lines).await;
+    let warm = async |to: &Escache, list: &str| {
+        let kind = [("content-type", "application/json")];
+        to.client.request("POST", format!("{}/warm", to.admin), &kind, list.to_owned()).await.json()
+    };
+    let other = Escache::start(&engine.url()).await;
+    let told = warm(&other, &overview(&escache).await.to_string()).await;
+    assert_eq!((&told["stored"], &told["not_understood"]), (&json!(0), &json!(4)), "{told:#}");
+    assert!(told["problems"][0].as_str().unwrap().contains("admin.show_queries"), "{told:#}");
+    escache.doors[1].control(Controls { show_queries: true, ..Controls::default() });
+    let shown = overview(&escache).await;
+    assert!(!shown.to_string().contains("c2VjcmV0"), "{shown:#}");
+    // the one with credentials is asked for nobody
+    let told = warm(&other, &shown.to_string()).await;
+    assert_eq!((&told["searches"], &told["stored"]), (&json!(4), &json!(4)), "{told:#}");
+    for (method, path, headers, body) in [
+        ("POST", "/logs/_search", &headers[..], &*body),
+        ("GET", "/logs/_count", &[], ""),
+        ("POST", "/logs/_search", &[("content-type", "application/json"), many[1]], "{\"size\":7}"),
+    ] {
+        let found = other.send(method, path, headers, body).await;
+        assert_eq!(verdict(&found.headers).0, "HIT", "{path} {headers:?}");
+    }
+    // so what is explained is what was asked
+    let id = &row(&shown, "term:{user:?}")["id"];
+    let explained =
+        escache.client.post(format!("{}/explain", escache.admin), json!({"search": id})).await.json();
+    assert_eq!(explained["entry"]["state"], "current", "{explained:#}");
 }
 
 #[tokio::test]
@@ -237,6 +280,18 @@ async fn the_page_in_a_browser() {
     // with the operator's consent
     escache.doors[1].control(Controls { show_queries: true, ..Controls::default() });
     browser.wait_for(&format!("document.querySelector('#searches').innerText.includes('{LITERAL}')")).await;
+
+    // a list for `escache warm`, which another one understands
+    assert_eq!(browser.run("return document.querySelector('#export').disabled").await, false);
+    browser.run("document.querySelector('#export').click()").await;
+    browser.wait_for("document.querySelector('#exported').innerText.includes('searches saved')").await;
+    let list = browser.run("return exportable().map(search => JSON.stringify(search)).join('\\n')").await;
+    let other = Escache::start(&engine.url()).await;
+    let kind = [("content-type", "application/x-ndjson")];
+    let list = list.as_str().unwrap().to_owned();
+    let told =
+        other.client.request("POST", format!("{}/warm", other.admin), &kind, list.clone()).await.json();
+    assert!(told["searches"].as_u64().unwrap() >= 2 && told["searches"] == told["stored"], "{told:#} {list}");
 
     // it keeps to itself, and has nothing to complain of
     let elsewhere = browser

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::doors::Door;
-use super::items::{Hit, Item, Known, are_ambient};
+use super::items::{Hit, Item, Known, are_ambient, head_of_items};
 use crate::cache::{Audience, Epoch, Fetched, Storable};
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::Widening;
@@ -79,9 +79,10 @@ impl Proxy {
         let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
         let head_line = [(door, [u8::from(explicit); 32])].into_iter();
         let joined = CacheKey::joined(head_line.chain(known).chain(others));
+        let of_items = head_of_items(head);
         let keep = |item: &&Item<'_>| {
             let Known { plan, view } = item.judged.as_ref().ok()?;
-            let sent = Sent::of_item(plan, body.slice_ref(item.lines.body));
+            let sent = Sent::of_item(plan, &of_items.headers, body.slice_ref(item.lines.body));
             Some((Keep::new(plan, view, epoch), view.audience, sent))
         };
         for item in &asked {

@@ -165,7 +165,7 @@ impl<'a> Searches<'a> {
 }
 
 /// The head of a multi search as that of its searches, but for the path.
-fn head_of_items(head: &Parts) -> Parts {
+pub(super) fn head_of_items(head: &Parts) -> Parts {
     let mut head = head.clone();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(msearch::content_type);
     if let Some(Ok(kind)) = kind.map(|kind| HeaderValue::try_from(kind.as_ref())) {

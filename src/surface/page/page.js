@@ -143,10 +143,23 @@ function verdict(search) {
 
 let latest = null;
 
-function showSearches() {
+function ordered() {
   const by = document.querySelector('input[name=order]:checked').value;
   const order = search => search[`${by}_seconds`];
-  const searches = [...latest.searches].sort((a, b) => order(b) - order(a)).slice(0, 25);
+  return [...latest.searches].sort((a, b) => order(b) - order(a));
+}
+
+// What `escache warm` takes: a search in each line. What came with credentials cannot be asked without them.
+function exportable() {
+  return ordered().filter(search => search.example && search.verdict === 'cacheable' && !search.example.identity)
+    .map(({ example: { method, path, headers, body } }) => ({ method, path, headers, ...(body ? { body } : {}) }));
+}
+
+function showSearches() {
+  const searches = ordered().slice(0, 25);
+  const button = $('export');
+  button.disabled = !latest.show_queries || !exportable().length;
+  button.title = latest.show_queries ? '' : 'needs admin.show_queries: true, since the list has the texts of searches';
   fill($('searches'), searches, search => search.id, search => {
     const { method, path, body } = search.example ?? {};
     const text = search.example ? `${method} ${path}\n${body}` : search.shape;
@@ -200,6 +213,15 @@ function show(overview) {
     Object.entries(row.causes).sort((a, b) => b[1] - a[1]).map(([cause, n]) => `${cause} ${count(n)}`).join(', ') || '-',
   ], 'No index has been searched yet.');
 }
+
+$('export').addEventListener('click', () => {
+  const lines = exportable().map(search => `${JSON.stringify(search)}\n`);
+  const url = URL.createObjectURL(new Blob(lines, { type: 'application/x-ndjson' }));
+  const link = make('a', { href: url, download: 'searches.ndjson' });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+  $('exported').textContent = `${lines.length} searches saved: escache warm searches.ndjson`;
+});
 
 // -- explain
 

@@ -6,6 +6,8 @@ pub(crate) mod authority;
 
 pub(crate) mod browser;
 
+pub(crate) mod collector;
+
 pub(crate) mod engine;
 
 pub(crate) mod escache;
