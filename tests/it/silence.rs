@@ -2,12 +2,13 @@
 //! of escache stands and is moved by hand; the engines have clocks of their own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use escache::proxy::ProxySettings;
 use escache::upstream::Host;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::support::engine::{Api, Engine, Twist};
 use crate::support::escache::{Escache, verdict};
@@ -43,6 +44,12 @@ impl Still {
         tokio::time::advance(time + MOMENT / 5).await;
         settle().await;
     }
+}
+
+/// Goes with the clock that stands: a machine whose clocks differ was suspended, and nothing that was found before holds.
+fn wall() -> SystemTime {
+    thread_local!(static BORN: Instant = Instant::now());
+    SystemTime::UNIX_EPOCH + BORN.with(Instant::elapsed)
 }
 
 /// Lets everybody get as far as they can without the network.
@@ -205,7 +212,10 @@ async fn what_leaves_something_behind_is_sent_once() {
 #[tokio::test]
 async fn readings_are_not_waited_for_while_a_host_is_silent() {
     const TIMEOUT: Duration = Duration::from_secs(4);
-    let (one, two, escache) = two_hosts(|settings| settings.watcher.timeout = TIMEOUT).await;
+    let (one, two, escache) = two_hosts(|settings| {
+        (settings.watcher.timeout, settings.watcher.wall) = (TIMEOUT, wall);
+    })
+    .await;
     one.index("other", "1", json!({"team": "a"}));
     one.refresh("other");
     let still = Still::stand();

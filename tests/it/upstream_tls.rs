@@ -10,6 +10,7 @@ use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::authority::Authority;
