@@ -91,7 +91,7 @@ impl Clocks {
     /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>, stats: Arc<Stats>, wall: fn() -> SystemTime) -> Clocks {
-        let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+        let pace = Pace { wall, pause: PAUSE, late: TIMEOUT, renewals: Semaphore::new(1) };
         Clocks(Arc::new(Rounds::new(Nodes(upstream, stats), Arc::new(pace))))
     }
 

@@ -294,7 +294,7 @@ struct Way(Client<Connector, Full<Bytes>>);
 
 impl Way {
     fn new(tls: Option<Tls>) -> Way {
-        let connector = Connector::new(ATTEMPT, tls, Names::default());
+        let connector = Connector::new(ATTEMPT, tls, Names::default(), None);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .pool_timer(TokioTimer::new())

@@ -108,19 +108,22 @@ async fn missing_readings(proxy: &Arc<Proxy>) -> Option<String> {
     }
 }
 
-/// Asks for ever, every `interval`, and tells the proxy what has changed. Between, hosts that failed are asked when they
-/// have served their time.
+/// Asks for ever, every `interval`, and tells the proxy what has changed. Meanwhile, hosts that failed are asked when they
+/// have served their time: an engine that keeps its answer back must not keep them out.
 pub async fn keep_asking(proxy: Arc<Proxy>, interval: Duration) {
-    let mut asked = Instant::now();
-    loop {
-        tokio::time::sleep(interval.min(TICK)).await;
-        if asked.elapsed() < interval {
-            proxy.upstream.check_hosts(true).await;
-            continue;
+    let ask_engine = async {
+        loop {
+            tokio::time::sleep(interval).await;
+            learn(&proxy, ask(&proxy).await);
         }
-        asked = Instant::now();
-        learn(&proxy, ask(&proxy).await);
-    }
+    };
+    let look_after_hosts = async {
+        loop {
+            tokio::time::sleep(interval.min(TICK)).await;
+            proxy.upstream.check_hosts(true).await;
+        }
+    };
+    let ((), ()) = tokio::join!(ask_engine, look_after_hosts);
 }
 
 /// Takes over what the engine said.

@@ -2,13 +2,14 @@
 //! while it runs waits for the next one, so the engine sees at most 1/latency of them, whatever the load of clients.
 //!
 //! Ways in which a wait can end: a measurement lands that serves; one lands that failed; the driver is lost (it
-//! panicked), then all who wait are told and the next one starts anew; the waiter leaves. What is wanted is written down
-//! when a request comes ([`Needed`], with the marks that it has to heed), so marks that are set later, as under a storm of
+//! panicked), then all who wait are told and the next one starts anew; the waiter leaves. A failure that came late is
+//! waited for once: who comes after it has it at once, while one more attempt is made in the background, after pauses
+//! that grow. What is wanted is written down when a request comes ([`Needed`], with the marks that it has to heed), so marks that are set later, as under a storm of
 //! writes, never send it back to the end of the queue.
 
 mod gathering;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -140,10 +141,18 @@ pub struct Pace {
     pub wall: fn() -> SystemTime,
     /// After a failure that lasts it is the answer for this long; then the engine is asked again.
     pub pause: Duration,
+    /// A failure that took this long is late: nobody waits for another one like it, and the pause doubles with each.
+    pub late: Duration,
     /// How many may be renewed in the background at once; the others wait, and if they age out meanwhile, who needs
     /// them asks.
     pub renewals: Semaphore,
 }
+
+/// The longest pause after failures that came late.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A late failure that is older than this says nothing any more.
+const LATE_LASTS: Duration = Duration::from_secs(90);
 
 /// If the two clocks drift apart by more than this between a measurement and its use, the machine was suspended.
 const MOST_DRIFT: Duration = Duration::from_secs(1);
@@ -173,6 +182,8 @@ pub struct Rounds<S: Subject> {
     latest: ArcSwapOption<Measured<S::Found, S::Failure>>,
     /// The latest one that did not, until one does.
     failed: ArcSwapOption<Measured<S::Found, S::Failure>>,
+    /// How many failures in a row came late.
+    late: AtomicU32,
     state: Mutex<State<S>>,
 }
 
@@ -245,6 +256,7 @@ impl<S: Subject> Rounds<S> {
             pace,
             latest: ArcSwapOption::empty(),
             failed: ArcSwapOption::empty(),
+            late: AtomicU32::new(0),
             state: Mutex::new(state),
         }
     }
@@ -266,10 +278,15 @@ impl<S: Subject> Rounds<S> {
     }
 
     /// A measurement that serves: the latest one, the one under way, or the next. A failure that lasts is the answer for
-    /// a while too, since it only leads to forwarding. `None` if the driver was lost.
+    /// a while too, since it only leads to forwarding; one that came late, until an attempt has ended for which nobody
+    /// waits. `None` if the driver was lost.
     pub async fn get(self: &Arc<Self>, needed: Needed) -> Landing<S> {
         if let Some(ready) = self.serving(needed).or_else(|| self.failing(needed)) {
             return Some(ready);
+        }
+        if let Some(late) = self.late() {
+            self.try_again();
+            return Some(late);
         }
         match self.join(needed) {
             // what is served is renewed, and that takes the lock
@@ -317,8 +334,36 @@ impl<S: Subject> Rounds<S> {
         let ended = failed.started.at + failed.took;
         let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
         let mended = marked && failed.found.as_ref().is_err_and(Failure::mends);
-        let fresh = ended.elapsed() < self.pace.pause && !self.pace.slept_since(failed.started);
+        let fresh = ended.elapsed() < self.pause() && !self.pace.slept_since(failed.started);
         (fresh && !mended).then_some(failed)
+    }
+
+    /// For how long the latest failure is the answer.
+    fn pause(&self) -> Duration {
+        let late = self.late.load(Ordering::Relaxed);
+        if late < 2 {
+            return self.pace.pause;
+        }
+        let factor = 1u32.checked_shl(late - 1).unwrap_or(u32::MAX);
+        self.pace.pause.saturating_mul(factor).min(LONGEST_PAUSE.max(self.pace.pause))
+    }
+
+    /// The latest failure, if it came late and may still be what the next one would be.
+    fn late(&self) -> Landing<S> {
+        let failed = self.failed.load_full().filter(|_| self.late.load(Ordering::Relaxed) > 0)?;
+        let ended = failed.started.at + failed.took;
+        (ended.elapsed() < LATE_LASTS && !self.pace.slept_since(failed.started)).then_some(failed)
+    }
+
+    /// Measures in the background, unless somebody does.
+    fn try_again(self: &Arc<Self>) {
+        if self.lock().driven {
+            return;
+        }
+        if let Joined::Waiting(mut round) = self.join(Needed::since(Instant::now())) {
+            // a round that nobody waits for is not begun
+            tokio::spawn(async move { round.wait_for(Option::is_some).await.is_ok() });
+        }
     }
 
     /// Sees to it that a measurement that is used with a bound is followed by another before it ages out.
@@ -422,9 +467,16 @@ impl<S: Subject> Driver<S> {
 
     fn land(&self, round: &Round<S>, measured: Arc<Measured<S::Found, S::Failure>>) {
         let rounds = &self.rounds;
-        let lasting = measured.found.as_ref().is_err_and(Failure::lasts) && !rounds.pace.pause.is_zero();
+        let failure = measured.found.as_ref().err();
+        let lasting = failure.is_some_and(Failure::lasts) && !rounds.pace.pause.is_zero();
+        let late = lasting && measured.took >= rounds.pace.late && !failure.is_some_and(Failure::mends);
         let also = {
             let mut state = rounds.lock();
+            if late {
+                rounds.late.fetch_add(1, Ordering::Relaxed);
+            } else {
+                rounds.late.store(0, Ordering::Relaxed);
+            }
             match &measured.found {
                 Ok(_) => {
                     rounds.subject.ended(measured.took, measured.shared);

@@ -8,6 +8,7 @@ mod questions;
 mod together;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -67,6 +68,12 @@ pub enum TagSource {
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a reading that did not end in time makes others doubtful.
+const DOUBT: Duration = Duration::from_secs(30);
+
+/// Which part of its time a reading is waited for while there is doubt.
+const PART_IN_DOUBT: u32 = 4;
+
 /// Reads generations of targets.
 #[derive(Debug)]
 pub struct Watcher {
@@ -114,13 +121,14 @@ impl Watcher {
             tag: settings.tag,
             timeout: settings.timeout,
             permits: Semaphore::new(settings.max_concurrent),
+            late: Mutex::default(),
             invalidations: Invalidations::default(),
             together: Together::default(),
         });
         let pace = |pause| {
             // so that there is always room for what somebody waits for
             let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
-            Arc::new(Pace { wall: settings.wall, pause, renewals })
+            Arc::new(Pace { wall: settings.wall, pause, late: settings.timeout, renewals })
         };
         // each target has a pause of its own; one answer that was lost is not to stop them all
         let version = Rounds::new(Version(Arc::clone(&questions)), pace(Duration::ZERO));
@@ -184,8 +192,26 @@ impl Watcher {
         if let Some(ready) = watch.rounds.serving(needed) {
             return watch.reading(&ready);
         }
-        let reading = tokio::time::timeout(self.settings.timeout, self.next_of(target, &watch, needed)).await;
-        reading.unwrap_or_else(|_| lost())
+        self.in_time(self.next_of(target, &watch, needed)).await.unwrap_or_else(lost)
+    }
+
+    /// What is read for a request, unless it takes longer than a request waits for it. That is shorter while a host is
+    /// silent, or a reading of whatever target has lately not ended in time: each shard of each target is asked by a
+    /// reading, so whoever waits for one node waits in vain, and once is enough.
+    pub async fn in_time<T>(&self, read: impl Future<Output = T>) -> Option<T> {
+        let (mut read, patience, begun) = (pin!(read), self.settings.timeout, Instant::now());
+        if let Ok(read) = tokio::time::timeout(patience / PART_IN_DOUBT, read.as_mut()).await {
+            return Some(read);
+        }
+        if self.questions.were_late(Instant::now()) {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            read = read => Some(read),
+            () = tokio::time::sleep_until(begun + patience) => None,
+            () = self.questions.upstream.silence() => None,
+        }
     }
 
     /// Forgets all readings, as after a change of the cluster behind the address.

@@ -150,14 +150,19 @@ impl Sent<'_> {
             }
         }
         let begin = fields.0.len();
+        // a buffer that grows leaves a copy behind
+        fields
+            .0
+            .reserve(self.headers.iter().map(|(name, value)| 10 + name.as_str().len() + value.len()).sum());
         for (name, value) in self.headers {
             if self.rules.look(name) == Look::AsAnyOther {
                 fields.put_header(name, value);
             }
         }
-        // credentials may be among these: they are not kept
+        // credentials may be among these: they are not kept, nor left behind in a buffer that outlives the request
         if fields.0.len() > begin {
             let digest = blake3::hash(&fields.0[begin..]);
+            fields.0[begin..].fill(0);
             fields.0.truncate(begin);
             fields.put(Field::HeadersDigest, digest.as_bytes());
         }

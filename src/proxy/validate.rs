@@ -140,12 +140,9 @@ impl Proxy {
         }
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
-            tokio::time::timeout(
-                self.watcher.patience(),
-                self.scope.of(&live.headers, plan.anonymous, &head.headers, since)
-            )
+            self.watcher.in_time(self.scope.of(&live.headers, plan.anonymous, &head.headers, since))
         );
-        (reading, scope.unwrap_or_else(|_| Err(Reason::ScopeUnknown.into())))
+        (reading, scope.unwrap_or_else(|| Err(Reason::ScopeUnknown.into())))
     }
 }
 

@@ -31,6 +31,8 @@ impl Subject for Probe {
 
 const PAUSE: Duration = Duration::from_secs(1);
 
+const LATE: Duration = Duration::from_secs(2);
+
 thread_local!(static SLEPT: Cell<Duration> = const { Cell::new(Duration::ZERO) });
 
 /// Goes with the paused clock, but for the time that the machine slept.
@@ -41,7 +43,7 @@ fn wall() -> SystemTime {
 
 /// Measurements that may begin and end at once as often as `permits` says.
 fn rounds(permits: usize) -> Arc<Rounds<Probe>> {
-    let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+    let pace = Pace { wall, pause: PAUSE, late: LATE, renewals: Semaphore::new(1) };
     let probe = Probe {
         begun: AtomicUsize::new(0),
         permits: Semaphore::new(permits),
@@ -143,7 +145,7 @@ async fn a_failure_is_the_answer_for_a_while() {
     rounds.subject.fails.store(1, Ordering::SeqCst);
     pass(MOMENT).await;
     let first = rounds.asks(Needed::since(Instant::now())).await;
-    pass(Duration::from_secs(5)).await;
+    pass(LATE / 2).await;
     let second = rounds.asks(Needed::since(Instant::now())).await;
     rounds.lets(1).await;
     // who came meanwhile does not try again, nor who comes within the pause, which begins with the end
@@ -376,7 +378,7 @@ impl Subject for Slow {
 /// Two halves of clients, one begins while the other's measurement is under way. Each asks again soon after it was answered.
 #[tokio::test(start_paused = true)]
 async fn clients_who_ask_again_soon_come_to_share_all_measurements() {
-    let pace = Pace { wall, pause: PAUSE, renewals: Semaphore::new(1) };
+    let pace = Pace { wall, pause: PAUSE, late: LATE, renewals: Semaphore::new(1) };
     let rounds = Arc::new(Rounds::new(Slow::default(), Arc::new(pace)));
     let client = || {
         let rounds = Arc::clone(&rounds);
@@ -397,4 +399,67 @@ async fn clients_who_ask_again_soon_come_to_share_all_measurements() {
     }
     let measured = rounds.subject.0.load(Ordering::SeqCst);
     assert!(measured <= 22, "{measured}, where two halves need 40");
+}
+
+/// One waits for as long as it takes; nobody else does. Attempts are made all the same, ever more seldom.
+#[tokio::test(start_paused = true)]
+async fn who_fails_late_is_waited_for_once() {
+    let rounds = rounds(0);
+    rounds.subject.fails.store(1, Ordering::SeqCst);
+    let asks = async |wanted: Option<Reason>| {
+        let asked = rounds.asks(Needed::since(Instant::now())).await;
+        let known = wanted.map(|reason| Some(Err(reason)));
+        assert_eq!(asked.is_finished(), known.is_some(), "it waits, or it does not");
+        if let Some(known) = known {
+            assert_eq!(asked.await.unwrap(), known);
+        }
+    };
+    let failure = Some(Reason::GenerationUnknown);
+    asks(None).await;
+    pass(LATE).await;
+    rounds.lets(1).await;
+    asks(failure).await;
+    assert_eq!(rounds.begun(), 1);
+    for pause in [1, 2, 4, 8, 16, 30, 30] {
+        let pause = Duration::from_secs(pause);
+        pass(pause - MOMENT).await;
+        let begun = rounds.begun();
+        asks(failure).await;
+        assert_eq!(rounds.begun(), begun, "it is not yet time, after {pause:?}");
+        pass(MOMENT).await;
+        for _ in 0..3 {
+            asks(failure).await;
+        }
+        assert_eq!(rounds.begun(), begun + 1, "one attempt, after {pause:?}");
+        pass(LATE).await;
+        asks(failure).await;
+        rounds.lets(1).await;
+    }
+    // it is well again: that is found out without anybody having waited, and then all is as before
+    pass(Duration::from_secs(30)).await;
+    rounds.subject.fails.store(0, Ordering::SeqCst);
+    asks(failure).await;
+    rounds.lets(1).await;
+    pass(MOMENT).await;
+    asks(None).await;
+}
+
+/// A failure that came at once is no reason not to wait, and one from long ago neither.
+#[tokio::test(start_paused = true)]
+async fn who_failed_at_once_or_long_ago_is_waited_for() {
+    let rounds = rounds(0);
+    rounds.subject.fails.store(1, Ordering::SeqCst);
+    let first = rounds.asks(Needed::since(Instant::now())).await;
+    pass(LATE - MOMENT).await;
+    rounds.lets(1).await;
+    assert!(first.is_finished());
+    pass(PAUSE).await;
+    let second = rounds.asks(Needed::since(Instant::now())).await;
+    assert!(!second.is_finished());
+    pass(LATE).await;
+    rounds.lets(1).await;
+    assert!(second.is_finished());
+    pass(LATE_LASTS).await;
+    let third = rounds.asks(Needed::since(Instant::now())).await;
+    assert!(!third.is_finished());
 }

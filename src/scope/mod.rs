@@ -200,7 +200,7 @@ impl Scope {
         let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
         let permits = Semaphore::new(settings.max_concurrent);
         Scope {
-            pace: Arc::new(Pace { wall: watcher.wall(), pause: PAUSE, renewals }),
+            pace: Arc::new(Pace { wall: watcher.wall(), pause: PAUSE, late: settings.timeout, renewals }),
             asker: Arc::new(Asker { upstream, stats, permits, timeout: settings.timeout }),
             watcher,
             facts: ArcSwap::default(),

@@ -123,6 +123,8 @@ pub(super) struct Patient<S> {
     idle_timeout: Duration,
     write_timeout: Duration,
     waiting: Waiting,
+    /// How many bytes of [`PREFACE`] have come and nothing else; `None` if something else has.
+    preface: Option<usize>,
     /// How many requests had begun when that was looked at.
     begun: usize,
     reading: Alarm,
@@ -130,6 +132,9 @@ pub(super) struct Patient<S> {
     /// Since when nothing of an answer could be written.
     stalled: Option<Instant>,
 }
+
+/// How the preface of HTTP/2 begins (RFC 9113 3.4). No method of HTTP/1 is called so.
+const PREFACE: &[u8] = b"PRI ";
 
 /// What of a client is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,11 +159,28 @@ impl<S> Patient<S> {
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
             waiting: Waiting::First(Instant::now() + limits.header_timeout),
+            preface: Some(0),
             begun: 0,
             reading: Alarm::default(),
             writing: Alarm::default(),
             stalled: None,
         }
+    }
+}
+
+impl<S> Patient<S> {
+    /// Whether these bytes, the next ones of the connection, are the last of what tells HTTP/2 from HTTP/1. They may come
+    /// in as many parts as the network likes.
+    fn begins_with_preface(&mut self, bytes: &[u8]) -> bool {
+        let Some(come) = self.preface else { return false };
+        let awaited = &PREFACE[come..];
+        let length = awaited.len().min(bytes.len());
+        self.preface = (awaited[..length] == bytes[..length]).then_some(come + length);
+        if self.preface != Some(PREFACE.len()) {
+            return false;
+        }
+        self.preface = None;
+        true
     }
 }
 
@@ -227,8 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Patient<S> {
             Poll::Pending => this.poll_patience(cx),
             done => {
                 let came = buf.filled().len() > before;
-                // the preface of HTTP/2 without TLS (RFC 9113 3.4)
-                if matches!(this.waiting, Waiting::First(_)) && buf.filled()[before..].starts_with(b"PRI ") {
+                if this.begins_with_preface(&buf.filled()[before..]) {
                     this.activity.http2.store(true, Ordering::Relaxed);
                     // from here on it is a connection without requests, which HTTP/2 has a right to
                     this.waiting = Waiting::Nothing;
@@ -313,4 +334,53 @@ pub(super) fn plain(status: &str, body: &[u8]) -> Vec<u8> {
          connection: close\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A connection on which these parts have come, one after another, and its other end.
+    async fn after(parts: &[&str]) -> (Patient<DuplexStream>, DuplexStream, Arc<Stats>) {
+        let (ours, mut theirs) = duplex(1024);
+        let stats = Arc::<Stats>::default();
+        let mut connection = Patient::new(ours, Arc::default(), &Limits::default(), Arc::clone(&stats));
+        for part in parts {
+            theirs.write_all(part.as_bytes()).await.unwrap();
+            let mut read = vec![0; 1024];
+            let length = connection.read(&mut read).await.unwrap();
+            assert_eq!(&read[..length], part.as_bytes());
+        }
+        (connection, theirs, stats)
+    }
+
+    /// Whether it is given up, with a 408, when the time for a head is over and nothing more has come.
+    async fn is_timed_out(parts: &[&str]) -> bool {
+        let (mut connection, mut theirs, stats) = after(parts).await;
+        let mut read = Box::pin(async move { connection.read_u8().await });
+        assert!(poll!(&mut read).is_pending());
+        tokio::time::advance(Limits::default().header_timeout).await;
+        let over = poll!(&mut read).is_ready();
+        assert_eq!(over, stats.plain.limited_slow_heads.get() == 1);
+        let mut said = [0; 12];
+        let told = poll!(Box::pin(theirs.read(&mut said))).is_ready() && &said == b"HTTP/1.1 408";
+        assert_eq!(over, told, "{said:?}");
+        over
+    }
+
+    /// A connection of HTTP/2 may be without a request for longer than a head may take.
+    #[tokio::test(start_paused = true)]
+    async fn the_preface_of_http2_may_come_in_parts() {
+        let rest = "* HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        assert!(!is_timed_out(&["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]).await);
+        for parts in [["P", "RI ", rest], ["PR", "I", " * HTTP/2.0\r\n"], ["PRI", " ", rest]] {
+            assert!(!is_timed_out(&parts).await, "{parts:?}");
+        }
+        for parts in [["P", "R", "I"], ["P", "OST ", "/"], ["G", "PRI ", "x"], ["PRI", "OR", "I "]] {
+            assert!(is_timed_out(&parts).await, "{parts:?}");
+        }
+    }
 }

@@ -1,35 +1,48 @@
 //! How connections to the engine are made: TCP, and TLS where the address says `https`. The limit of time is one for
-//! all of it: looking the name up, connecting, and the handshake.
+//! all of it: looking the name up, connecting, and the handshake. Connections that the other side closes are noted: who
+//! answers at that address next may be somebody else.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::names::Names;
 use super::tls::Tls;
+use crate::stats::Stats;
 
 /// Makes connections, each within a limit of time.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     inner: HttpsConnector<HttpConnector<Names>>,
     limit: Duration,
+    /// Where it is noted which connections the other side has closed, if anybody wants to know.
+    closed: Option<Arc<Closed>>,
 }
 
 impl Connector {
     /// Without `tls` no certificate is trusted.
-    pub(crate) fn new(limit: Duration, tls: Option<Tls>, names: Names) -> Connector {
+    pub(crate) fn new(
+        limit: Duration,
+        tls: Option<Tls>,
+        names: Names,
+        closed: Option<Arc<Closed>>,
+    ) -> Connector {
         let mut tcp = HttpConnector::new_with_resolver(names);
         tcp.set_connect_timeout(Some(limit));
         tcp.set_nodelay(true);
@@ -39,7 +52,7 @@ impl Connector {
         if let Some(name) = name {
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
         }
-        Connector { inner: builder.enable_http1().wrap_connector(tcp), limit }
+        Connector { inner: builder.enable_http1().wrap_connector(tcp), limit, closed }
     }
 }
 
@@ -54,7 +67,7 @@ fn nobody() -> ClientConfig {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Response = TokioIo<Watched>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
@@ -63,12 +76,103 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, address: Uri) -> Self::Future {
-        let (connecting, limit) = (self.inner.call(address), self.limit);
+        let (connecting, limit) = (self.inner.call(address.clone()), self.limit);
+        let closed = self.closed.clone();
         Box::pin(async move {
-            tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
+            let connected = tokio::time::timeout(limit, connecting).await.unwrap_or_else(|_| {
                 let reason = format!("no connection within {limit:?}");
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
-            })
+            })?;
+            Ok(TokioIo::new(Watched { inner: TokioIo::new(connected), address, closed }))
         })
+    }
+}
+
+/// The addresses of which connections were closed by the other side.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    any: AtomicBool,
+    addresses: Mutex<HashSet<Uri>>,
+    stats: Arc<Stats>,
+}
+
+impl Closed {
+    pub(super) fn new(stats: Arc<Stats>) -> Closed {
+        Closed { any: AtomicBool::new(false), addresses: Mutex::default(), stats }
+    }
+
+    /// Those since this was asked last.
+    pub(super) fn take(&self) -> HashSet<Uri> {
+        if !self.any.swap(false, Ordering::AcqRel) {
+            return HashSet::new();
+        }
+        std::mem::take(&mut *self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, address: &Uri) {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone());
+        self.any.store(true, Ordering::Release);
+        self.stats.plain.upstream_closed.inc();
+    }
+}
+
+/// A connection whose end is noted, if it is not ours.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    inner: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
+    /// Scheme and authority.
+    address: Uri,
+    closed: Option<Arc<Closed>>,
+}
+
+impl Connection for Watched {
+    fn connected(&self) -> Connected {
+        self.inner.inner().connected()
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let ended = match &read {
+            Poll::Ready(Ok(())) => room > 0 && buf.remaining() == room,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended && let Some(closed) = &self.closed {
+            closed.note(&self.address);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 }

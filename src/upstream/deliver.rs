@@ -13,22 +13,21 @@
 //!
 //! Names: a host is all addresses that its name has (`names.rs`). Behind a balancer that hides nodes behind one address this proof cannot be had.
 
-use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpInfo;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::hosts::{Choice, Failure, Hosts, News, Standing, Told};
-use super::{Body, Host, Upstream};
+use super::{Body, Host, Upstream, Verification};
 use crate::cache::shows_a_cache;
-use crate::elastic::api::{Api, route};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
 
@@ -154,7 +153,8 @@ impl Upstream {
     /// Sends what `make` makes. If it makes another one, the request may be sent twice: then a host whose connection
     /// failed before an answer began is followed by another one. A host that fails before anything is sent always is:
     /// `make` is given back the body of which nothing was sent. Unless it is a write, a host that is found to be silent
-    /// meanwhile is followed by another one too. `only` one host is tried, if it is said which.
+    /// meanwhile is followed by another one too; and one that may wait for a silent one itself is sent a read once more.
+    /// `only` one host is tried, if it is said which.
     pub(super) async fn deliver(
         &self,
         mut make: impl FnMut(&Host, Option<Body>) -> Option<Result<Request<Body>, ProxyError>>,
@@ -165,7 +165,8 @@ impl Upstream {
         let others = |&index: &usize| only.is_some_and(|only| only != index);
         let mut tried: Vec<usize> = (0..self.members.load().len()).filter(others).collect();
         let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
-        let (mut last_resort, mut sent, mut unsent) = (false, false, None);
+        let (mut last_resort, mut sent, mut sendings, mut unsent) = (false, false, 0, None);
+        self.heed_closed();
         loop {
             let choice = self.state().choose(&tried, Instant::now());
             // of hosts that are ejected one is tried, not all: a client does not wait for each to fail
@@ -185,16 +186,30 @@ impl Upstream {
                 }
             };
             let member = self.member(choice.index);
-            let Some(request) = make(&member.host, unsent.take()) else { return Err(last) };
+            if unsent.is_none() {
+                sendings += 1;
+            }
+            // once more after a failure, and not again; what was not sent does not count
+            let made = if sendings <= 2 { make(&member.host, unsent.take()) } else { None };
+            let Some(request) = made else { return Err(last) };
             let first = !std::mem::replace(&mut sent, true);
             if !first {
                 self.stats.plain.upstream_retries.inc();
             }
             let silences = member.silences.subscribe();
             let exchange = self.send(request?);
-            let exchanged = match purpose != Purpose::Write && first {
-                true => self.unless_silent(exchange, silences, &tried).await,
-                false => exchange.await,
+            let again = || make(&member.host, None);
+            let exchanged = match purpose {
+                Purpose::Read if self.has_one_host() => exchange.await,
+                Purpose::Read if first => {
+                    let exchange = pin!(self.unless_silent(choice.index, exchange, silences, &tried));
+                    self.or_again(exchange, again).await
+                }
+                Purpose::Read => self.or_again(pin!(exchange), again).await,
+                Purpose::Question if first => {
+                    self.unless_silent(choice.index, exchange, silences, &tried).await
+                }
+                Purpose::Question | Purpose::Write => exchange.await,
             };
             match exchanged {
                 Ok(response) => {
@@ -222,33 +237,28 @@ impl Upstream {
         }
     }
 
-    /// The outcome of an exchange, or a failure as soon as its host is found to be silent and another one can be asked.
-    async fn unless_silent(
-        &self,
-        exchange: impl Future<Output = Result<Response<Incoming>, Failed>>,
-        mut silences: watch::Receiver<u64>,
-        tried: &[usize],
-    ) -> Result<Response<Incoming>, Failed> {
-        tokio::pin!(exchange);
-        loop {
-            tokio::select! {
-                biased;
-                exchanged = &mut exchange => return exchanged,
-                Ok(()) = silences.changed() => {
-                    if self.state().has_other(tried, Instant::now()) {
-                        self.stats.plain.upstream_errors.inc();
-                        let error = ProxyError::Unreachable("the host is silent".to_owned());
-                        return Err(Failed { error, how: Some(Failure::Silent), unsent: None });
-                    }
-                }
+    /// Hosts that closed a connection are asked who they are before anything else.
+    fn heed_closed(&self) {
+        let closed = self.closed.take();
+        if closed.is_empty() {
+            return;
+        }
+        let (members, mut state) = (self.members.load(), self.state());
+        for (index, member) in members.iter().enumerate() {
+            if closed.iter().any(|address| member.host.is_at(address)) {
+                state.closed(index);
             }
         }
     }
 
     fn answered(&self, index: usize, from: Option<SocketAddr>, status: Option<StatusCode>) {
         let well = status.map(|status| !matches!(status.as_u16(), 429 | 502 | 503 | 504));
-        if self.state().answered(index, from, well, Instant::now()) {
+        let left = self.state().answered(index, from, well, Instant::now());
+        if left {
             self.left_for_trouble(index, status);
+        }
+        if *self.silence.borrow() {
+            self.note_silence();
         }
     }
 
@@ -306,7 +316,8 @@ impl Upstream {
     /// another one that did.
     pub async fn applied_by_giver(&self, giver: Giver) -> Option<StateVersion> {
         let member = self.member(giver.host);
-        let asked = tokio::time::timeout(CHECK_TIMEOUT, self.ask_host(&member.host, STATE)).await;
+        let trusted = self.state().proven(giver.host) || self.trusts(giver.host, &member.host);
+        let asked = tokio::time::timeout(CHECK_TIMEOUT, self.ask_host(&member.host, STATE, trusted)).await;
         let (status, headers, body, from) = asked.ok()?.ok()?;
         let is_its_own = from == giver.from && status == StatusCode::OK && !shows_a_cache(&headers);
         StateVersion::read(&body).ok().filter(|_| is_its_own)
@@ -325,7 +336,7 @@ impl Upstream {
                 let hurry = state.suspect(index, now) && state.has_other(&[index], now);
                 if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
             };
-            let asked = tokio::time::timeout(limit, self.identify(&member.host)).await;
+            let asked = tokio::time::timeout(limit, self.identify(index, &member.host)).await;
             *latest = match asked {
                 Ok(Ok(told)) => {
                     self.heard(index, told);
@@ -346,9 +357,18 @@ impl Upstream {
         latest.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether a host may have escache's credentials before it has shown the uuid of the cluster: one of the configuration,
+    /// and one whose certificate says that it is who the address names.
+    fn trusts(&self, index: usize, host: &Host) -> bool {
+        let verified =
+            || self.settings.tls.as_ref().is_some_and(|tls| tls.verification == Verification::Full);
+        self.state().is_seed(index) || host.is_https() && verified()
+    }
+
     /// `None` if it answers, but does not tell.
-    async fn identify(&self, host: &Host) -> Result<Option<Told>, Failed> {
-        let (status, headers, body, from) = self.ask_host(host, STATE).await?;
+    async fn identify(&self, index: usize, host: &Host) -> Result<Option<Told>, Failed> {
+        let trusted = self.trusts(index, host);
+        let (status, headers, body, from) = self.ask_host(host, STATE, trusted).await?;
         if status == StatusCode::OK && !shows_a_cache(&headers) {
             let state = StateVersion::read(&body).ok().filter(|state| known(&state.cluster_uuid));
             return Ok(state.map(|StateVersion { cluster_uuid, version, .. }| Told {
@@ -360,9 +380,16 @@ impl Upstream {
             return Ok(None);
         }
         // who may not see the state may be told by the greeting
-        let (_, _, body, _) = self.ask_host(host, "/").await?;
+        let (_, _, body, _) = self.ask_host(host, "/", trusted).await?;
         let greeting: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         let uuid = greeting["cluster_uuid"].as_str().filter(|uuid| known(uuid));
+        if uuid.is_none() && !trusted && self.state().report(index, Instant::now()).0 == Standing::Unknown {
+            tracing::warn!(
+                %host,
+                "this node tells nobody without credentials which cluster it belongs to, and is sent none without TLS and \
+                 upstream.ssl.verification_mode: full; it is not used"
+            );
+        }
         Ok(uuid.map(|uuid| Told { cluster_uuid: uuid.to_owned(), applied: None }))
     }
 
@@ -376,6 +403,7 @@ impl Upstream {
                 .or((was_out && state.proven(index)).then_some(News::Joined));
             (news.map(|news| (news, uuid)), state.cluster().unwrap_or_default().to_owned())
         };
+        self.note_silence();
         let Some((news, uuid)) = news else { return };
         let (host, uuid) = (&self.member(index).host, uuid.unwrap_or_default());
         match news {
@@ -396,6 +424,7 @@ impl Upstream {
         if how == Failure::Silent {
             self.member(index).silences.send_modify(|silences| *silences += 1);
         }
+        self.note_silence();
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, Hosts> {
@@ -429,44 +458,5 @@ pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
     response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr)
 }
 
-/// Whether a request may be sent twice: a search or the like, whatever its method, and every other GET and HEAD but the
-/// next page of a scroll, which the first sending may have turned over.
-pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
-    let api = route(method, path, query).api;
-    if api.is_read() && !api.is_asynchronous() || api == Api::Msearch {
-        return true;
-    }
-    matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")
-}
-
 /// An answer to a question of escache's own, and who gave it.
 pub(super) type Answer = (StatusCode, HeaderMap, bytes::Bytes, Option<SocketAddr>);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_reads_are_sent_twice() {
-        for (request, expected) in [
-            ("POST /logs/_search", true),
-            ("POST /logs/_async_search", false),
-            ("POST /logs/_field_caps", true),
-            ("POST /_count", true),
-            ("POST /_msearch", true),
-            ("GET /logs/_doc/1", true),
-            ("HEAD /logs", true),
-            ("GET /_search/scroll", false),
-            ("GET /_search/scroll/abc", false),
-            ("POST /_search/scroll", false),
-            ("POST /logs/_doc", false),
-            ("PUT /logs/_doc/1", false),
-            ("POST /_bulk", false),
-            ("DELETE /logs", false),
-            ("POST /logs/_refresh", false),
-        ] {
-            let (method, path) = request.split_once(' ').unwrap();
-            assert_eq!(may_repeat(&method.parse().unwrap(), path, None), expected, "{request}");
-        }
-    }
-}

@@ -3,7 +3,8 @@
 //!
 //! What a node publishes is the address that *other nodes and clients beside it* can use. Behind NAT, a port mapping or
 //! a proxy it is another node's or nobody's; a node is used only after it has shown, at that address, the uuid of the
-//! cluster, so a wrong address is left out, and the seeds stay in use.
+//! cluster, so a wrong address is left out, and the seeds stay in use. It gets escache's credentials before that only where
+//! its certificate says that it is who the address names.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::PoisonError;
@@ -18,7 +19,7 @@ use super::{Body, Host, Member, Upstream, whole};
 /// What is asked.
 const NODES: &str = "/_nodes/http?filter_path=nodes.*.roles,nodes.*.http.publish_address";
 
-/// Hosts that are remembered, those that have gone included: their places are not given to others.
+/// Hosts that are known at once, those included that have gone and are not forgotten yet.
 const MOST_HOSTS: usize = 1024;
 
 /// Roles of nodes that take searches. Without any role a node coordinates.
@@ -46,7 +47,7 @@ impl Upstream {
             }
             Err(error) => return tracing::warn!(error, "upstream.discovery: the nodes stay as they were"),
         };
-        let new = self.adopt(&found);
+        let new = self.adopt(&found, Instant::now());
         futures_util::future::join_all(new.into_iter().map(|index| self.listen(index))).await;
     }
 
@@ -56,7 +57,7 @@ impl Upstream {
         let request = |host: &Host, unsent: Option<Body>| {
             unsent.map(drop).or_else(|| asked.next().map(drop))?;
             seed = Some(host.clone());
-            Some(self.question(host, NODES))
+            Some(self.question(host, NODES, true))
         };
         let delivered =
             self.deliver(request, None, None, Purpose::Question).await.map_err(|error| error.to_string())?;
@@ -70,7 +71,7 @@ impl Upstream {
     }
 
     /// Takes over which nodes there are. Returns those that were not known.
-    fn adopt(&self, found: &[Host]) -> Vec<usize> {
+    fn adopt(&self, found: &[Host], now: Instant) -> Vec<usize> {
         let mut state = self.state();
         let mut members = Vec::clone(&self.members.load_full());
         let mut new = Vec::new();
@@ -82,22 +83,28 @@ impl Upstream {
                         new.push(index);
                     }
                 }
-                None if members.len() < MOST_HOSTS => {
-                    members.push(Member::new(host.clone()));
-                    new.push(state.add());
-                    tracing::info!(%host, "a node was found");
-                }
                 None => {
-                    tracing::error!(%host, "too many nodes have come and gone; restart escache to use this one");
+                    let Some(index) = state.add(MOST_HOSTS, now) else {
+                        tracing::error!(%host, "there are too many nodes; this one is not used");
+                        continue;
+                    };
+                    match members.get_mut(index) {
+                        Some(forgotten) => *forgotten = Member::new(host.clone()),
+                        None => members.push(Member::new(host.clone())),
+                    }
+                    new.push(index);
+                    tracing::info!(%host, "a node was found");
                 }
             }
         }
         for (index, member) in members.iter().enumerate() {
-            if !found.contains(&member.host) && state.gone(index) {
+            if !found.contains(&member.host) && state.gone(index, now) {
                 tracing::info!(host = %member.host, "this node has gone");
             }
         }
         self.members.store(members.into());
+        drop(state);
+        self.note_silence();
         new
     }
 }
@@ -156,14 +163,49 @@ fn takes_searches(node: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
+    use crate::stats::Stats;
+    use crate::upstream::{Names, UpstreamSettings};
 
     fn found(nodes_told: &Value, seed: &str, from: &str) -> Vec<String> {
         let seed = Host::parse(seed).unwrap();
         let from = Some(from.parse().unwrap());
         nodes(&json!({"nodes": nodes_told}), &seed, from).iter().map(ToString::to_string).collect()
+    }
+
+    /// As many nodes as there are may come and go, an hour apart: the table does not grow, and none is refused.
+    #[test]
+    fn nodes_that_have_gone_leave_their_places() {
+        let names = Names::by(|_| async { Ok(Vec::new()) });
+        let (limit, stats) = (Duration::from_secs(1), Arc::<Stats>::default());
+        let settings = UpstreamSettings {
+            hosts: vec![Host::parse("http://seed:9200").unwrap()],
+            credentials: None,
+            tls: None,
+            connect_timeout: limit,
+            response_timeout: limit,
+            max_idle_per_host: 1,
+            idle_timeout: limit,
+            discovery: Some(limit),
+            names,
+        };
+        let upstream = Upstream::new(settings, stats);
+        let mut now = Instant::now();
+        for round in 0..3 * MOST_HOSTS / 64 {
+            let nodes: Vec<Host> = (0..64)
+                .map(|node| Host::parse(&format!("http://10.0.{round}.{node}:9200")).unwrap())
+                .collect();
+            assert_eq!(upstream.adopt(&nodes, now).len(), 64, "in round {round}");
+            let used: Vec<String> = upstream.hosts().into_iter().map(|host| host.host).collect();
+            assert!(nodes.iter().all(|node| used.contains(&node.to_string())) && used.len() == 65);
+            now += Duration::from_secs(3600);
+        }
+        assert!(upstream.members.load().len() <= 1 + 2 * 64, "{}", upstream.members.load().len());
     }
 
     #[test]

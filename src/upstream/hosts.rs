@@ -12,7 +12,13 @@
 //! in the same way. When its time is over it gets one request at a time, and a good answer makes it whole. Where all
 //! answer so, nobody is left: then the errors are the engine's answer.
 //!
-//! A host of which answers are awaited and none has come for a second is *suspect*: it is asked who it is.
+//! A host of which answers are awaited and none has come for a second is *suspect*: it is asked who it is. If that is not
+//! answered either it is *silent*: it is left as one that failed, and stays out until it has said something, as long as
+//! another one speaks. While a host is silent, what the others are asked may have to wait for it.
+//!
+//! A host that closed a connection may be another one when the next is made: it is asked who it is before it is sent
+//! anything else. A node that the cluster named and names no more is forgotten after a while, and its place is given to
+//! another one.
 
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -32,7 +38,10 @@ const LONGEST_EJECTION: Duration = Duration::from_secs(60);
 const BAD_STREAK: u32 = 5;
 
 /// After how long without any answer a host is asked whether it is there.
-const SUSPICION: Duration = Duration::from_secs(1);
+pub(super) const SUSPICION: Duration = Duration::from_secs(1);
+
+/// How long a node is remembered that the cluster names no more. Nothing that was asked of it is under way by then.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// Addresses behind one name whose versions are remembered.
 const MOST_ADDRESSES: usize = 64;
@@ -86,7 +95,7 @@ pub(super) struct Choice {
     pub(super) index: usize,
     /// It is ejected, as all that are left are.
     pub(super) ejected: bool,
-    /// It must first be asked who it is.
+    /// It must first be asked who it is: that is not known, or it closed a connection since.
     pub(super) unproven: bool,
 }
 
@@ -104,9 +113,15 @@ struct State {
     seed: bool,
     /// Whether the cluster has named it (`upstream.discovery`).
     named: bool,
+    /// Since when the cluster names it no more.
+    gone: Option<Instant>,
     standing: Standing,
     failures: u32,
     ejected_until: Option<Instant>,
+    /// Whether it did not even say who it is when it was last asked.
+    silent: bool,
+    /// Whether it closed a connection since it last said who it is.
+    closed: bool,
     outstanding: usize,
     /// Answers that it is in trouble, since the last good one.
     streak: u32,
@@ -125,10 +140,23 @@ impl Hosts {
         Hosts { cluster: None, hosts: vec![State::new(true); count], turn: 0 }
     }
 
-    /// A node that the cluster has named, which is no seed. Returns its index.
-    pub(super) fn add(&mut self) -> usize {
-        self.hosts.push(State { named: true, ..State::new(false) });
-        self.hosts.len() - 1
+    /// A node that the cluster has named, which is no seed. Returns its index: the place of one that was forgotten, if
+    /// there is any, or else a new one. `None` if there are `most` already.
+    pub(super) fn add(&mut self, most: usize, now: Instant) -> Option<usize> {
+        let forgotten = |host: &State| {
+            let long = |since| now.duration_since(since) >= FORGOTTEN;
+            !host.seed && !host.named && host.outstanding == 0 && host.gone.is_some_and(long)
+        };
+        let node = State { named: true, ..State::new(false) };
+        if let Some(index) = self.hosts.iter().position(forgotten) {
+            self.hosts[index] = node;
+            return Some(index);
+        }
+        if self.hosts.len() >= most {
+            return None;
+        }
+        self.hosts.push(node);
+        Some(self.hosts.len() - 1)
     }
 
     /// The cluster names this one. Returns whether it did not before.
@@ -142,8 +170,18 @@ impl Hosts {
     }
 
     /// The cluster does not name this one. Returns whether it did before.
-    pub(super) fn gone(&mut self, index: usize) -> bool {
-        std::mem::take(&mut self.hosts[index].named)
+    pub(super) fn gone(&mut self, index: usize, now: Instant) -> bool {
+        let host = &mut self.hosts[index];
+        let before = std::mem::take(&mut host.named);
+        if before {
+            host.gone = Some(now);
+        }
+        before
+    }
+
+    /// Whether it is one of the configuration.
+    pub(super) fn is_seed(&self, index: usize) -> bool {
+        self.hosts[index].seed
     }
 
     /// Whether it is a seed, or a node that the cluster names.
@@ -182,7 +220,8 @@ impl Hosts {
                 && !matches!(self.hosts[index].standing, Standing::Other(_))
         };
         let index = (0..count).filter(open).min_by_key(rank)?;
-        let choice = Choice { index, ejected: self.ejected(index, now), unproven: !self.proven(index) };
+        let unproven = !self.proven(index) || self.hosts[index].closed;
+        let choice = Choice { index, ejected: self.ejected(index, now), unproven };
         self.turn = index + 1;
         Some(choice)
     }
@@ -200,10 +239,28 @@ impl Hosts {
     }
 
     fn ejected(&self, index: usize, now: Instant) -> bool {
-        self.hosts[index].ejected_until.is_some_and(|until| {
+        let host = &self.hosts[index];
+        host.ejected_until.is_some_and(|until| {
             // it stays out until somebody has asked it, unless it is proven still
-            now < until || self.hosts[index].standing == Standing::Unknown
+            now < until
+                || host.standing == Standing::Unknown
+                || host.silent && self.another_speaks(index, now)
         })
+    }
+
+    fn another_speaks(&self, index: usize, now: Instant) -> bool {
+        let speaks = |host: &State| !host.silent && host.ejected_until.is_none_or(|until| now >= until);
+        (0..self.hosts.len()).any(|other| other != index && self.proven(other) && speaks(&self.hosts[other]))
+    }
+
+    /// Whether a host is silent, so that others may have to wait for it.
+    pub(super) fn has_silent(&self) -> bool {
+        self.hosts.iter().any(|host| host.silent && (host.seed || host.named))
+    }
+
+    /// It closed a connection. Who is alone cannot be mixed up with another one.
+    pub(super) fn closed(&mut self, index: usize) {
+        self.hosts[index].closed = !self.is_alone();
     }
 
     /// A request was given to a host (+1), or is done with (-1).
@@ -224,6 +281,7 @@ impl Hosts {
     /// A host failed. Returns whether that ejects it.
     pub(super) fn failed(&mut self, index: usize, how: Failure, now: Instant) -> bool {
         let host = &mut self.hosts[index];
+        host.silent = how == Failure::Silent;
         if how != Failure::Silent {
             host.applied.clear();
             if !matches!(host.standing, Standing::Other(_)) {
@@ -249,7 +307,7 @@ impl Hosts {
         now: Instant,
     ) -> bool {
         let host = &mut self.hosts[index];
-        (host.failures, host.latest, host.heard_of) = (0, from, Some(now));
+        (host.failures, host.latest, host.heard_of, host.silent) = (0, from, Some(now), false);
         match well {
             Some(true) => (host.streak, host.relapses) = (0, 0),
             Some(false) => return self.troubled(index, now),
@@ -286,6 +344,7 @@ impl Hosts {
     pub(super) fn heard(&mut self, index: usize, told: Option<Told>, now: Instant) -> Option<News> {
         let host = &mut self.hosts[index];
         (host.failures, host.ejected_until, host.heard_of) = (0, None, Some(now));
+        (host.silent, host.closed) = (false, false);
         let Some(Told { cluster_uuid, applied }) = told else {
             if host.standing == Standing::Unknown {
                 host.standing = Standing::Untold;
@@ -304,14 +363,14 @@ impl Hosts {
             return None;
         }
         let joined = host.standing == Standing::Member;
-        if self.adopt() {
+        if self.adopt(now) {
             return Some(News::Swapped);
         }
         Some(if joined { News::Joined } else { News::LeftOut })
     }
 
     /// If all seeds show other clusters, the first one's rules from now on, and the nodes of the old one have gone.
-    fn adopt(&mut self) -> bool {
+    fn adopt(&mut self, now: Instant) -> bool {
         let mut seeds = self.hosts.iter().filter(|host| host.seed);
         let all = seeds.all(|host| matches!(host.standing, Standing::Other(_)));
         let Some(Standing::Other(uuid)) =
@@ -323,7 +382,8 @@ impl Hosts {
             if host.standing == Standing::Other(uuid.clone()) {
                 host.standing = Standing::Member;
             } else if !host.seed {
-                (host.named, host.standing) = (false, Standing::Unknown);
+                let gone = if host.named { Some(now) } else { host.gone };
+                (host.named, host.standing, host.gone) = (false, Standing::Unknown, gone);
             }
         }
         self.cluster = Some(uuid);
@@ -377,9 +437,12 @@ impl State {
         State {
             seed,
             named: false,
+            gone: None,
             standing: Standing::Unknown,
             failures: 0,
             ejected_until: None,
+            silent: false,
+            closed: false,
             outstanding: 0,
             streak: 0,
             relapses: 0,
@@ -411,201 +474,4 @@ fn ejection(before: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(uuid: &str, version: u64) -> Option<Told> {
-        Some(Told { cluster_uuid: uuid.to_owned(), applied: Some((None, version)) })
-    }
-
-    fn tag(uuid: &str, version: u64) -> StateVersion {
-        StateVersion { cluster_uuid: uuid.to_owned(), version, state_uuid: String::new() }
-    }
-
-    /// So many members of cluster `u`.
-    fn members(count: usize) -> Hosts {
-        let mut hosts = Hosts::new(count);
-        for index in 0..count {
-            hosts.heard(index, told("u", 1), Instant::now());
-        }
-        hosts
-    }
-
-    fn order(hosts: &mut Hosts, now: Instant) -> Vec<usize> {
-        let mut tried = Vec::new();
-        while let Some(choice) = hosts.choose(&tried, now) {
-            tried.push(choice.index);
-        }
-        tried
-    }
-
-    #[test]
-    fn the_least_busy_is_chosen_and_ties_take_turns() {
-        let (mut hosts, now) = (members(3), Instant::now());
-        let turns: Vec<_> = (0..6).map(|_| hosts.choose(&[], now).unwrap().index).collect();
-        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
-        hosts.outstanding(0, 2, now);
-        hosts.outstanding(1, 1, now);
-        assert_eq!(order(&mut hosts, now), [2, 1, 0]);
-        hosts.outstanding(0, -2, now);
-        assert_eq!(hosts.choose(&[2], now).unwrap().index, 0);
-    }
-
-    #[test]
-    fn ejections_double_up_to_a_minute_and_an_answer_ends_them() {
-        let (mut hosts, start) = (members(2), Instant::now());
-        let mut now = start;
-        let mut lengths = Vec::new();
-        for _ in 0..8 {
-            assert!(hosts.failed(0, Failure::Connect, now));
-            assert!(!hosts.failed(0, Failure::Connect, now), "those who fail together count once");
-            let until = hosts.hosts[0].ejected_until.unwrap();
-            lengths.push((until - now).as_secs());
-            assert!(hosts.to_check(true, until - Duration::from_millis(1)).is_empty());
-            assert_eq!(hosts.to_check(true, until), [0]);
-            assert_eq!(hosts.choose(&[], until).unwrap().index, 1, "it comes back by a check alone");
-            now = until;
-        }
-        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(hosts.heard(0, told("u", 1), Instant::now()), Some(News::Joined));
-        assert_eq!(hosts.choose(&[1], now), Some(Choice { index: 0, ejected: false, unproven: false }));
-        assert!(hosts.failed(0, Failure::Connect, now));
-        assert_eq!(hosts.hosts[0].ejected_until.unwrap() - now, FIRST_EJECTION);
-    }
-
-    #[test]
-    fn if_all_are_ejected_the_first_to_return_is_tried() {
-        let (mut hosts, now) = (members(2), Instant::now());
-        hosts.failed(1, Failure::Connect, now);
-        let later = now + Duration::from_millis(500);
-        hosts.failed(0, Failure::Connect, later);
-        assert_eq!(hosts.choose(&[], later), Some(Choice { index: 1, ejected: true, unproven: true }));
-        assert_eq!(hosts.to_check(true, later), [0, 1], "in an outage all are asked");
-    }
-
-    #[test]
-    fn a_break_and_a_silence_are_no_refusal() {
-        let (mut hosts, now) = (members(2), Instant::now());
-        assert!(!hosts.failed(0, Failure::Broken, now));
-        assert_eq!(hosts.choose(&[1], now), Some(Choice { index: 0, ejected: false, unproven: true }));
-        assert!(hosts.failed(1, Failure::Silent, now));
-        assert_eq!(hosts.choose(&[0], now), Some(Choice { index: 1, ejected: true, unproven: false }));
-    }
-
-    #[test]
-    fn who_answers_badly_again_and_again_is_left_while_another_answers_well() {
-        let (mut hosts, now) = (members(2), Instant::now());
-        hosts.answered(0, None, Some(true), now);
-        for _ in 1..BAD_STREAK {
-            assert!(!hosts.answered(1, None, Some(false), now));
-        }
-        assert!(!hosts.answered(1, None, Some(true), now), "a good answer ends the streak");
-        for _ in 1..BAD_STREAK {
-            assert!(!hosts.answered(1, None, Some(false), now));
-        }
-        // its requests weigh more
-        hosts.outstanding(0, 2, now);
-        hosts.outstanding(1, 1, now);
-        assert_eq!(hosts.choose(&[], now).unwrap().index, 0);
-        assert!(hosts.answered(1, None, Some(false), now));
-        assert!(!hosts.answered(1, None, Some(false), now), "once for those that were under way");
-        assert_eq!(order(&mut hosts, now), [0, 1]);
-        // then it is tried with one request at a time, and each failure doubles the time
-        let mut now = now;
-        for length in [1, 2, 4, 8, 16, 32, 60, 60] {
-            let until = hosts.hosts[1].ejected_until.unwrap();
-            assert_eq!((until - now).as_secs(), length);
-            hosts.outstanding(1, -1, until);
-            hosts.outstanding(0, 10, until);
-            assert_eq!(hosts.choose(&[], until), Some(Choice { index: 1, ejected: false, unproven: false }));
-            hosts.outstanding(1, 1, until);
-            assert_eq!(hosts.choose(&[], until).unwrap().index, 0, "one at a time");
-            hosts.outstanding(0, -10, until);
-            assert!(hosts.answered(1, None, Some(false), until));
-            now = until;
-        }
-        assert!(!hosts.answered(1, None, Some(true), now));
-        assert!(!hosts.answered(1, None, Some(false), now), "it is whole again");
-    }
-
-    /// Then the errors are the engine's answer, and there is nobody better to ask.
-    #[test]
-    fn where_all_answer_badly_nobody_is_left() {
-        let (mut hosts, now) = (members(2), Instant::now());
-        for _ in 0..3 * BAD_STREAK {
-            assert!(!hosts.answered(0, None, Some(false), now) && !hosts.answered(1, None, Some(false), now));
-        }
-        hosts.answered(0, None, Some(true), now);
-        assert!(hosts.answered(1, None, Some(false), now));
-        let mut alone = members(1);
-        assert!((0..3 * BAD_STREAK).all(|_| !alone.answered(0, None, Some(false), now)));
-    }
-
-    #[test]
-    fn who_is_waited_for_and_says_nothing_is_suspect() {
-        let (mut hosts, start) = (members(2), Instant::now());
-        let later = start + SUSPICION;
-        assert!(hosts.to_check(true, later).is_empty(), "nobody waits");
-        hosts.outstanding(0, 1, start);
-        assert!(hosts.to_check(true, later - Duration::from_millis(1)).is_empty());
-        assert_eq!(hosts.to_check(true, later), [0]);
-        hosts.outstanding(0, 1, later);
-        assert_eq!(hosts.to_check(true, later), [0], "another request is no sign of life");
-        hosts.answered(0, None, Some(false), later);
-        assert!(hosts.to_check(true, later).is_empty());
-        assert!(hosts.has_other(&[0], later) && !hosts.has_other(&[0, 1], later));
-        hosts.failed(1, Failure::Silent, later);
-        assert!(!hosts.has_other(&[0], later));
-    }
-
-    #[test]
-    fn the_first_uuid_rules_until_all_show_another() {
-        let mut hosts = Hosts::new(2);
-        assert_eq!(hosts.heard(0, told("u", 1), Instant::now()), Some(News::Joined));
-        assert_eq!(hosts.heard(1, told("v", 1), Instant::now()), Some(News::LeftOut));
-        assert_eq!(hosts.heard(1, told("v", 2), Instant::now()), None, "said once");
-        assert_eq!(order(&mut hosts, Instant::now()), [0]);
-        // the first one cannot be asked: nothing is known of it, and the other one stays out
-        hosts.failed(0, Failure::Connect, Instant::now());
-        assert_eq!(hosts.heard(1, told("v", 3), Instant::now()), None);
-        assert_eq!(order(&mut hosts, Instant::now()), [0]);
-        assert_eq!(hosts.heard(0, None, Instant::now()), None);
-        assert_eq!(hosts.cluster(), Some("u"));
-        assert_eq!(hosts.heard(0, told("v", 3), Instant::now()), Some(News::Swapped));
-        assert_eq!(order(&mut hosts, Instant::now()).len(), 2);
-        assert_eq!(hosts.cluster(), Some("v"));
-    }
-
-    #[test]
-    fn who_does_not_tell_is_used_only_where_nobody_tells() {
-        let (mut hosts, now) = (Hosts::new(2), Instant::now());
-        hosts.heard(0, None, Instant::now());
-        hosts.heard(1, None, Instant::now());
-        assert!(!hosts.choose(&[], now).unwrap().unproven);
-        hosts.heard(1, told("u", 1), Instant::now());
-        assert!(hosts.choose(&[1], now).unwrap().unproven);
-        // who told once and does not now is still what it was
-        hosts.heard(1, None, Instant::now());
-        assert!(!hosts.choose(&[0], now).unwrap().unproven);
-    }
-
-    #[test]
-    fn what_a_host_has_applied_rises_within_a_cluster_and_is_of_one_address() {
-        let mut hosts = members(1);
-        let at = |address: &str, uuid: &str, version| {
-            let address = Some(address.parse().unwrap());
-            Some(Told { cluster_uuid: uuid.to_owned(), applied: Some((address, version)) })
-        };
-        assert!(hosts.has_applied(0, &tag("u", 1)) && !hosts.has_applied(0, &tag("u", 2)));
-        assert!(!hosts.has_applied(0, &tag("v", 1)));
-        hosts.heard(0, at("10.0.0.1:9200", "u", 7), Instant::now());
-        hosts.heard(0, at("10.0.0.1:9200", "u", 5), Instant::now());
-        assert!(hosts.has_applied(0, &tag("u", 7)));
-        hosts.answered(0, Some("10.0.0.2:9200".parse().unwrap()), Some(true), Instant::now());
-        assert!(!hosts.has_applied(0, &tag("u", 7)), "another address, another node");
-        hosts.heard(0, at("10.0.0.1:9200", "v", 2), Instant::now());
-        assert!(hosts.has_applied(0, &tag("v", 2)) && !hosts.has_applied(0, &tag("v", 7)));
-        hosts.failed(0, Failure::Broken, Instant::now());
-        assert!(!hosts.has_applied(0, &tag("v", 2)));
-    }
-}
+mod tests;

@@ -6,6 +6,10 @@ mod headers;
 
 mod hosts;
 
+mod silence;
+
+mod repeat;
+
 mod deliver;
 
 mod discovery;
@@ -35,13 +39,15 @@ use tokio::time::Instant;
 
 use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
+use self::connect::Closed;
 pub(crate) use self::connect::Connector;
-use self::deliver::{Answer, Failed, Purpose, Question, address, may_repeat};
+use self::deliver::{Answer, Failed, Purpose, Question, address};
 pub use self::deliver::{Delivered, Giver, HostReport};
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::hosts::Standing;
 use self::hosts::{Failure, Hosts};
 pub use self::names::Names;
+use self::repeat::may_repeat;
 pub use self::tls::{Tls, TlsSettings, Verification};
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
@@ -118,6 +124,11 @@ impl Host {
         Uri::from_parts(parts).map_err(|_| ProxyError::Internal)
     }
 
+    /// Whether connections to this scheme and authority lead there.
+    fn is_at(&self, address: &Uri) -> bool {
+        address.scheme() == Some(&self.scheme) && address.authority() == Some(&self.authority)
+    }
+
     /// Whether it is spoken to by TLS.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -167,10 +178,14 @@ pub struct Upstream {
     /// Replaced when its connections may lead to addresses that names no longer have.
     client: ArcSwap<Client<Connector, Outgoing>>,
     state: Mutex<Hosts>,
-    /// In the order of `state`. One that was found is never taken away, so that an index stays what it is.
+    /// In the order of `state`. The place of one that was found is given to another one only when it is forgotten, so that
+    /// an index stays what it is while anybody works with it.
     members: ArcSwap<Vec<Arc<Member>>>,
     /// When the cluster was last asked for its nodes.
     discovered: Mutex<Option<Instant>>,
+    /// Whether a host is silent.
+    silence: watch::Sender<bool>,
+    closed: Arc<Closed>,
     stats: Arc<Stats>,
 }
 
@@ -202,11 +217,13 @@ impl Upstream {
                  can read and change everything; for tests only"
             );
         }
-        let client = ArcSwap::from_pointee(client(&settings));
+        let closed = Arc::new(Closed::new(Arc::clone(&stats)));
+        let client = ArcSwap::from_pointee(client(&settings, &closed));
         let state = Mutex::new(Hosts::new(settings.hosts.len()));
         let members: Vec<_> = settings.hosts.iter().cloned().map(Member::new).collect();
         let members = ArcSwap::from_pointee(members);
-        Upstream { settings, client, state, members, discovered: Mutex::default(), stats }
+        let (discovered, silence) = (Mutex::default(), watch::Sender::new(false));
+        Upstream { settings, client, state, members, discovered, silence, closed, stats }
     }
 
     fn member(&self, index: usize) -> Arc<Member> {
@@ -221,7 +238,7 @@ impl Upstream {
         if futures_util::future::join_all(moved).await.contains(&true) {
             tracing::info!("a host's name has lost an address: connections are made anew");
             // what is under way ends where it is
-            self.client.store(Arc::new(client(&self.settings)));
+            self.client.store(Arc::new(client(&self.settings, &self.closed)));
         }
     }
 
@@ -276,7 +293,9 @@ impl Upstream {
                 None
             };
         let purpose = if again.is_some() { Purpose::Read } else { Purpose::Write };
-        let mut bodies = [Some(body), again].into_iter().flatten();
+        // once for a host that fails, once for one that is held up
+        let more = again.as_ref().and_then(Body::again);
+        let mut bodies = [Some(body), again, more].into_iter().flatten();
         self.stats.plain.upstream_requests.inc();
         let span = ClientSpan::begin(&mut head);
         let request = |host: &Host, unsent: Option<Body>| {
@@ -313,17 +332,17 @@ impl Upstream {
         let mut sendings = 0..2;
         let request = |host: &Host, unsent: Option<Body>| {
             unsent.map(drop).or_else(|| sendings.next().map(drop))?;
-            Some(self.question(host, path_and_query))
+            Some(self.question(host, path_and_query, true))
         };
         let delivered = self.deliver(request, None, None, Purpose::Question).await?;
         let (status, headers, body, _) = whole(delivered.response).await?;
         Ok((status, headers, body))
     }
 
-    /// Asks this host, whatever is known of it.
-    async fn ask_host(&self, host: &Host, path_and_query: &str) -> Result<Answer, Failed> {
+    /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it.
+    async fn ask_host(&self, host: &Host, path_and_query: &str, trusted: bool) -> Result<Answer, Failed> {
         let no_fault = |error| Failed { error, how: None, unsent: None };
-        let request = self.question(host, path_and_query).map_err(no_fault)?;
+        let request = self.question(host, path_and_query, trusted).map_err(no_fault)?;
         whole(self.send(request).await?).await.map_err(|error| Failed {
             error,
             how: Some(Failure::Broken),
@@ -331,14 +350,19 @@ impl Upstream {
         })
     }
 
-    fn question(&self, host: &Host, path_and_query: &str) -> Result<Request<Body>, ProxyError> {
+    fn question(
+        &self,
+        host: &Host,
+        path_and_query: &str,
+        trusted: bool,
+    ) -> Result<Request<Body>, ProxyError> {
         let mut request = Request::builder()
             .method(Method::GET)
             .uri(host.uri(PathAndQuery::try_from(path_and_query).map_err(|_| ProxyError::Internal)?)?)
             .header(HOST, host.host_header.clone())
             // R6: a cache underneath must not answer for the engine
             .header(CACHE_CONTROL, "no-cache, no-store");
-        if let Some(Credentials(authorization)) = &self.settings.credentials {
+        if let Some(Credentials(authorization)) = self.settings.credentials.as_ref().filter(|_| trusted) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         request.body(Body::empty()).map_err(|_| ProxyError::Internal)
@@ -396,8 +420,9 @@ impl Upstream {
 }
 
 /// A client without connections.
-fn client(settings: &UpstreamSettings) -> Client<Connector, Outgoing> {
-    let connector = Connector::new(settings.connect_timeout, settings.tls.clone(), settings.names.clone());
+fn client(settings: &UpstreamSettings, closed: &Arc<Closed>) -> Client<Connector, Outgoing> {
+    let (tls, names) = (settings.tls.clone(), settings.names.clone());
+    let connector = Connector::new(settings.connect_timeout, tls, names, Some(Arc::clone(closed)));
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(settings.idle_timeout)
         .pool_max_idle_per_host(settings.max_idle_per_host)

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::together::{self, SLOW, Together};
-use super::{Invalidations, TagSource, Watcher};
+use super::{DOUBT, Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
 use crate::generation::{
@@ -30,6 +30,8 @@ pub(super) struct Questions {
     pub(super) tag: TagSource,
     pub(super) timeout: Duration,
     pub(super) permits: Semaphore,
+    /// When a reading last did not end in time.
+    pub(super) late: Mutex<Option<Instant>>,
     pub(super) invalidations: Invalidations,
     pub(super) together: Together,
 }
@@ -175,8 +177,11 @@ impl Watched {
         // what a date-math expression resolves to moves without the metadata
         let known = before.clone().filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
-        let late = || Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
-        let mut found = sandwich.await.unwrap_or_else(|_| late())?;
+        let late = |_| {
+            self.questions.note_late(Instant::now());
+            Err(Refusal::at(Reason::GenerationUnknown, "timeout"))
+        };
+        let mut found = sandwich.await.unwrap_or_else(late)?;
         // after a failure what was known stays: the next reading compares its version before it relies on it
         let changes = std::mem::take(&mut found.changes);
         self.questions.invalidations.add(&changes, Instant::now());
@@ -248,6 +253,16 @@ impl Watched {
 }
 
 impl Questions {
+    fn note_late(&self, now: Instant) {
+        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether a reading has lately not ended in time.
+    pub(super) fn were_late(&self, now: Instant) -> bool {
+        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.is_some_and(|late| now.duration_since(late) < DOUBT)
+    }
+
     async fn counters(&self, target: &Target) -> Result<(Bytes, Option<Bytes>), Refusal> {
         let (path, options) = (target.path(), target.options());
         let stats =

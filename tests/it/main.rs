@@ -68,6 +68,8 @@ mod secured;
 
 mod shadow;
 
+mod silence;
+
 mod stale;
 
 mod support;

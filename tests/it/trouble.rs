@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use escache::proxy::ProxySettings;
-use escache::upstream::{Host, Names};
+use escache::upstream::{Credentials, Host, Names};
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Twist, engine};
+use crate::support::engine::{Api, Engine, Seen, Twist, engine};
 use crate::support::escache::Escache;
 use crate::support::node::{self, Cluster};
 
@@ -103,7 +103,9 @@ async fn reads_that_wait_for_a_silent_host_go_to_another_one() {
         tokio::spawn(async move {
             match number % 2 {
                 0 => escache.send("GET", "/logs/_doc/1", &[], "").await.status,
-                _ => escache.search("/logs/_search?scroll=1m", json!({"from": number})).await.status,
+                _ => {
+                    escache.search("/logs/_search?request_cache=false", json!({"from": number})).await.status
+                }
             }
         })
     };
@@ -282,6 +284,40 @@ async fn nodes_are_found_used_and_left_as_the_cluster_names_them() {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     escache.proxy.upstream.check_hosts(false).await;
     assert_eq!(used(&hosts(&escache).await), expected);
+}
+
+/// Whoever listens at a published address need not be a node of the cluster: it is asked who it is without credentials,
+/// and gets them where it has shown the cluster. (Over TLS: `upstream_tls.rs`.)
+#[tokio::test]
+async fn who_is_found_gets_no_credentials_before_it_has_shown_the_cluster() {
+    let seed = engine();
+    let (open, guarded) = (seed.another_host(), seed.another_host());
+    let bare = |request: &Seen| request.header("authorization").is_none();
+    guarded.on_any().when(bare).always(Twist::error(401, "security_exception", "who are you"));
+    let [at_open, at_guarded] = [&open, &guarded].map(address);
+    for host in [&seed, &open] {
+        let nodes = told(&[(&at_open, vec!["data"]), (&at_guarded, vec!["data"])]);
+        host.on_any().when(|request| request.path == "/_nodes/http").always(nodes);
+    }
+    let escache = in_front_of(&[seed.url()], |settings| {
+        settings.upstream.discovery = Some(Duration::ZERO);
+        settings.upstream.credentials = Some(Credentials::new("Basic b3VyczpvdXJz").unwrap());
+    })
+    .await;
+    for number in 0..8 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    escache.proxy.upstream.check_hosts(false).await;
+    assert!(!bare(&seed.all_requests()[0]), "the operator has named it");
+    let met = guarded.all_requests();
+    assert!(!met.is_empty() && met.iter().all(bare), "{met:?}");
+    let used = |url: String, hosts: &[Value]| hosts.iter().any(|h| h["host"] == *url && h["used"] == true);
+    let shown = hosts(&escache).await;
+    assert!(used(open.url(), &shown) && !used(guarded.url(), &shown), "{shown:?}");
+    // what it was asked before it had shown the cluster
+    let first = open.all_requests().into_iter().next().unwrap();
+    assert!(first.api == Api::Version && bare(&first), "{first:?}");
+    assert!(open.requests(Api::Stats).iter().any(|request| !bare(request)), "a reading has them");
 }
 
 /// The seed is a name behind which another cluster now is: the nodes of the old one have gone with it.

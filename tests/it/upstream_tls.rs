@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escache::upstream::{Host, Tls, TlsSettings, Verification};
+use escache::upstream::{Credentials, Host, Tls, TlsSettings, Verification};
 use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::authority::Authority;
-use crate::support::engine::{Api, Engine, engine};
+use crate::support::engine::{Api, Engine, Seen, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::middleman::Middleman;
 
@@ -154,6 +155,42 @@ async fn http_and_https_hosts_stand_side_by_side() {
         assert_eq!((answer.status, verdict(&answer.headers).1), (200, "escache; fwd=miss; stored"));
     }
     assert!(one.seen(Api::Search) > 2 && two.seen(Api::Search) > 2);
+}
+
+/// A node that was found has escache's credentials before it has shown the cluster only if its certificate is for the
+/// name that it is called by.
+#[tokio::test]
+async fn credentials_go_to_nodes_that_were_found_with_verified_names_alone() {
+    use Verification::{Certificate, Full, None as Nothing};
+    let ours = Authority::new();
+    for (verification, expected) in [(Full, true), (Certificate, false), (Nothing, false)] {
+        let seed = engine();
+        let node = seed.another_host();
+        let bare = |request: &Seen| request.header("authorization").is_none();
+        node.on_any().when(bare).always(Twist::error(401, "security_exception", "who are you"));
+        let [at_seed, at_node] =
+            [&seed, &node].map(|host| Middleman::with_tls(host.addr(), ours.server("localhost", None)));
+        let port = at_node.tls_url().rsplit(':').next().unwrap().to_owned();
+        let published =
+            json!({"nodes": {"a": {"http": {"publish_address": format!("localhost/127.0.0.1:{port}")}}}});
+        for host in [&seed, &node] {
+            let nodes = Twist::Status(200, published.to_string().into());
+            host.on_any().when(|request| request.path == "/_nodes/http").always(nodes);
+        }
+        let settings = TlsSettings { verification, authorities: vec![ours.file()], ..TlsSettings::default() };
+        let tls = Tls::new(&settings).unwrap();
+        let escache = Escache::start_with(&at_seed.tls_url(), |settings| {
+            settings.upstream.tls = Some(tls);
+            settings.upstream.discovery = Some(Duration::ZERO);
+            settings.upstream.credentials = Some(Credentials::new("Basic b3VyczpvdXJz").unwrap());
+        })
+        .await;
+        let hosts = escache.stats().await["hosts"].clone();
+        let shown = hosts.as_array().unwrap().iter().find(|host| host["host"] == at_node.tls_url());
+        assert_eq!(shown.unwrap()["used"], expected, "{verification:?}: {hosts}");
+        let met = node.all_requests();
+        assert!(!met.is_empty() && met.iter().any(|request| !bare(request)) == expected, "{met:?}");
+    }
 }
 
 /// Somebody who accepts and never says a word: the limit of a connection is one for its handshake too.

@@ -77,6 +77,7 @@ pub(super) async fn one_host_in_trouble() -> Vec<String> {
         println!("{}", figures.row(name, way, "-"));
         (figures.failed(), figures.row(name, way, "-"))
     });
-    assert!(rows[0].0 * 10 < rows[1].0, "{rows:?}");
+    // five in a row, who was under way by then, and one try each after 1, 2, 4 and 8 s: however many are asked
+    assert!(rows[0].0 <= 5 + READERS + 4, "{rows:?}");
     rows.map(|(_, row)| row).to_vec()
 }

@@ -1,0 +1,105 @@
+//! Hosts that accept and say nothing: who waits for them asks whether they are there, and need not wait any longer than
+//! that takes; nor need who waits for a host that waits for them.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::deliver::Failed;
+use super::hosts::{Failure, SUSPICION};
+use super::{Body, Upstream};
+use crate::error::ProxyError;
+
+/// How long a read waits for a host that may wait for a silent one itself, before it is asked once more.
+const HELD_UP: Duration = Duration::from_secs(1);
+
+impl Upstream {
+    /// The outcome of an exchange, or a failure as soon as its host is found to be silent and another one can be asked.
+    pub(super) async fn unless_silent(
+        &self,
+        index: usize,
+        exchange: impl Future<Output = Result<Response<Incoming>, Failed>>,
+        mut silences: watch::Receiver<u64>,
+        tried: &[usize],
+    ) -> Result<Response<Incoming>, Failed> {
+        let (mut exchange, mut doubt) = (pin!(exchange), pin!(self.doubt(index, tried)));
+        loop {
+            tokio::select! {
+                biased;
+                exchanged = &mut exchange => return exchanged,
+                () = &mut doubt => {}
+                Ok(()) = silences.changed() => {
+                    if self.state().has_other(tried, Instant::now()) {
+                        self.stats.plain.upstream_errors.inc();
+                        let error = ProxyError::Unreachable("the host is silent".to_owned());
+                        return Err(Failed { error, how: Some(Failure::Silent), unsent: None });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks a host who it is whenever it has owed answers for too long. Never completes.
+    async fn doubt(&self, index: usize, tried: &[usize]) {
+        loop {
+            tokio::time::sleep(SUSPICION).await;
+            let doubted = {
+                let (state, now) = (self.state(), Instant::now());
+                state.suspect(index, now) && state.has_other(tried, now)
+            };
+            if doubted {
+                let _ = Box::pin(self.listen(index)).await;
+            }
+        }
+    }
+
+    /// The outcome of an exchange. A host that does not answer while another one is silent may wait for that one itself,
+    /// for shards that both have. Then it is sent the read once more, since a coordinator gives shards to nodes that do not
+    /// owe it answers already; what comes first is taken.
+    pub(super) async fn or_again(
+        &self,
+        mut exchange: Pin<&mut impl Future<Output = Result<Response<Incoming>, Failed>>>,
+        again: impl FnOnce() -> Option<Result<Request<Body>, ProxyError>>,
+    ) -> Result<Response<Incoming>, Failed> {
+        tokio::select! {
+            biased;
+            exchanged = exchange.as_mut() => return exchanged,
+            () = self.held_up() => {}
+        }
+        let Some(Ok(request)) = again() else { return exchange.await };
+        self.stats.plain.upstream_retries.inc();
+        // boxed: it is seldom wanted
+        let second = Box::pin(self.send(request));
+        match select(exchange, second).await {
+            Either::Left((Err(Failed { how, .. }), second)) if how != Some(Failure::Silent) => second.await,
+            Either::Right((Err(_), exchange)) => exchange.await,
+            Either::Left((exchanged, _)) | Either::Right((exchanged, _)) => exchanged,
+        }
+    }
+
+    /// Completes when a host is silent, and whoever waits here has waited for a while.
+    async fn held_up(&self) {
+        tokio::time::sleep(HELD_UP).await;
+        self.silence().await;
+    }
+
+    /// Completes when a host is silent: what others are asked may have to wait for it.
+    pub async fn silence(&self) {
+        let silent = self.silence.subscribe().wait_for(|silent| *silent).await.is_ok();
+        debug_assert!(silent, "the sender is here");
+    }
+
+    /// Tells who waits whether a host is silent.
+    pub(super) fn note_silence(&self) {
+        self.silence.send_if_modified(|before| {
+            let silent = self.state().has_silent();
+            std::mem::replace(before, silent) != silent
+        });
+    }
+}

@@ -1,0 +1,269 @@
+//! A host that accepts and says nothing (stopped, a long pause): who waits for it, how long, and who need not. The clock
+//! of escache stands and is moved by hand; the engines have clocks of their own.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use escache::proxy::ProxySettings;
+use escache::upstream::Host;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::support::engine::{Api, Engine, Twist};
+use crate::support::escache::{Escache, verdict};
+use crate::support::http::Response;
+
+/// Not to be answered from the cache, so that no reading is waited for.
+const SEARCH: &str = "/logs/_search?request_cache=false";
+
+/// How long a host may owe answers before it is asked who it is, and a read be held up.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is a little less or more than a time.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// How long it may take to say so, where another one speaks.
+const TO_ANSWER: Duration = Duration::from_secs(2);
+
+/// Stops the clock. It stands, even where everybody waits, until this is dropped: tokio would move it else to the next
+/// time that somebody waits for, while an engine's answer is on its way.
+struct Still(#[allow(dead_code, reason = "held, and dropped")] std::sync::mpsc::Sender<()>);
+
+impl Still {
+    fn stand() -> Still {
+        tokio::time::pause();
+        let (held, dropped) = std::sync::mpsc::channel();
+        tokio::task::spawn_blocking(move || dropped.recv());
+        Still(held)
+    }
+
+    /// This time, and the little that timers are rounded up by.
+    async fn pass(&self, time: Duration) {
+        settle().await;
+        tokio::time::advance(time + MOMENT / 5).await;
+        settle().await;
+    }
+}
+
+/// Goes with the clock that stands: a machine whose clocks differ was suspended, and nothing that was found before holds.
+fn wall() -> SystemTime {
+    thread_local!(static BORN: Instant = Instant::now());
+    SystemTime::UNIX_EPOCH + BORN.with(Instant::elapsed)
+}
+
+/// Lets everybody get as far as they can without the network.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Two hosts of one cluster, and escache in front of them.
+async fn two_hosts(change: impl FnOnce(&mut ProxySettings)) -> (Engine, Engine, Arc<Escache>) {
+    let one = Engine::start();
+    one.index("logs", "1", json!({"team": "a"}));
+    one.refresh("logs");
+    let two = one.another_host();
+    let url = one.url();
+    let escache = Escache::start_with(&url, |settings| {
+        settings.upstream.hosts = [&one, &two].map(|host| Host::parse(&host.url()).unwrap()).into();
+        change(settings);
+    });
+    let escache = Arc::new(escache.await);
+    (one, two, escache)
+}
+
+/// Sends something on a task of its own.
+fn send(escache: &Arc<Escache>, method: &'static str, path: &'static str) -> JoinHandle<Response> {
+    let escache = Arc::clone(escache);
+    tokio::spawn(async move { escache.send(method, path, &[], "").await })
+}
+
+/// Leaves `two` silent, and found to be so.
+async fn silence(still: &Still, two: &Engine, escache: &Arc<Escache>) {
+    two.on_any().always(Twist::Hang);
+    let asked = two.seen(Api::Version);
+    let upstream = Arc::clone(&escache.proxy.upstream);
+    let check = tokio::spawn(async move { upstream.check_hosts(false).await });
+    two.until_seen(Api::Version, asked + 1).await;
+    still.pass(Duration::from_secs(5)).await;
+    check.await.unwrap();
+}
+
+/// Nobody but the searches themselves finds the host silent; the one that waited for it goes to the other one.
+#[tokio::test]
+async fn who_waits_for_a_silent_host_finds_it_out() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    two.on_any().always(Twist::Hang);
+    let asked = two.seen(Api::Version);
+    let still = Still::stand();
+    let searches = [send(&escache, "GET", SEARCH), send(&escache, "GET", SEARCH)];
+    one.until_answered(Api::Search, 1).await;
+    two.until_seen(Api::Search, 1).await;
+    still.pass(SECOND).await;
+    two.until_seen(Api::Version, asked + 1).await;
+    still.pass(TO_ANSWER).await;
+    for search in searches {
+        assert_eq!(search.await.unwrap().status, 200);
+    }
+    assert_eq!((one.seen(Api::Search), two.seen(Api::Search)), (2, 1));
+    // it is not tried out by requests, however much time passes
+    still.pass(100 * SECOND).await;
+    for _ in 0..4 {
+        assert_eq!(escache.send("GET", SEARCH, &[], "").await.status, 200);
+    }
+    assert_eq!(two.seen(Api::Search), 1);
+    // until it speaks
+    two.calm();
+    escache.proxy.upstream.check_hosts(true).await;
+    for _ in 0..4 {
+        assert_eq!(escache.send("GET", SEARCH, &[], "").await.status, 200);
+    }
+    assert!(two.seen(Api::Search) > 1);
+}
+
+/// The other one, to which a read has gone, may be held up by it.
+#[tokio::test]
+async fn who_goes_to_another_host_need_not_wait_there_either() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    two.on_any().always(Twist::Hang);
+    let asked = two.seen(Api::Version);
+    let still = Still::stand();
+    let searches = [send(&escache, "GET", SEARCH), send(&escache, "GET", SEARCH)];
+    one.until_answered(Api::Search, 1).await;
+    two.until_seen(Api::Search, 1).await;
+    one.on(Api::Search).next(Twist::Hang);
+    still.pass(SECOND).await;
+    two.until_seen(Api::Version, asked + 1).await;
+    still.pass(TO_ANSWER).await;
+    one.until_seen(Api::Search, 2).await;
+    still.pass(SECOND).await;
+    for search in searches {
+        assert_eq!(search.await.unwrap().status, 200);
+    }
+    assert_eq!((one.seen(Api::Search), two.seen(Api::Search)), (3, 1));
+}
+
+/// The one that speaks waits for the silent one itself, for the shards that it has given to it. Asked once more it gives
+/// them to another one, as a node that owes answers comes last.
+#[tokio::test]
+async fn a_read_that_is_held_up_by_a_silent_host_is_sent_once_more() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    let still = Still::stand();
+    silence(&still, &two, &escache).await;
+    one.on(Api::Search).next(Twist::Hang);
+    let search = send(&escache, "GET", SEARCH);
+    one.until_seen(Api::Search, 1).await;
+    still.pass(SECOND - MOMENT).await;
+    assert_eq!(one.seen(Api::Search), 1, "it may take its time");
+    still.pass(MOMENT).await;
+    assert_eq!(search.await.unwrap().status, 200);
+    assert_eq!((one.seen(Api::Search), escache.proxy.stats.plain.upstream_retries.get()), (2, 1));
+    // both may be held up: then it is waited for, and not sent a third time
+    one.on(Api::Search).times(2, Twist::Hang);
+    let search = send(&escache, "GET", SEARCH);
+    one.until_seen(Api::Search, 3).await;
+    still.pass(SECOND).await;
+    one.until_seen(Api::Search, 4).await;
+    still.pass(30 * SECOND).await;
+    assert!(!search.is_finished() && one.seen(Api::Search) == 4);
+    // without a silent host nothing is sent twice
+    two.calm();
+    escache.proxy.upstream.check_hosts(true).await;
+    search.abort();
+    let before = one.seen(Api::Search) + two.seen(Api::Search);
+    for host in [&one, &two] {
+        host.on(Api::Search).next(Twist::Hang);
+    }
+    let search = send(&escache, "GET", SEARCH);
+    settle().await;
+    while one.seen(Api::Search) + two.seen(Api::Search) == before {
+        tokio::task::yield_now().await;
+    }
+    still.pass(5 * SECOND).await;
+    assert!(!search.is_finished() && one.seen(Api::Search) + two.seen(Api::Search) == before + 1);
+}
+
+/// A write may have been carried out, and a search with `scroll` have opened a context: one sending is all.
+#[tokio::test]
+async fn what_leaves_something_behind_is_sent_once() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    let still = Still::stand();
+    silence(&still, &two, &escache).await;
+    one.on_any().always(Twist::Hang);
+    let sent = [
+        (Api::Doc, send(&escache, "PUT", "/logs/_doc/9")),
+        (Api::Search, send(&escache, "GET", "/logs/_search?scroll=1m")),
+        (Api::Other, send(&escache, "POST", "/logs/_pit?keep_alive=1m")),
+    ];
+    for (api, _) in &sent {
+        one.until_seen(*api, 1).await;
+    }
+    still.pass(30 * SECOND).await;
+    for (api, waiting) in &sent {
+        assert!(!waiting.is_finished(), "{api:?} is waited for");
+        assert_eq!((one.seen(*api), two.seen(*api)), (1, 0), "{api:?}");
+    }
+}
+
+/// Of a reading each node is asked that has a shard, so it ends when the silent one does. One request waits for that, a
+/// while; who comes then, for whatever target, is forwarded without.
+#[tokio::test]
+async fn readings_are_not_waited_for_while_a_host_is_silent() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let (one, two, escache) = two_hosts(|settings| {
+        (settings.watcher.timeout, settings.watcher.wall) = (TIMEOUT, wall);
+    })
+    .await;
+    one.index("other", "1", json!({"team": "a"}));
+    one.refresh("other");
+    let still = Still::stand();
+    silence(&still, &two, &escache).await;
+    one.on(Api::Stats).always(Twist::Hang);
+    let unknown = |answer: Response| {
+        let told = verdict(&answer.headers).1.to_owned();
+        assert!(answer.status == 200 && told.contains("detail=generation-unknown"), "{told}");
+    };
+    let stats = one.seen(Api::Stats);
+    for (number, path) in [(1, "/logs/_count"), (2, "/other/_count")] {
+        let count = send(&escache, "GET", path);
+        one.until_seen(Api::Stats, stats + number).await;
+        still.pass(TIMEOUT / 4 - MOMENT).await;
+        assert!(!count.is_finished(), "it may take a while");
+        still.pass(MOMENT).await;
+        unknown(count.await.unwrap());
+    }
+    // and not at all for a target whose reading has ended in vain
+    still.pass(TIMEOUT).await;
+    for _ in 0..3 {
+        unknown(escache.send("GET", "/logs/_count", &[], "").await);
+        still.pass(SECOND).await;
+    }
+}
+
+/// The same where there is but one host, which stands for nodes that cannot be seen from here: one reading is waited for
+/// as long as it may take, and no other.
+#[tokio::test]
+async fn one_reading_that_is_late_is_enough() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let engine = Engine::start();
+    for index in ["logs", "other"] {
+        engine.index(index, "1", json!({"team": "a"}));
+        engine.refresh(index);
+    }
+    let url = engine.url();
+    let escache = Escache::start_with(&url, |settings| settings.watcher.timeout = TIMEOUT);
+    let escache = Arc::new(escache.await);
+    let still = Still::stand();
+    engine.on(Api::Stats).always(Twist::Hang);
+    let stats = engine.seen(Api::Stats);
+    for (number, path, patience) in [(1, "/logs/_count", TIMEOUT), (2, "/other/_count", TIMEOUT / 4)] {
+        let count = send(&escache, "GET", path);
+        engine.until_seen(Api::Stats, stats + number).await;
+        still.pass(patience - MOMENT).await;
+        assert!(!count.is_finished(), "{path}");
+        still.pass(MOMENT).await;
+        assert_eq!(count.await.unwrap().status, 200);
+    }
+}
