@@ -124,14 +124,14 @@ impl Generation {
     #[must_use]
     pub fn resting_on(self, basis: Basis) -> Generation {
         let mut hasher = blake3::Hasher::new_derive_key("escache 1 tag by metadata");
-        hasher.update(&self.metadata.digest());
-        match basis {
+        hasher.update(&match basis {
             Basis::Readers => return self,
-            Basis::Metadata => {}
-            Basis::State => {
-                let version = self.metadata.version();
-                hasher.update(&version.version.to_le_bytes()).update(version.state_uuid.as_bytes());
-            }
+            Basis::Metadata | Basis::State => self.metadata.digest(),
+            Basis::ReadersAndState => self.tag.0,
+        });
+        if matches!(basis, Basis::State | Basis::ReadersAndState) {
+            let version = self.metadata.version();
+            hasher.update(&version.version.to_le_bytes()).update(version.state_uuid.as_bytes());
         }
         // what the shards show may move without it
         Generation { tag: Tag(*hasher.finalize().as_bytes()), basis, reign: None, ..self }
@@ -143,7 +143,7 @@ impl Generation {
         let shards = self.metadata.shards();
         let indices = match self.basis {
             _ if shards.is_none() => Indices::Unknown,
-            Basis::Readers => Indices::Some,
+            Basis::Readers | Basis::ReadersAndState => Indices::Some,
             Basis::Metadata | Basis::State => Indices::All(self.metadata.open_names()),
         };
         Extent { shards, indices }

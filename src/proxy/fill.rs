@@ -66,6 +66,8 @@ pub(super) struct Keep {
     bearer: Option<Confirm>,
     audience: Audience,
     epoch: Epoch,
+    /// Whether it holds only for what a node has answered in just the state of the generation.
+    in_this_state: bool,
     /// Where its hits are counted with others like it.
     pub(super) row: RowId,
 }
@@ -80,6 +82,7 @@ impl Keep {
             bearer: view.bearer.clone(),
             audience: view.audience,
             epoch,
+            in_this_state: plan.within.is_some(),
             row: RowId::NONE,
         }
     }
@@ -164,8 +167,11 @@ impl Proxy {
         asked: Asked,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
-        let Keep { key, now, generation, bearer, audience, epoch, row } = keep;
+        let Keep { key, now, generation, bearer, audience, epoch, in_this_state, row } = keep;
         if !self.unwatched() && !giver.applied {
+            return Err(Reason::HostLagging);
+        }
+        if in_this_state && !self.upstream.is_still_in(&giver, generation.metadata().version()).await {
             return Err(Reason::HostLagging);
         }
         if let Some((terms, until)) = now

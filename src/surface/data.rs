@@ -34,7 +34,7 @@ pub async fn answer(
     let (response, status) = match api {
         api if api.is_read() => proxy.search(&head, &route, body, client).await,
         // boxed, since the future of a hit would have room for them
-        Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
+        api if api.is_several() => Box::pin(proxy.msearch(&head, &route, body, client)).await,
         _ => {
             let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
             let (response, status) = Box::pin(pass(proxy, head, api, effect, body, client)).await;

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::hosts::{Choice, Failure, Hosts, News, Standing, Told};
 use super::{Body, Host, Upstream};
 use crate::cache::shows_a_cache;
-use crate::elastic::api::{Api, route};
+use crate::elastic::api::route;
 use crate::error::ProxyError;
 use crate::generation::StateVersion;
 
@@ -54,6 +54,8 @@ pub struct Delivered {
 pub struct Giver {
     /// Its number in `upstream.hosts`, from 0.
     pub host: usize,
+    /// The address that the answer came from.
+    pub address: Option<SocketAddr>,
     /// Whether it was known to have applied the tag's state before it was sent the request.
     pub applied: bool,
 }
@@ -195,7 +197,8 @@ impl Upstream {
                     let from = address(&response);
                     let status = (purpose != Purpose::Question).then(|| response.status());
                     self.answered(choice.index, from, status);
-                    let giver = Giver { host: choice.index, applied: applied.contains(&from) };
+                    let applied = applied.contains(&from);
+                    let giver = Giver { host: choice.index, address: from, applied };
                     return Ok(Delivered { response, giver });
                 }
                 Err(Failed { error, how, unsent: again }) => {
@@ -330,6 +333,15 @@ impl Upstream {
         latest.clone().map_or(Ok(()), Err)
     }
 
+    /// Whether who gave an answer is still in the state of a tag: if it had applied that before ([`Giver::applied`]), it has
+    /// worked in just this one.
+    pub async fn is_still_in(&self, giver: &Giver, tag: &StateVersion) -> bool {
+        let member = self.member(giver.host);
+        let told = tokio::time::timeout(CHECK_TIMEOUT, self.identify(&member.host)).await;
+        let Ok(Ok(Some(Told { cluster_uuid, applied }))) = told else { return false };
+        cluster_uuid == tag.cluster_uuid && applied == Some((giver.address, tag.version))
+    }
+
     /// `None` if it answers, but does not tell.
     async fn identify(&self, host: &Host) -> Result<Option<Told>, Failed> {
         const STATE: &str = "/_cluster/state/version?local=true&filter_path=cluster_uuid,version,state_uuid";
@@ -418,7 +430,7 @@ pub(super) fn address<T>(response: &Response<T>) -> Option<SocketAddr> {
 /// next page of a scroll, which the first sending may have turned over.
 pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bool {
     let api = route(method, path, query).api;
-    if api.is_read() && !api.is_asynchronous() || api == Api::Msearch {
+    if api.is_read() && !api.is_asynchronous() || api.is_several() {
         return true;
     }
     matches!(*method, Method::GET | Method::HEAD) && !path.split('/').any(|segment| segment == "scroll")
@@ -439,6 +451,7 @@ mod tests {
             ("POST /logs/_field_caps", true),
             ("POST /_count", true),
             ("POST /_msearch", true),
+            ("POST /a/_msearch/template", true),
             ("GET /logs/_doc/1", true),
             ("HEAD /logs", true),
             ("GET /_search/scroll", false),

@@ -76,6 +76,8 @@ mod surfaces;
 
 mod telling;
 
+mod templates;
+
 mod terminal;
 
 mod tls;
