@@ -59,7 +59,6 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
         Api::MsearchTemplate => template::several(cluster, call),
         Api::Render => template::render(cluster, call),
         Api::TermsEnum if cluster.flavour.is_elasticsearch() => search::terms(cluster, call),
-        Api::TermsEnum => Ok(Answer::no_handler(call.method, &call.request.uri())),
         Api::Count => search::count(cluster, call),
         Api::Stats => stats::stats(cluster, call),
         Api::NodesStats => Ok(stats::nodes(cluster, call)),
@@ -84,7 +83,7 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
         Api::Authenticate | Api::Privileges => Ok(cluster.users.describe(call)),
         Api::Big => Ok(big(call)),
         Api::Echo => Ok(echo(call)),
-        Api::Other => Ok(Answer::no_handler(call.method, &call.request.uri())),
+        Api::TermsEnum | Api::Other => Ok(Answer::no_handler(call.method, &call.request.uri())),
     }
 }
 
