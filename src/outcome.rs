@@ -78,6 +78,8 @@ reasons! {
     SearchPipeline => "search-pipeline",
     /// An approximate algorithm that may answer differently each time (kNN).
     Approximate => "approximate",
+    /// The template is in the cluster state, and nothing is watched that would show its change.
+    StoredTemplate => "stored-template",
     /// A feature that this version of escache leaves to the engine.
     NotYet => "not-yet",
 

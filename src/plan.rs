@@ -69,6 +69,8 @@ pub struct Plan {
     pub ruling: Ruling,
     /// Until when the rounded `now` of the terms holds, in milliseconds since 1970; known when the clocks are.
     pub until: Option<i64>,
+    /// What stands for the cluster state in which its stored template was rendered; `None` if it has none.
+    pub within: Option<u64>,
 }
 
 impl Plan {
@@ -97,18 +99,23 @@ pub fn plan(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
 
 /// The same request as if its client had not compressed the body: the engines read both alike.
 fn decoded(asked: &Asked<'_>, limit: usize) -> Result<(HeaderMap, Bytes), Refusal> {
-    let odd = || Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str());
-    let mut codings = asked.headers.get_all(CONTENT_ENCODING).iter();
-    if !codings.next().is_some_and(coding::is_gzip) || codings.next().is_some() {
-        return Err(odd());
-    }
-    let body = coding::gunzip(asked.body, limit).map_err(|reason| match reason {
-        NotInflated::TooLong => Reason::BodyTooLarge.into(),
-        NotInflated::Odd => odd(),
-    })?;
+    let body = inflated(asked.headers, asked.body, limit)?;
     let mut headers = asked.headers.clone();
     headers.remove(CONTENT_ENCODING);
     Ok((headers, body))
+}
+
+/// What a client has compressed: no more than `limit` bytes.
+pub(crate) fn inflated(headers: &HeaderMap, body: &[u8], limit: usize) -> Result<Bytes, Refusal> {
+    let odd = || Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str());
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    if !codings.next().is_some_and(coding::is_gzip) || codings.next().is_some() {
+        return Err(odd());
+    }
+    coding::gunzip(body, limit).map_err(|reason| match reason {
+        NotInflated::TooLong => Reason::BodyTooLarge.into(),
+        NotInflated::Odd => odd(),
+    })
 }
 
 fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusal> {
@@ -174,7 +181,20 @@ fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusa
     });
     let target = Target::new(expression, &params);
     let anonymous = identity.is_anonymous();
-    Ok(Plan { api, key, target, terms, request_cache, anonymous, widening, fill_query, ruling, until: None })
+    let (until, within) = (None, None);
+    Ok(Plan {
+        api,
+        key,
+        target,
+        terms,
+        request_cache,
+        anonymous,
+        widening,
+        fill_query,
+        ruling,
+        until,
+        within,
+    })
 }
 
 /// Only JSON is stored, so what will not be JSON need not be asked for in a special way.

@@ -78,8 +78,8 @@ use self::fill::Fills;
 pub use self::fill::Landed;
 use self::fly::Flown;
 pub use self::live::Live;
-pub(crate) use self::msearch::Searches;
 pub use self::msearch::{Door, Several, SeveralKey};
+pub(crate) use self::msearch::{Searches, plain};
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
 use self::told::Sent;
@@ -255,7 +255,7 @@ impl Proxy {
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let plan = match self.understand_read(&live, head, route, &body, &control).await {
+        let plan = match self.understand_read(&live, head, route, &body, &control, arrival).await {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };

@@ -7,7 +7,7 @@ use crate::elastic::json::Order;
 use crate::outcome::Reason;
 
 use super::grammar::{ALL, ES7, ES8, ES9, Engines, Form, Kind, OS2, OS3, Rest, Rule, Word};
-use super::language::reads::{FIELD_CAPS, QUERY_ALONE};
+use super::language::reads::{FIELD_CAPS, QUERY_ALONE, TERMS_ENUM};
 use super::language::search::SEARCH;
 use super::parameters::{self, PARAMETERS};
 
@@ -71,6 +71,7 @@ fn forms(engines: Engines) -> Vec<&'static Form> {
     visit(&SEARCH, engines, &mut seen);
     visit(&QUERY_ALONE, engines, &mut seen);
     visit(&FIELD_CAPS, engines, &mut seen);
+    visit(&TERMS_ENUM, engines, &mut seen);
     seen
 }
 
@@ -118,6 +119,7 @@ fn reasons(out: &mut String) {
         Reason::Diagnostic,
         Reason::SearchPipeline,
         Reason::RemoteIndex,
+        Reason::StoredTemplate,
         Reason::NotYet,
     ] {
         line(out, format_args!("| `{}` | {} |", reason.name(), reason.help()));

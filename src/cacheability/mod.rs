@@ -54,6 +54,8 @@ pub enum Basis {
     Metadata,
     /// Whatever the cluster state has.
     State,
+    /// What the shards show to searches, and whatever the cluster state has.
+    ReadersAndState,
 }
 
 /// Under which terms a question may be answered from the cache.
@@ -85,8 +87,11 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         api if api.searches() => &language::search::SEARCH,
         Api::Count | Api::ValidateQuery | Api::Explain => &language::reads::QUERY_ALONE,
         Api::FieldCaps => &language::reads::FIELD_CAPS,
+        Api::TermsEnum => &language::reads::TERMS_ENUM,
         // a search that timed out or lost a shard is evaluated like any other, and nothing in the answer tells
         Api::RankEval => return Err(Reason::PartialityUnknown.into()),
+        // whether a shard is missing stands in a layer of the tile
+        Api::VectorTile => return Err(Reason::AnswerType.into()),
         api if api.is_read() => &language::reads::NOTHING,
         _ => return Err(Reason::Api.into()),
     };

@@ -32,7 +32,8 @@ const EVERY: &[Api] = &Api::READS;
 /// Those that ask for a query.
 const QUERIES: &[Api] = &[Api::Search, Api::Count, Api::ValidateQuery, Api::Explain];
 /// Those that may have their body in the query string.
-const SOURCES: &[Api] = &[Api::Search, Api::Count, Api::ValidateQuery, Api::Explain, Api::FieldCaps];
+const SOURCES: &[Api] =
+    &[Api::Search, Api::Count, Api::ValidateQuery, Api::Explain, Api::FieldCaps, Api::TermsEnum];
 /// Those that name more than one index, with its options.
 const TARGETS: &[Api] = &[
     Api::Search,

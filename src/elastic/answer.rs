@@ -31,6 +31,7 @@ impl Evidence {
             | Api::GetAlias
             | Api::ResolveIndex => Evidence::Status,
             Api::FieldCaps
+            | Api::TermsEnum
             | Api::ValidateQuery
             | Api::GetFieldMapping
             | Api::AsyncSearch
@@ -86,6 +87,7 @@ pub fn check_whole(api: Api, body: &[u8], extent: &Extent) -> Result<(), Reason>
             Ok(())
         }
         (_, Api::FieldCaps) => FieldCaps::read(body)?.is_whole(extent),
+        (_, Api::TermsEnum) => TermsEnum::read(body)?.is_whole(extent),
         // an index whose shard fails is left out
         (_, Api::GetFieldMapping) => {
             let members: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).map_err(unknown)?;
@@ -151,6 +153,35 @@ impl FieldCaps {
             return Err(Reason::Partial);
         }
         extent.indices.check(&self.indices.iter().map(String::as_str).collect())
+    }
+}
+
+/// The members of an answer with terms that decide whether it may be stored. A shard without an active copy is left out
+/// without a word, and who has come too late for a node has `complete: false`.
+#[derive(Debug, Deserialize)]
+struct TermsEnum {
+    #[serde(rename = "_shards")]
+    shards: Shards,
+    #[serde(rename = "terms")]
+    _terms: IgnoredAny,
+    complete: bool,
+    error: Option<IgnoredAny>,
+}
+
+impl TermsEnum {
+    fn read(body: &[u8]) -> Result<TermsEnum, Reason> {
+        serde_json::from_slice(body).map_err(|_| Reason::PartialityUnknown)
+    }
+
+    fn is_whole(&self, extent: &Extent) -> Result<(), Reason> {
+        let Shards { total, successful, failed } = self.shards;
+        let all = extent.shards.ok_or(Reason::PartialityUnknown)? as u64;
+        match () {
+            () if total > all => Err(Reason::GenerationIncomplete),
+            () if self.error.is_some() || failed > 0 || successful < all => Err(Reason::Partial),
+            () if !self.complete => Err(Reason::TimedOut),
+            () => Ok(()),
+        }
     }
 }
 
@@ -262,6 +293,25 @@ mod tests {
         check_reach(FieldCaps, r#"{"indices":["a","b"]}"#, &all, Err(Reason::PartialityUnknown));
         check_reach(GetFieldMapping, r#"{"a":{"mappings":{}},"b":{"mappings":{}}}"#, &all, Ok(()));
         check_reach(GetFieldMapping, r#"{"b":{"mappings":{}}}"#, &all, Err(Reason::Partial));
+    }
+
+    #[test]
+    fn terms_come_from_all_shards_in_time() {
+        let api = Api::TermsEnum;
+        let whole = r#"{"_shards":{"total":2,"successful":2,"failed":0},"terms":["a"],"complete":true}"#;
+        let check = |shards, from: &str, to: &str, expected| {
+            let (extent, body) = (Extent { shards, ..Extent::default() }, whole.replace(from, to));
+            assert_eq!(check_whole(api, body.as_bytes(), &extent), expected, "{body}");
+        };
+        check(Some(2), "", "", Ok(()));
+        check(Some(2), "true", "false", Err(Reason::TimedOut));
+        check(Some(2), "\"failed\":0", "\"failed\":1", Err(Reason::Partial));
+        // a shard without a copy is not told of
+        check(Some(3), "", "", Err(Reason::Partial));
+        check(Some(1), "", "", Err(Reason::GenerationIncomplete));
+        check(None, "", "", Err(Reason::PartialityUnknown));
+        check(Some(2), ",\"complete\":true", "", Err(Reason::PartialityUnknown));
+        check(Some(2), "\"terms\":[\"a\"],", "", Err(Reason::PartialityUnknown));
     }
 
     #[test]

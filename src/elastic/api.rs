@@ -19,6 +19,8 @@ pub enum Api {
     Count,
     /// `msearch`: GET or POST `/{index}/_msearch`, `/_msearch`.
     Msearch,
+    /// `msearch_template`: GET or POST `[/{index}]/_msearch/template`.
+    MsearchTemplate,
     /// `search_template`: GET or POST `[/{index}]/_search/template`.
     SearchTemplate,
     /// `async_search.submit`: POST `[/{index}]/_async_search` (Elasticsearch).
@@ -34,6 +36,10 @@ pub enum Api {
     Explain,
     /// `rank_eval`: GET or POST `[/{index}]/_rank_eval`.
     RankEval,
+    /// `terms_enum`: GET or POST `/{index}/_terms_enum` (Elasticsearch).
+    TermsEnum,
+    /// `search_mvt`: GET or POST `/{index}/_mvt/{field}/{zoom}/{x}/{y}` (Elasticsearch).
+    VectorTile,
     /// `indices.get`: GET `/{index}`.
     GetIndex,
     /// `indices.get_mapping`: GET `[/{index}]/_mapping`.
@@ -80,6 +86,7 @@ const TABLE: &[(Api, &str, Kind)] = &[
     (Api::Search, "search", Kind::Search),
     (Api::Count, "count", Kind::Question),
     (Api::Msearch, "msearch", Kind::Several),
+    (Api::MsearchTemplate, "msearch_template", Kind::Several),
     (Api::SearchTemplate, "search_template", Kind::Search),
     (Api::AsyncSearch, "async_search.submit", Kind::Asynchronous),
     (Api::AsynchronousSearch, "asynchronous_search.search", Kind::Asynchronous),
@@ -87,6 +94,8 @@ const TABLE: &[(Api, &str, Kind)] = &[
     (Api::ValidateQuery, "indices.validate_query", Kind::Question),
     (Api::Explain, "explain", Kind::Question),
     (Api::RankEval, "rank_eval", Kind::Question),
+    (Api::TermsEnum, "terms_enum", Kind::Question),
+    (Api::VectorTile, "search_mvt", Kind::Question),
     (Api::GetIndex, "indices.get", Kind::Metadata),
     (Api::GetMapping, "indices.get_mapping", Kind::Metadata),
     (Api::GetFieldMapping, "indices.get_field_mapping", Kind::Metadata),
@@ -119,7 +128,7 @@ impl Api {
     pub const ALL: [Api; TABLE.len()] = of(Kind::Search, Kind::Beside);
 
     /// The reads that walk the street one by one: each has one answer, and it is stored as a whole.
-    pub const READS: [Api; 15] = of(Kind::Search, Kind::Names);
+    pub const READS: [Api; 17] = of(Kind::Search, Kind::Names);
 
     /// Those that show metadata, and could be asked of any node for its own state.
     pub const METADATA: [Api; 5] = of(Kind::Metadata, Kind::Metadata);
@@ -256,9 +265,13 @@ fn read<'a>(method: &Method, segments: &[&'a str], query: Option<&'a str>) -> Op
         ["_search", "template"] => (Api::SearchTemplate, None),
         ["_count"] => (Api::Count, None),
         ["_msearch"] => (Api::Msearch, None),
+        ["_msearch", "template"] => (Api::MsearchTemplate, None),
         ["_field_caps"] => (Api::FieldCaps, None),
         ["_validate", "query"] => (Api::ValidateQuery, None),
         ["_rank_eval"] => (Api::RankEval, None),
+        ["_terms_enum"] if index.is_some() => (Api::TermsEnum, None),
+        // where the tile is does not matter, as long as none is stored
+        ["_mvt", _, _, _, _] if index.is_some() => (Api::VectorTile, None),
         ["_explain", id] if index.is_some() => (Api::Explain, Some(id)),
         ["_async_search"] if !get => (Api::AsyncSearch, None),
         ["_plugins", "_asynchronous_search"] if !get && index.is_none() => {
@@ -399,7 +412,9 @@ pub(super) mod tests {
         check("POST /_all/_count", Count, Some("_all"), None_);
         check("GET /_msearch", Msearch, None, None_);
         check("POST /a,b/_msearch?typed_keys", Msearch, Some("a,b"), None_);
-        check("POST /_msearch/template", Other, None, None_);
+        check("POST /_msearch/template", MsearchTemplate, None, None_);
+        check("GET /a,b/_msearch/template", MsearchTemplate, Some("a,b"), None_);
+        check("PUT /_msearch/template", Other, None, Mark);
         check("GET /%3Clogs-%7Bnow%2Fd%7D%3E/_search", Search, Some("<logs-{now/d}>"), None_);
         check("GET /logs%2F_search", Other, None, None_);
         check("GET /logs/%5Fsearch", Other, None, None_);
@@ -415,6 +430,10 @@ pub(super) mod tests {
         check("POST /_search/template", SearchTemplate, None, None_);
         check("GET /a,b/_search/template", SearchTemplate, Some("a,b"), None_);
         check("PUT /logs/_search/template", Other, None, Mark);
+        check("POST /logs/_terms_enum", TermsEnum, Some("logs"), None_);
+        check("POST /_terms_enum", Other, None, None_);
+        check("GET /logs/_mvt/at/1/2/3", VectorTile, Some("logs"), None_);
+        check("GET /logs/_mvt/at", Other, None, None_);
         check("GET /_stats/request_cache?human", RequestCacheStats, None, None_);
         check("GET /logs/_stats/request_cache", RequestCacheStats, Some("logs"), None_);
         check("GET /_nodes/stats/indices/request_cache", NodesRequestCacheStats, None, None_);

@@ -10,6 +10,6 @@ mod header;
 
 mod answer;
 
-pub use answer::{Answer, Piece, assemble, refusal_of, search_of, take_apart};
+pub use answer::{Answer, Form, Piece, assemble, refusal_of, search_of, take_apart};
 pub use header::{Common, Header, common, header};
 pub use lines::{Lines, MOST_ITEMS, content_type, join, split};

@@ -9,28 +9,41 @@ use crate::outcome::{Reason, Refusal};
 /// The endpoint that renders a template without searching. It reads the same body (`SearchTemplateRequest`).
 pub const RENDER: &str = "/_render/template";
 
-/// Judges the body of a template search: its template has to stand in it, as what a stored one says is not known.
+/// Where a template is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// In the request.
+    Inline,
+    /// In the cluster state.
+    Stored,
+}
+
+/// Judges the body of a template search.
 ///
 /// # Errors
 /// Why it is not answered from the cache.
-pub fn judge(body: &[u8]) -> Result<(), Refusal> {
+pub fn judge(body: &[u8]) -> Result<Kind, Refusal> {
     let Json::Object(object) = json::parse(body)? else { return Err(Reason::NotJson.into()) };
     for (name, value) in &object.members {
         match (name.as_ref(), value) {
             ("source", Json::String(_) | Json::Object(_))
+            | ("id", Json::String(_))
             | ("params", Json::Object(_))
             | ("explain" | "profile", Json::Bool(false)) => {}
             ("explain" | "profile", Json::Bool(true)) => {
                 return Err(Refusal::at(Reason::Diagnostic, name.clone()));
             }
-            ("id", _) => return Err(Refusal::at(Reason::NotYet, "id")),
             // names are of the user's choice
             _ => return Err(Refusal::at(Reason::UnknownWord, "a member of the template request")),
         }
     }
-    match object.members.iter().any(|(name, _)| name == "source") {
-        true => Ok(()),
-        false => Err(Refusal::at(Reason::UnknownWord, "source")),
+    let has = |word: &str| object.members.iter().any(|(name, _)| name == word);
+    match (has("source"), has("id")) {
+        (true, false) => Ok(Kind::Inline),
+        (false, true) => Ok(Kind::Stored),
+        // of both the later one counts
+        (true, true) => Err(Refusal::at(Reason::UnknownWord, "id")),
+        (false, false) => Err(Refusal::at(Reason::UnknownWord, "source")),
     }
 }
 
@@ -55,12 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_template_that_stands_in_the_request_is_known() {
+    fn a_request_has_one_template() {
         for (body, expected) in [
-            (r#"{"source":"{}"}"#, "ok"),
-            (r#"{"source":{"query":{}},"params":{"a":[1]},"explain":false,"profile":false}"#, "ok"),
-            (r#"{"id":"mine","params":{}}"#, "not-yet at id"),
-            (r#"{"source":"{}","id":"mine"}"#, "not-yet at id"),
+            (r#"{"source":"{}"}"#, "Inline"),
+            (r#"{"source":{"query":{}},"params":{"a":[1]},"explain":false,"profile":false}"#, "Inline"),
+            (r#"{"id":"mine","params":{}}"#, "Stored"),
+            (r#"{"id":7}"#, "unknown-word at a member of the template request"),
+            (r#"{"source":"{}","id":"mine"}"#, "unknown-word at id"),
             (r#"{"source":"{}","profile":true}"#, "diagnostic at profile"),
             (r#"{"source":"{}","explain":true}"#, "diagnostic at explain"),
             (r#"{"source":"{}","secret":1}"#, "unknown-word at a member of the template request"),
@@ -69,7 +83,7 @@ mod tests {
             (r#"{"source":"{}","source":"{}"}"#, "duplicate-key at byte 0"),
             ("[]", "not-json"),
         ] {
-            let shown = judge(body.as_bytes()).map_or_else(|no| no.to_string(), |()| "ok".to_owned());
+            let shown = judge(body.as_bytes()).map_or_else(|no| no.to_string(), |kind| format!("{kind:?}"));
             assert_eq!(shown, expected, "{body}");
         }
     }

@@ -128,8 +128,11 @@ impl Generation {
             return self;
         }
         let mut hasher = blake3::Hasher::new_derive_key("escache 1 tag by metadata");
-        hasher.update(&self.metadata.digest());
-        if basis == Basis::State {
+        hasher.update(&match basis {
+            Basis::ReadersAndState => self.tag.0,
+            Basis::Readers | Basis::Metadata | Basis::State => self.metadata.digest(),
+        });
+        if matches!(basis, Basis::State | Basis::ReadersAndState) {
             let version = self.metadata.version();
             hasher.update(&version.version.to_le_bytes()).update(version.state_uuid.as_bytes());
         }
@@ -143,7 +146,7 @@ impl Generation {
         let shards = self.metadata.shards();
         let indices = match self.basis {
             _ if shards.is_none() => Indices::Unknown,
-            Basis::Readers => Indices::Some,
+            Basis::Readers | Basis::ReadersAndState => Indices::Some,
             Basis::Metadata | Basis::State => Indices::All(self.metadata.open_names()),
         };
         Extent { shards, indices }

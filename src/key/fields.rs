@@ -48,6 +48,8 @@ pub enum Field {
     BodyDigest = 20,
     /// A digest of headers that may be secret.
     HeadersDigest = 21,
+    /// The cluster state.
+    State = 22,
 }
 
 /// A blake3 hash over fields, each as its tag, the length of its bytes, and its bytes: ("ab", "c") and ("a", "bc")

@@ -112,6 +112,15 @@ impl CacheKey {
         CacheKey(fields.finish())
     }
 
+    /// The key of a question that was asked by a stored template, in a request with a body of this hash.
+    #[must_use]
+    pub fn of_stored(self, body: &[u8; 32]) -> CacheKey {
+        let mut fields = Fields::new("escache 1 key of stored template");
+        fields.put(Field::Key, &self.0);
+        fields.put(Field::BodyDigest, body);
+        CacheKey(fields.finish())
+    }
+
     /// All of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use super::fill::Landed;
 use super::fly::Flown;
 use super::plans::Known;
-use super::{ClientCertificate, Live, Proxy, Searches, View};
+use super::{ClientCertificate, Live, Proxy, Searches, View, plain};
 use crate::cache::Bounded;
 use crate::control::Control;
-use crate::elastic::api::{Api, route};
+use crate::elastic::api::route;
 use crate::key::CacheKey;
 use crate::key::headers::{HeaderRules, Role};
 use crate::outcome::{Reason, Refusal};
@@ -289,8 +289,13 @@ impl Proxy {
             api if api.is_read() && !api.is_asynchronous() => {
                 self.refresh_one(&live, &head, &search.body).await
             }
-            Api::Msearch => {
-                let mut searches = match Searches::of(&head, &route, &search.body) {
+            api if api.is_several() => {
+                let whole = plain(&head, &search.body, live.policy.max_key_body);
+                let whole = match &whole {
+                    Ok((head, body)) => Searches::of(head, &route, body),
+                    Err(refusal) => Err(refusal.clone()),
+                };
+                let mut searches = match whole {
                     Ok(searches) => searches,
                     Err(refusal) => return Refreshed::Refused(refusal),
                 };
@@ -356,7 +361,7 @@ impl Proxy {
     async fn prepare(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<(Arc<Known>, View), Refusal> {
         let (arrival, control) = (Instant::now(), Control::default());
         let route = route(&head.method, head.uri.path(), head.uri.query());
-        let plan = self.understand_read(live, head, &route, body, &control).await?;
+        let plan = self.understand_read(live, head, &route, body, &control, arrival).await?;
         let plan = self.at_this_time(plan).await?;
         let view = self.validate(live, &plan, &control, head, arrival).await?;
         Ok((plan, view))

@@ -68,6 +68,8 @@ pub(super) struct Keep {
     epoch: Epoch,
     /// No index can join its target.
     named: bool,
+    /// Whether it holds only for what a node has answered in just the state of the generation.
+    in_this_state: bool,
     /// Where its hits are counted with others like it.
     pub(super) row: RowId,
 }
@@ -83,6 +85,7 @@ impl Keep {
             audience: view.audience,
             epoch,
             named: plan.target.names_all(view.generation.metadata().names()),
+            in_this_state: plan.within.is_some(),
             row: RowId::NONE,
         }
     }
@@ -167,8 +170,11 @@ impl Proxy {
         asked: Asked,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
-        let Keep { key, now, generation, bearer, audience, epoch, named, row } = keep;
+        let Keep { key, now, generation, bearer, audience, epoch, named, in_this_state, row } = keep;
         if !self.unwatched() && !giver.applied {
+            return Err(Reason::HostLagging);
+        }
+        if in_this_state && !self.upstream.is_still_in(giver, generation.metadata().version()).await {
             return Err(Reason::HostLagging);
         }
         if let Some((terms, until)) = now

@@ -4,7 +4,8 @@
 //!
 //! The engines parse all searches of a request before the first one is carried out, and one that does not parse is an
 //! error for all. Whatever spoils the whole request is therefore forwarded, and an answer other than 200 goes to the
-//! client as it came, whatever was found in the store.
+//! client as it came, whatever was found in the store. Of search templates (`_msearch/template`) only those that can be
+//! rendered are parsed so early: where the smaller request is refused, the whole one is asked.
 
 mod items;
 
@@ -14,25 +15,30 @@ mod asking;
 
 mod answer;
 
+mod trouble;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{ClientAddress, Proxy};
+use super::{ClientAddress, Live, Proxy};
 use crate::control::Control;
-use crate::elastic::api::Route;
+use crate::elastic::api::{Api, Route};
 use crate::error::ProxyError;
-use crate::outcome::{CacheStatus, Outcome, Reason};
+use crate::key::CacheKey;
+use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
 use crate::upstream::{Body, Stream};
 
-use self::asking::is_signed;
+use self::asking::{Request, is_signed};
 pub use self::asking::{Several, SeveralKey};
 pub use self::doors::Door;
-use self::items::Hit;
-pub(crate) use self::items::Searches;
+use self::items::{Hit, Item, first_refusal};
+pub(crate) use self::items::{Searches, plain};
 
 impl Proxy {
     /// The street of a multi search.
@@ -50,15 +56,67 @@ impl Proxy {
         };
         let arrival = Instant::now();
         let control = Control::of(&head.headers);
-        let items = match self.items(&live, head, route, &body, &control, arrival).await {
-            Ok(items) => items,
-            Err(refusal) => return self.refuse(head, body, client, &control, refusal).await,
+        let (plain_head, plain_body) = match self.takes(&live, head, route, &body) {
+            Ok(plain) => plain,
+            Err(refusal) => return self.refuse(head, body.clone(), client, &control, refusal).await,
         };
+        let distribution = self.engine.load().engine.map(|engine| engine.distribution);
+        let request = Request {
+            api: (route.api, distribution),
+            head,
+            body: &body,
+            plain_head: &plain_head,
+            plain_body: &plain_body,
+        };
+        let mut items = match self.items(&live, &plain_head, route, &plain_body, &control, arrival).await {
+            Ok(items) => items,
+            Err(refusal) => return self.refuse(head, body.clone(), client, &control, refusal).await,
+        };
+        let door = self.door_key(&live, route.api, &plain_head);
         let mut hits: Vec<Option<Hit>> = items.iter().map(|item| self.item_hit(item)).collect();
-        let door = self.door_key(&live, head);
-        let doors: Vec<Arc<Door>> =
-            [true, false].into_iter().filter_map(|explicit| self.doors.get(&(door, explicit))).collect();
-        let knock = self.knock(&items, &hits, &doors);
+        let asked = self.answer_items(&live, &request, &items, &mut hits, &control, door, client, arrival);
+        let answered = asked.await;
+        self.note_items(&live, &plain_head, &mut items, &hits, answered.0.status());
+        let answered = self.items_or_stale(&live, &request, &items, &hits, &control, door, answered).await;
+        self.shadow_items(&live, &plain_head, items, hits, &answered.1);
+        answered
+    }
+
+    /// The request without its coding, if it may be taken apart.
+    fn takes<'r>(
+        &self,
+        live: &Live,
+        head: &'r Parts,
+        route: &Route<'_>,
+        body: &'r Bytes,
+    ) -> Result<(Cow<'r, Parts>, Cow<'r, Bytes>), Refusal> {
+        // how it writes the items is known of those engines that are
+        if route.api == Api::MsearchTemplate && self.engine.load().engine.is_none() {
+            return Err(Refusal::at(Reason::GenerationUnknown, "engine"));
+        }
+        plain(head, body, live.policy.max_key_body)
+    }
+
+    /// Respond from the store, from the engine, or from both.
+    #[expect(clippy::too_many_arguments, reason = "the part of the street on which all is known")]
+    async fn answer_items(
+        self: &Arc<Self>,
+        live: &Live,
+        request: &Request<'_>,
+        items: &[Item<'_>],
+        hits: &mut [Option<Hit>],
+        control: &Control,
+        door: CacheKey,
+        client: ClientAddress,
+        arrival: Instant,
+    ) -> (Response<Body>, CacheStatus) {
+        let Request { head, body, .. } = *request;
+        if items.iter().all(|item| item.judged.is_err()) {
+            let refusal = first_refusal(items).unwrap_or_else(|| Reason::Api.into());
+            return self.refuse(head, body.clone(), client, control, refusal).await;
+        }
+        let doors = self.doors_of(door, items);
+        let knock = self.knock(items, hits, &doors);
         if let Some(opener) = knock {
             hits[opener] = None;
         }
@@ -66,25 +124,27 @@ impl Proxy {
         let found: usize = hits.iter().flatten().map(|hit| hit.entry.body().len()).sum();
         let fits = found <= live.policy.max_entry_size;
         if fits && hits.iter().all(Option::is_some) {
-            return self.all_hits(head, &hits, &doors, arrival);
+            return self.all_hits(head, hits, &doors, arrival);
         }
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
         if !fits {
-            return self.ask_whole(head, body.clone(), client, &items, Some(Reason::EntryTooLarge)).await;
+            hits.fill_with(|| None);
+            return self.ask_whole(head, body.clone(), client, items, Some(Reason::EntryTooLarge)).await;
         }
         if is_signed(&head.headers) {
             hits.fill_with(|| None);
         }
-        let asking = self.asking(head, &body, &items, &hits, door);
+        let asking = self.asking(request, items, hits, door);
         if self.unshareable.contains(&asking.joined) {
-            return self.ask_whole(head, body.clone(), client, &items, Some(Reason::EntryTooLarge)).await;
+            hits.fill_with(|| None);
+            return self.ask_whole(head, body.clone(), client, items, Some(Reason::EntryTooLarge)).await;
         }
-        let reason = match self.ask(asking, &items, &hits, arrival).await {
-            (Some(several), led) => match self.put_together(head, &items, &hits, several, led) {
+        let reason = match self.ask(asking, items, hits, arrival).await {
+            (Some(several), led) => match self.put_together(request, items, hits, &doors, several, led) {
                 Ok(answered) => {
-                    self.count_asked(&items, &hits, led);
+                    self.count_asked(items, hits, led);
                     return answered;
                 }
                 Err(reason) => Some(reason),
@@ -92,6 +152,7 @@ impl Proxy {
             // the flight was lost
             (None, _) => None,
         };
-        self.ask_whole(head, body.clone(), client, &items, reason).await
+        hits.fill_with(|| None);
+        self.ask_whole(head, body.clone(), client, items, reason).await
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn keeping(policy: &Policy, bytes: u64, store: Store) -> Store {
 }
 
 /// What an answer says of the engine.
-enum Engine {
+pub(super) enum Engine {
     /// It works, or the trouble is not its own.
     Works,
     /// It has turned the client away, or knows no such target: its last word, which no old answer contradicts.
@@ -53,10 +53,11 @@ impl Proxy {
     ) -> (Response<Body>, CacheStatus) {
         let Some(configured) = live.policy.stale_if_error else { return answered };
         // found in a good reading: when the engine is in trouble, nothing else will tell
-        if is_forbidden(&answered.1) {
+        let reason = answered.1.refusal.as_ref().map(|refusal| refusal.reason);
+        if is_forbidden(reason) {
             self.store.remove(&plan.key);
         }
-        let forward_status = match of_engine(&answered.0, &answered.1) {
+        let forward_status = match of_engine(&answered.0, reason) {
             Engine::Works => return answered,
             Engine::SaysNo(status) => {
                 self.says_no(&plan.key, &head.headers, status);
@@ -90,7 +91,7 @@ impl Proxy {
     }
 
     /// An entry of the question that may be served though the engine cannot be asked, and its age.
-    async fn stale(
+    pub(super) async fn stale(
         &self,
         live: &Live,
         head: &Parts,
@@ -103,17 +104,22 @@ impl Proxy {
                 self.clocks.span().await.is_ok_and(|span| span.until(&plan.terms) == Ok(Some(until)))
             }
         };
-        let audience = match (self.unwatched(), plan.anonymous) {
-            (false, anonymous) => self.scope.last(&live.headers, anonymous, &head.headers),
-            (true, true) => Audience::Everybody,
-            (true, false) => Audience::Unproven,
-        };
+        let audience = self.last_audience(live, plan.anonymous, &head.headers);
         let now = self.watcher.now();
         self.store.any(&plan.key).find_map(|entry| {
             let lifetime = self.lifetime_of(&live.policy, plan, &entry)?;
             let age = decide_stale(&entry, StaleIfError { bound, lifetime, audience, now_holds }, now)?;
             Some((entry, age))
         })
+    }
+
+    /// Who the sender of these headers is, as far as was known when the engine could last be asked.
+    pub(super) fn last_audience(&self, live: &Live, anonymous: bool, headers: &HeaderMap) -> Audience {
+        match (self.unwatched(), anonymous) {
+            (false, anonymous) => self.scope.last(&live.headers, anonymous, headers),
+            (true, true) => Audience::Everybody,
+            (true, false) => Audience::Unproven,
+        }
     }
 
     /// How long the operator lets an entry live, by the rules for the indices that it was made from. `None` if it is
@@ -148,10 +154,11 @@ impl Proxy {
     }
 }
 
-fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
+/// What an answer says of the engine, where this is why it is no hit.
+pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Engine {
     match response.extensions().get::<ProxyError>() {
         Some(ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_)) => {
-            return if could_be_served(status) { Engine::InTrouble(None) } else { Engine::Works };
+            return if could_be_served(reason) { Engine::InTrouble(None) } else { Engine::Works };
         }
         Some(_) => return Engine::Works,
         None => {}
@@ -164,7 +171,7 @@ fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT
         | StatusCode::TOO_MANY_REQUESTS)
-            if could_be_served(status) =>
+            if could_be_served(reason) =>
         {
             Engine::InTrouble(Some(trouble))
         }
@@ -173,20 +180,20 @@ fn of_engine(response: &Response<Body>, status: &CacheStatus) -> Engine {
 }
 
 /// Whether what is known of the target forbids to cache the answer.
-fn is_forbidden(status: &CacheStatus) -> bool {
+pub(super) fn is_forbidden(reason: Option<Reason>) -> bool {
     let of_target = |reason: Reason| reason.tells_of_the_target() || reason == Reason::Hits;
-    status.refusal.as_ref().is_some_and(|refusal| of_target(refusal.reason)) && !could_be_served(status)
+    reason.is_some_and(of_target) && !could_be_served(reason)
 }
 
 /// Whether the reason why this was no hit only says that something could not be known.
-fn could_be_served(status: &CacheStatus) -> bool {
+pub(super) fn could_be_served(reason: Option<Reason>) -> bool {
     use Reason::{
         GenerationIncomplete, GenerationMoving, GenerationUnknown, ReadingDearer, ReadingsLimit,
         ScopeUnknown, Status,
     };
-    status.refusal.as_ref().is_none_or(|refusal| {
+    reason.is_none_or(|reason| {
         matches!(
-            refusal.reason,
+            reason,
             GenerationIncomplete
                 | GenerationMoving
                 | GenerationUnknown

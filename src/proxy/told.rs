@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::{ClientCertificate, Live, Proxy};
-use crate::elastic::api::route;
+use crate::elastic::api::{Api, route};
 use crate::elastic::shape::shape;
 use crate::key::headers::Role;
 use crate::outcome::{Outcome, Refusal};
@@ -48,7 +48,8 @@ impl Sent {
     /// A search of a multi search, as the `_search` that it is.
     pub(super) fn of_item(plan: &Plan, headers: &HeaderMap, body: Bytes) -> Sent {
         let path = plan.target.path();
-        let uri = format!("/{path}/_search").parse().unwrap_or_default();
+        let end = if plan.api == Api::SearchTemplate { "_search/template" } else { "_search" };
+        let uri = format!("/{path}/{end}").parse().unwrap_or_default();
         let negotiated = negotiated(headers);
         Sent { method: Method::POST, uri, negotiated, body, identity: !plan.anonymous }
     }

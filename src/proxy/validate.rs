@@ -195,6 +195,10 @@ pub(super) fn view_by_reading(
     }
     let lifetime = Lifetime(policy.expire).and(plan.ruling.ttl).and(ruling.ttl);
     let generation = reading.found?.resting_on(plan.terms.basis);
+    // what was rendered in another state may be another search in this one
+    if plan.within.is_some_and(|state| state != generation.state()) {
+        return Err(Reason::GenerationMoving.into());
+    }
     let metadata = generation.metadata();
     // what the state shows of an index is the same whatever a search of it depends on
     if let Some(refusal) = metadata.refusal()

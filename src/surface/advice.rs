@@ -12,7 +12,8 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString, Random,
         ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule, RuntimeField,
         ScopeSettling, ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody, Stateful, Status,
-        Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter, UnknownWord, Warnings, Write,
+        StoredTemplate, Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter, UnknownWord, Warnings,
+        Write,
     };
     match reason {
         Api | Write => "Nothing: such requests are passed on, as they should be.",
@@ -39,6 +40,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         RemoteIndex => "Put an escache in front of the remote cluster, or search an index of this one.",
         SearchPipeline => "Search without search_pipeline where it changes nothing.",
         Approximate => "Nothing: an approximate answer may differ each time.",
+        StoredTemplate => "Send the template in source, or leave out freshness.ttl_only.",
         NotYet => "Nothing for now: this version of escache leaves it to the engine.",
         RequestCacheFalse => "Leave out request_cache=false.",
         NoStore => "Leave out Cache-Control: no-store.",

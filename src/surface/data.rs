@@ -36,7 +36,7 @@ pub async fn answer(
     let (response, status) = match api {
         // boxed, since all that is around it is moved several times with what it contains
         api if api.is_read() => Box::pin(proxy.search(&head, &route, body, client)).await,
-        Api::Msearch => Box::pin(proxy.msearch(&head, &route, body, client)).await,
+        api if api.is_several() => Box::pin(proxy.msearch(&head, &route, body, client)).await,
         _ => {
             let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
             let (response, status) = Box::pin(pass(proxy, head, api, effect, body, client)).await;

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::advice::advice;
 use crate::cache::{Decision, Proof, decide};
 use crate::control::Control;
-use crate::elastic::api::{Api, Route, route};
+use crate::elastic::api::{Route, route};
 use crate::key::headers::Role;
 use crate::key::identity::Identity;
 use crate::outcome::{Reason, Refusal};
-use crate::proxy::{Live, Proxy, Searches};
+use crate::proxy::{Live, Proxy, Searches, plain};
 use crate::rounds::Needed;
 use crate::scope::Found as Scoped;
 
@@ -64,7 +64,7 @@ pub async fn explain(proxy: &Arc<Proxy>, question: Explained) -> Result<Value, S
 
     let live = proxy.live.load_full();
     let route = route(&head.method, head.uri.path(), head.uri.query());
-    let mut told = if route.api == Api::Msearch && body.len() <= live.policy.max_key_body {
+    let mut told = if route.api.is_several() && body.len() <= live.policy.max_key_body {
         explain_items(proxy, &live, &head, &route, &body, arrival).await
     } else {
         explain_one(proxy, &live, &head, &route, &body, arrival).await
@@ -105,7 +105,12 @@ async fn explain_items(
     arrival: Instant,
 ) -> Value {
     let mut out = json!({"api": route.api.name(), "index": route.index});
-    let mut searches = match Searches::of(head, route, body) {
+    let whole = plain(head, body, live.policy.max_key_body);
+    let whole = match &whole {
+        Ok((head, body)) => Searches::of(head, route, body),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let mut searches = match whole {
         Ok(searches) => searches,
         Err(refusal) => {
             refuse(&mut out, &refusal);
@@ -160,7 +165,7 @@ async fn explain_one(
     }
     out["scope"] = scope(proxy, live, head, arrival).await;
     let control = Control::of(&head.headers);
-    let plan = match proxy.understand_read(live, head, route, body, &control).await {
+    let plan = match proxy.understand_read(live, head, route, body, &control, arrival).await {
         Ok(plan) => plan,
         Err(refusal) => {
             refuse(&mut out, &refusal);

@@ -365,6 +365,12 @@ impl Upstream {
         self.state().is_seed(index) || host.is_https() && verified()
     }
 
+    /// Whether who gave an answer is still in the state of a tag: if it had applied that before ([`Giver::applied`]), it has
+    /// worked in just this one.
+    pub async fn is_still_in(&self, giver: Giver, tag: &StateVersion) -> bool {
+        self.applied_by_giver(giver).await.is_some_and(|applied| applied == *tag)
+    }
+
     /// `None` if it answers, but does not tell.
     async fn identify(&self, index: usize, host: &Host) -> Result<Option<Told>, Failed> {
         let trusted = self.trusts(index, host);

@@ -3,7 +3,7 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::elastic::api::{Api, route};
+use crate::elastic::api::route;
 
 /// Whether a request may be sent twice: a search or the like, whatever its method, and every other GET and HEAD. Not what
 /// opens or turns over something that the engine keeps, whatever its method: the first sending may have done so (RFC 9110
@@ -15,7 +15,7 @@ pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bo
     }
     let api = route(method, path, query).api;
     api.is_read() && !api.is_asynchronous()
-        || api == Api::Msearch
+        || api.is_several()
         || matches!(*method, Method::GET | Method::HEAD)
 }
 
@@ -57,6 +57,7 @@ mod tests {
             ("POST /logs/_field_caps", true),
             ("POST /_count", true),
             ("POST /_msearch", true),
+            ("POST /a/_msearch/template", true),
             ("GET /logs/_doc/1", true),
             ("HEAD /logs", true),
             ("GET /_search/scroll", false),

@@ -132,6 +132,21 @@ async fn only_what_is_answered_is_looked_after() {
     assert_eq!(verdict(&escache.search(SEARCH, json!({"size": 1})).await.headers).0, "HIT");
 }
 
+/// The searches of a multi search count like any other.
+#[tokio::test]
+async fn searches_of_a_multi_search_are_looked_after() {
+    let engine = engine();
+    let escache = looking_after(&engine, 10, None).await;
+    let lines = "{\"index\":\"logs\"}\n{\"size\":2}\n{\"index\":\"logs\"}\n{\"size\":3}\n";
+    let ndjson = [("content-type", "application/x-ndjson")];
+    escache.send("POST", "/_msearch", &ndjson, lines).await;
+    change(&engine, "2");
+    assert_eq!((escache.proxy.refresh_hottest().await, engine.seen(Api::Search)), (2, 2));
+    let hit = escache.send("POST", "/_msearch", &ndjson, lines).await;
+    assert_eq!(verdict(&hit.headers).1, "escache; hit; detail=\"items-hit=2/2\"");
+    assert_eq!(hit.json()["responses"][0]["hits"]["total"]["value"], 2);
+}
+
 #[tokio::test]
 async fn nothing_is_remembered_where_that_is_off() {
     let engine = engine();

@@ -160,7 +160,7 @@ fn multi_searches() {
         prop_assert_eq!(msearch::join(again), joined);
         for item in items {
             let Ok(header) = msearch::header(item.header) else { continue };
-            let query = msearch::common("routing=a%26b&human").unwrap().query(&header);
+            let query = msearch::common(Api::Msearch, "routing=a%26b&human").unwrap().query(&header);
             let params = Params::parse(&query).map_err(|e| TestCaseError::fail(format!("{query}: {e}")))?;
             prop_assert!(params.get("routing").is_some());
         }

@@ -78,6 +78,8 @@ mod surfaces;
 
 mod telling;
 
+mod templates;
+
 mod terminal;
 
 mod tls;

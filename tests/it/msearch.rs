@@ -11,12 +11,12 @@ use crate::support::engine::{Api, Engine, Flavour, Twist};
 use crate::support::escache::{Escache, prove, until_hit, verdict};
 use crate::support::http::{Client, Response};
 
-const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
+pub(crate) const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
 /// An engine with the indices `a` and `b`, and escache in front.
-struct Scene {
-    engine: Engine,
-    escache: Escache,
+pub(crate) struct Scene {
+    pub(crate) engine: Engine,
+    pub(crate) escache: Escache,
     client: Client,
 }
 
@@ -25,7 +25,7 @@ impl Scene {
         Scene::with(Flavour::Es8, |_| {}).await
     }
 
-    async fn with(flavour: Flavour, change: impl FnOnce(&mut ProxySettings)) -> Scene {
+    pub(crate) async fn with(flavour: Flavour, change: impl FnOnce(&mut ProxySettings)) -> Scene {
         let engine = Engine::start_as(flavour);
         for (index, id, team) in [("a", "1", "x"), ("a", "2", "y"), ("b", "1", "x")] {
             engine.index(index, id, json!({"team": team}));
@@ -36,16 +36,16 @@ impl Scene {
         Scene { engine, escache, client: Client::new() }
     }
 
-    async fn ask(&self, path: &str, lines: &str) -> Response {
+    pub(crate) async fn ask(&self, path: &str, lines: &str) -> Response {
         self.escache.send("POST", path, &[NDJSON], lines).await
     }
 
-    async fn direct(&self, path: &str, lines: &str) -> Response {
+    pub(crate) async fn direct(&self, path: &str, lines: &str) -> Response {
         self.client.request("POST", self.engine.url() + path, &[NDJSON], lines.to_owned()).await
     }
 
     /// The answer is the engine's own.
-    async fn check(&self, path: &str, lines: &str, expected: &str) {
+    pub(crate) async fn check(&self, path: &str, lines: &str, expected: &str) {
         let through = self.ask(path, lines).await;
         let direct = self.direct(path, lines).await;
         assert_eq!(status(&through), expected, "{path} {lines:?}");
@@ -63,11 +63,11 @@ impl Scene {
     }
 }
 
-fn status(answer: &Response) -> &str {
+pub(crate) fn status(answer: &Response) -> &str {
     verdict(&answer.headers).1.strip_prefix("escache; ").unwrap()
 }
 
-fn without_took(answer: &Response) -> String {
+pub(crate) fn without_took(answer: &Response) -> String {
     let text = answer.text();
     let mut parts = text.split("\"took\"");
     let first = parts.next().unwrap().to_owned();
@@ -528,4 +528,32 @@ async fn explain_tells_of_each_search() {
     let whole = json!({"method": "POST", "path": "/_msearch", "body": "{}"});
     let told = scene.client.post(format!("{}/explain", scene.escache.admin), whole).await.json();
     assert_eq!((&told["verdict"], &told["reason"]), (&json!("bypass"), &json!("not-json")));
+}
+
+/// A compressed request is taken apart like any other, and what is left of it goes on as it is.
+#[tokio::test]
+async fn a_compressed_request_is_its_searches() {
+    let scene = Scene::new().await;
+    let gzip = |text: &str| escache::coding::gzip(text.as_bytes());
+    let coded = [NDJSON, ("content-encoding", "gzip")];
+    let ask = async |lines: &str| {
+        let url = format!("{}/_msearch", scene.escache.url);
+        scene.escache.client.request("POST", url, &coded, gzip(lines)).await
+    };
+    // whole, it goes on as it came
+    assert_eq!(status(&ask(TWO).await), STORED);
+    let sent = scene.engine.last(Api::Msearch);
+    assert_eq!((&sent.body[..], sent.header("content-encoding")), (&gzip(TWO)[..], Some("gzip")));
+    assert_eq!(status(&ask(TWO).await), HIT);
+    scene.check("/_msearch", TWO, HIT).await;
+    let more = format!("{TWO}{{\"index\":\"a\"}}\n{{\"size\":0}}\n");
+    assert_eq!(status(&ask(&more).await), "fwd=miss; stored; detail=\"items-hit=2/3\"");
+    let sent = scene.engine.last(Api::Msearch);
+    assert_eq!(sent.body, "{\"index\":\"a\"}\n{\"size\":0}\n");
+    assert_eq!(sent.header("content-encoding"), None);
+    // what is not what it says, or too long
+    let odd = scene.escache.send("POST", "/_msearch", &coded, TWO).await;
+    assert_eq!(status(&odd), "fwd=bypass; detail=\"content-type at content-encoding\"");
+    let bomb = ask(&" ".repeat(32 << 20)).await;
+    assert_eq!(status(&bomb), "fwd=bypass; detail=body-too-large");
 }

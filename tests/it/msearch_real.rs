@@ -42,6 +42,18 @@ const KIBANA: &str = concat!(
     "\r\n",
 );
 
+/// Two searches by templates, one of them stored.
+const TEMPLATES: &str = concat!(
+    r#"{"ignore_unavailable":true,"index":"parity-a","search_type":"query_then_fetch"}"#,
+    "\n",
+    r#"{"source":"{\"aggs\":{\"2\":{\"terms\":{\"field\":\"{{by}}\"}}},\"size\":0}","params":{"by":"tag"}}"#,
+    "\n",
+    r#"{"index":["parity-a","parity-b"],"preference":"me"}"#,
+    "\r\n",
+    r#"{"id":"parity-tag","params":{"t":"red","n":3}}"#,
+    "\r\n",
+);
+
 struct Pair<'p> {
     name: &'p str,
     engine: Client,
@@ -170,6 +182,21 @@ async fn check(name: &'static str, engine: Engine) {
         let expected = format!("fwd=bypass; detail=\"not-json at line {line}\"");
         pair.check("/parity-a/_msearch", ndjson, lines, &expected).await;
     }
+    for kind in [ndjson, "application/json"] {
+        for path in
+            ["/_msearch/template", "/parity-b/_msearch/template?typed_keys&rest_total_hits_as_int=true"]
+        {
+            pair.check(path, kind, TEMPLATES, "hit; detail=\"items-hit=2/2\"").await;
+        }
+    }
+    let missing = "{\"index\":\"parity-missing\"}\n{\"source\":{\"size\":1}}\n";
+    let left = "fwd=miss; detail=\"items-hit=2/3 target\"";
+    pair.check("/_msearch/template", ndjson, &format!("{TEMPLATES}{missing}"), left).await;
+    // a smaller request of what cannot be rendered alone would be refused
+    let bad = "{\"index\":\"parity-a\"}\n{\"source\":\"{{#x}}\"}\n";
+    let whole = "fwd=miss; detail=\"items-hit=0/3 status\"";
+    pair.check("/_msearch/template", ndjson, &format!("{TEMPLATES}{bad}"), whole).await;
+    pair.check("/_msearch/template", ndjson, bad, "fwd=bypass; detail=\"status at _render/template\"").await;
     // what the engine refuses for one line it refuses for all
     for bad in [
         "{\"index\":\"parity-a\",\"nope\":1}\n{}\n",

@@ -153,6 +153,44 @@ async fn what_rests_on_metadata_outlives_documents() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stored_template_is_what_is_stored_now() {
+    for (scene, _node) in scenes("logs").await {
+        let path = "/logs/_search/template";
+        let store = async |query: Value| {
+            let script = json!({"script": {"lang": "mustache", "source": query}});
+            scene.ok("PUT", "/_scripts/mine", Some(script)).await;
+        };
+        let by_tag = json!({"query": {"term": {"tag": "{{tag}}"}}});
+        let asked = || json!({"id": "mine", "params": {"tag": "red"}});
+        let ask = async || {
+            let through = scene.escache.search(path, asked()).await;
+            let (_, direct) = scene.engine.json("POST", path, Some(asked())).await;
+            assert_eq!(through.json()["hits"], direct["hits"], "{}", scene.name);
+            verdict(&through.headers).0.to_owned()
+        };
+        let settle = async || {
+            for _ in 0..1_000 {
+                if ask().await == "HIT" {
+                    return;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            panic!("{}: never a hit", scene.name);
+        };
+        store(by_tag.clone()).await;
+        settle().await;
+        // between two requests the template changes, and changes back
+        for template in [json!({"query": {"match_none": {}}}), by_tag, json!({"size": 0})] {
+            store(template).await;
+            assert_eq!(ask().await, "MISS", "{}", scene.name);
+            settle().await;
+        }
+        scene.ok("DELETE", "/_scripts/mine", None).await;
+        assert_eq!(scene.escache.search(path, asked()).await.status, 404, "{}", scene.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_is_the_search_that_it_renders_to() {
     for (scene, _node) in scenes("logs").await {
         let path = "/logs/_search/template";

@@ -116,6 +116,27 @@ async fn what_the_engine_confirms_is_equal() {
     assert!(metrics.contains("\nescache_shadow_equal_total 3\n"), "{metrics}");
 }
 
+/// A hit of a multi search is compared as the search that it is, and one that is wrong is removed.
+#[tokio::test]
+async fn hits_of_a_multi_search_are_compared_each() {
+    let scene = Scene::new().await;
+    let lines = "{\"index\":\"logs\"}\n{\"size\":1}\n{\"index\":\"logs\"}\n{\"size\":2}\n";
+    let ask = async || {
+        let ndjson = [("content-type", "application/x-ndjson")];
+        let answer = scene.escache.send("POST", "/_msearch", &ndjson, lines).await;
+        verdict(&answer.headers).1.to_owned()
+    };
+    scene.engine.on(Api::Msearch).next(Twist::Set("/responses/1/hits/total/value", json!(7)));
+    assert_eq!(ask().await, "escache; fwd=miss; stored; detail=\"items-hit=0/2\"");
+    assert_eq!(scene.tally(), Tally::default(), "what is asked is not compared");
+    assert_eq!(ask().await, "escache; hit; detail=\"items-hit=2/2\"");
+    assert_eq!(scene.judged(2).await, Tally { equal: 1, different: 1, ..Tally::default() });
+    let sent = scene.engine.requests(Api::Search);
+    assert!(sent.iter().any(|search| search.body == "{\"size\":2}"), "{sent:?}");
+    assert_eq!(ask().await, "escache; fwd=miss; stored; detail=\"items-hit=1/2\"");
+    assert_eq!(scene.judged(3).await, Tally { equal: 2, different: 1, ..Tally::default() });
+}
+
 /// `took` is different in each answer of the pretend engine; `filter_path` cuts what only the fill asks for.
 #[tokio::test]
 async fn what_was_asked_for_beyond_a_filter_does_not_count() {

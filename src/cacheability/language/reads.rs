@@ -26,6 +26,22 @@ pub(crate) static FIELD_CAPS: Form = form(
     ]],
 );
 
+/// The body of an enumeration of terms. Remote indices and `now` in the filter are refused as everywhere.
+pub(crate) static TERMS_ENUM: Form = form(
+    "the body of _terms_enum",
+    "TermsEnumAction",
+    &[&[
+        word("field", Kind::Scalar).on(ES),
+        word("string", Kind::Scalar).on(ES),
+        word("search_after", Kind::Scalar).on(ES),
+        word("size", Kind::Scalar).on(ES),
+        word("case_insensitive", Kind::Scalar).on(ES),
+        // what is stored had come to its end before it
+        word("timeout", Kind::Scalar).on(ES),
+        word("index_filter", QUERY).on(ES),
+    ]],
+);
+
 /// Reads that have no body.
 pub(crate) static NOTHING: Form = form("no body", "RestGetIndicesAction and the like", NO_WORDS);
 

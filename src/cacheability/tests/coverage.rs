@@ -4,7 +4,7 @@
 use super::*;
 use crate::cacheability::docs::words;
 use crate::cacheability::grammar::{Engines, Form, Kind, Rest, Rule, Word};
-use crate::cacheability::language::reads::{FIELD_CAPS, QUERY_ALONE};
+use crate::cacheability::language::reads::{FIELD_CAPS, QUERY_ALONE, TERMS_ENUM};
 use crate::cacheability::language::search::SEARCH;
 use crate::cacheability::parameters::{self, PARAMETERS};
 use crate::outcome::Reason;
@@ -20,11 +20,15 @@ const ENGINES: [Engine; 5] = [
 #[test]
 fn every_word() {
     for engine in ENGINES {
-        for (api, form) in [(Api::Search, &SEARCH), (Api::Count, &QUERY_ALONE), (Api::FieldCaps, &FIELD_CAPS)]
-        {
+        for (api, form) in [
+            (Api::Search, &SEARCH),
+            (Api::Count, &QUERY_ALONE),
+            (Api::FieldCaps, &FIELD_CAPS),
+            (Api::TermsEnum, &TERMS_ENUM),
+        ] {
             let samples = samples(engine, form);
             let refused = samples.iter().filter(|sample| sample.expected.is_some()).count();
-            assert!(api == Api::FieldCaps || samples.len() > 500 && refused > 10);
+            assert!(matches!(api, Api::FieldCaps | Api::TermsEnum) || samples.len() > 500 && refused > 10);
             for Sample { what, body, expected } in samples {
                 let verdict = judge_body(api, Some(engine), "", &body, false);
                 let reason = verdict.as_ref().err().map(|refusal| refusal.reason);

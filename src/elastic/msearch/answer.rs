@@ -4,6 +4,8 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::elastic::api::{Api, Distribution};
+
 /// An answer, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer<'a> {
@@ -30,6 +32,30 @@ pub fn take_apart(answer: &[u8]) -> Option<Answer<'_>> {
     (assemble(parts.took, parts.items.iter().map(|item| Piece::of_answer(item))) == answer).then_some(parts)
 }
 
+/// How the answer to a search is written as an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With its status behind.
+    Status,
+    /// As it is.
+    Bare,
+}
+
+impl Form {
+    /// How an engine has written this item of an answer, if it is that of a search that succeeded. A multi search always
+    /// shows the status (`MultiSearchResponse.toXContent`). With templates, an Elasticsearch of a later version does
+    /// (`MultiSearchTemplateResponse.toXContent`); an OpenSearch of a later version shows it in the answer to the search by
+    /// template itself, so that the item is that answer.
+    #[must_use]
+    pub fn of(api: Api, distribution: Option<Distribution>, item: &[u8]) -> Form {
+        match (api, distribution) {
+            (Api::MsearchTemplate, Some(Distribution::OpenSearch)) => Form::Bare,
+            (Api::MsearchTemplate, _) if !item.ends_with(STATUS_OK) => Form::Bare,
+            _ => Form::Status,
+        }
+    }
+}
+
 /// An item of an answer, as it will be written.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
@@ -44,11 +70,14 @@ impl<'a> Piece<'a> {
         Piece { text: item, end: b"" }
     }
 
-    /// The answer to a search, with its status; `None` if it is not written as the engines write one.
+    /// The answer to a search as an item of this form; `None` if it is not written as the engines write one.
     #[must_use]
-    pub fn of_search(search: &'a [u8]) -> Option<Piece<'a>> {
+    pub fn of_search(search: &'a [u8], form: Form) -> Option<Piece<'a>> {
         let text = search.strip_suffix(b"}").filter(|inner| inner.starts_with(b"{") && inner.len() > 1)?;
-        Some(Piece { text, end: STATUS_OK })
+        Some(match form {
+            Form::Status => Piece { text, end: STATUS_OK },
+            Form::Bare => Piece::of_answer(search),
+        })
     }
 }
 
@@ -74,18 +103,37 @@ pub fn assemble<'a>(took: &[u8], items: impl Iterator<Item = Piece<'a>> + Clone)
 /// How an item of a search that succeeded ends: it is the search's answer with its status behind.
 const STATUS_OK: &[u8] = b",\"status\":200}";
 
-/// An item as the answer to a search; `None` if its status is not 200.
+/// An item of this form as the answer to a search; `None` if its status is not 200.
 #[must_use]
-pub fn search_of(item: &[u8]) -> Option<Vec<u8>> {
+pub fn search_of(item: &[u8], form: Form) -> Option<Vec<u8>> {
+    if form == Form::Bare {
+        return (!is_error(item)).then(|| item.to_vec());
+    }
     let inner = item.strip_suffix(STATUS_OK).filter(|inner| inner.starts_with(b"{") && inner.len() > 1)?;
     Some([inner, b"}"].concat())
 }
 
-/// The status of an item that says that who asks is turned away, or that there is no such target.
+/// Whether an item is an error (`generateFailureXContent`).
+fn is_error(item: &[u8]) -> bool {
+    item.starts_with(b"{\"error\":")
+}
+
+/// The status of an item that says that who asks is turned away, or that there is no such target. An error without a
+/// status, as some engines write it for templates, could say so.
 #[must_use]
 pub fn refusal_of(item: &[u8]) -> Option<StatusCode> {
     const LAST: [StatusCode; 3] = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
+    if is_error(item) && status_of(item).is_none() {
+        return Some(StatusCode::FORBIDDEN);
+    }
     LAST.into_iter().find(|no| item.ends_with(format!("\"status\":{}}}", no.as_str()).as_bytes()))
+}
+
+/// The status that an item shows at its end.
+fn status_of(item: &[u8]) -> Option<StatusCode> {
+    let digits = item.strip_suffix(b"}")?.last_chunk::<3>()?;
+    let before = item.get(..item.len() - 4)?;
+    before.ends_with(b",\"status\":").then(|| StatusCode::from_bytes(digits).ok())?
 }
 
 #[cfg(test)]
@@ -100,8 +148,8 @@ mod tests {
             br#"{"took":3,"responses":[{"took":1, "x":"]}","status":200},{"error":{},"status":404}]}"#;
         let parts = take_apart(answer).unwrap();
         assert_eq!(parts.took, b"3");
-        assert_eq!(search_of(parts.items[0]).unwrap(), br#"{"took":1, "x":"]}"}"#);
-        assert_eq!(search_of(parts.items[1]), None);
+        assert_eq!(search_of(parts.items[0], Form::Status).unwrap(), br#"{"took":1, "x":"]}"}"#);
+        assert_eq!(search_of(parts.items[1], Form::Status), None);
         assert_eq!(
             parts.items.iter().map(|item| refusal_of(item)).collect::<Vec<_>>(),
             [None, Some(StatusCode::NOT_FOUND)]
@@ -121,7 +169,7 @@ mod tests {
     }
 
     fn item_of(search: &[u8]) -> Option<Vec<u8>> {
-        Piece::of_search(search).map(|piece| [piece.text, piece.end].concat())
+        Piece::of_search(search, Form::Status).map(|piece| [piece.text, piece.end].concat())
     }
 
     #[test]
@@ -130,8 +178,46 @@ mod tests {
         for odd in [&b"{}"[..], b"", b"}", b"[1]", b"{\"a\":1}\n", b" {\"a\":1}"] {
             assert_eq!(item_of(odd), None);
         }
-        assert_eq!(search_of(br#"{,"status":200}"#), None);
-        assert_eq!(search_of(br#"{"took":1,"status":503}"#), None);
+        assert_eq!(search_of(br#"{,"status":200}"#, Form::Status), None);
+        assert_eq!(search_of(br#"{"took":1,"status":503}"#, Form::Status), None);
+    }
+
+    #[test]
+    fn an_item_of_a_template_has_the_form_of_its_engine() {
+        use Distribution::{Elasticsearch, OpenSearch};
+        let (bare, with) = (&br#"{"took":1}"#[..], &br#"{"took":1,"status":200}"#[..]);
+        for (api, distribution, item, form, search) in [
+            (Api::Msearch, Elasticsearch, with, Form::Status, Some(bare)),
+            (Api::Msearch, OpenSearch, with, Form::Status, Some(bare)),
+            (Api::Msearch, OpenSearch, bare, Form::Status, None),
+            (Api::MsearchTemplate, Elasticsearch, with, Form::Status, Some(bare)),
+            (Api::MsearchTemplate, Elasticsearch, bare, Form::Bare, Some(bare)),
+            (Api::MsearchTemplate, OpenSearch, with, Form::Bare, Some(with)),
+            (Api::MsearchTemplate, OpenSearch, bare, Form::Bare, Some(bare)),
+        ] {
+            assert_eq!(Form::of(api, Some(distribution), item), form);
+            assert_eq!(search_of(item, form).as_deref(), search);
+            let piece = search.and_then(|search| Piece::of_search(search, form));
+            assert_eq!(piece.map(|piece| [piece.text, piece.end].concat()).as_deref(), search.map(|_| item));
+        }
+        assert_eq!(search_of(br#"{"error":{"type":"x"}}"#, Form::Bare), None);
+        assert_eq!(Piece::of_search(b"{}", Form::Bare).map(|piece| piece.text.len()), None);
+    }
+
+    #[test]
+    fn an_error_that_shows_no_status_may_be_a_refusal() {
+        for (item, expected) in [
+            (r#"{"error":{"reason":"x"},"status":403}"#, Some(StatusCode::FORBIDDEN)),
+            (r#"{"error":{"reason":"x"},"status":404}"#, Some(StatusCode::NOT_FOUND)),
+            (r#"{"error":{"reason":"x"},"status":400}"#, None),
+            (r#"{"error":{"reason":"x"}}"#, Some(StatusCode::FORBIDDEN)),
+            (r#"{"took":1}"#, None),
+            (r#"{"took":1,"status":200}"#, None),
+        ] {
+            assert_eq!(refusal_of(item.as_bytes()), expected, "{item}");
+        }
+        assert_eq!(status_of(br#"{"took":1,"status":200}"#), Some(StatusCode::OK));
+        assert_eq!((status_of(b"{}"), status_of(b"")), (None, None));
     }
 
     proptest! {
@@ -142,7 +228,7 @@ mod tests {
             let parts = take_apart(&answer).unwrap();
             prop_assert_eq!(&parts.items, &items);
             for item in parts.items {
-                prop_assert_eq!(item_of(&search_of(item).unwrap()).unwrap(), item);
+                prop_assert_eq!(item_of(&search_of(item, Form::Status).unwrap()).unwrap(), item);
             }
         }
     }

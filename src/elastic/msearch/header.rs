@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::elastic::api::Api;
 use crate::elastic::json::{self, Json, Object};
 use crate::elastic::params::Params;
 use crate::outcome::{Reason, Refusal};
@@ -97,7 +98,7 @@ pub struct Common(Vec<(String, String)>);
 ///
 /// # Errors
 /// Why the request has to go on as it came.
-pub fn common(query: &str) -> Result<Common, Refusal> {
+pub fn common(api: Api, query: &str) -> Result<Common, Refusal> {
     let mut common = Common::default();
     for (name, value) in Params::parse(query)?.iter() {
         let fits = match name {
@@ -118,7 +119,10 @@ pub fn common(query: &str) -> Result<Common, Refusal> {
             "expand_wildcards" => {
                 value.split(',').all(|word| matches!(word, "open" | "closed" | "hidden" | "none" | "all"))
             }
-            "max_concurrent_shard_requests" | "pre_filter_shard_size" => is_count(value),
+            // `RestMultiSearchTemplateAction` does not know them
+            "max_concurrent_shard_requests" | "pre_filter_shard_size" => {
+                api == Api::Msearch && is_count(value)
+            }
             // how many at once is no matter of any of them
             "max_concurrent_searches" if is_count(value) => continue,
             _ => false,
@@ -178,7 +182,7 @@ mod tests {
     fn check_query(url: &str, line: &str, index: Option<Option<&str>>, expected: &str) {
         let header = header(line.as_bytes()).unwrap();
         assert_eq!(header.index.as_ref().map(Option::as_deref), index, "{line}");
-        let query = common(url).unwrap().query(&header);
+        let query = common(Api::Msearch, url).unwrap().query(&header);
         assert_eq!(query, expected, "{url} {line}");
     }
 
@@ -236,8 +240,12 @@ mod tests {
             ("preference=a", "unknown-parameter"),
             ("a;b", "query-string"),
         ] {
-            assert_eq!(common(url).unwrap_err().to_string(), refusal, "{url}");
+            assert_eq!(common(Api::Msearch, url).unwrap_err().to_string(), refusal, "{url}");
         }
-        assert!(common("pretty=false&human&typed_keys&rest_total_hits_as_int=false").is_ok());
+        assert!(common(Api::Msearch, "pretty=false&human&typed_keys&rest_total_hits_as_int=false").is_ok());
+        let of_shards = "max_concurrent_shard_requests=5";
+        assert!(common(Api::Msearch, of_shards).is_ok());
+        let refusal = common(Api::MsearchTemplate, of_shards).unwrap_err();
+        assert_eq!(refusal.to_string(), "unknown-parameter at max_concurrent_shard_requests");
     }
 }

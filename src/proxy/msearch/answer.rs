@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::WARNING;
@@ -9,10 +10,11 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::asking::Several;
+use super::asking::{Request, Several};
 use super::doors::Door;
 use super::items::{Hit, Item, Known, first_refusal};
-use crate::elastic::msearch::{self, Piece};
+use crate::elastic::api::Api;
+use crate::elastic::msearch::{self, Form, Piece};
 use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
 use crate::proxy::fill::Landed;
 use crate::proxy::{ClientAddress, Proxy};
@@ -29,36 +31,27 @@ impl Proxy {
         arrival: Instant,
     ) -> (Response<Body>, CacheStatus) {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
-        let took = arrival.elapsed().as_millis().to_string();
-        let body = msearch::assemble(took.as_bytes(), hits.iter().filter_map(|hit| hit.piece()));
-        let mut headers = doors.first().map(|door| door.headers.clone()).unwrap_or_default();
-        let mut warnings = HashSet::new();
-        let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());
-        for (_, warning) in lines.filter(|(name, _)| name == WARNING) {
-            if warnings.insert(warning) {
-                headers.append(WARNING, warning.clone());
-            }
-        }
-        let age = hits.iter().map(|hit| hit.age).max().unwrap_or_default();
+        let (response, age) = from_store(head, &hits, doors.first().map(Arc::as_ref), arrival.elapsed());
         let ttl = hits.iter().filter_map(|hit| hit.ttl).min().map(|ttl| ttl.as_secs());
         hits.iter().for_each(|hit| self.count_hit(&hit.entry));
         let items = Some(Items { hits: hits.len(), all: hits.len() });
         let notes = Notes { age: Some(age), ..Notes::default() };
         let status =
             CacheStatus { ttl, items, unwatched: self.unwatched(), notes, ..CacheStatus::new(Outcome::Hit) };
-        (respond::assembled(headers, body, &head.headers, age), status)
+        (response, status)
     }
 
     /// Respond from what was found and what was asked; or why the whole request has to be asked.
     pub(super) fn put_together(
         &self,
-        head: &Parts,
+        request: &Request<'_>,
         items: &[Item<'_>],
         hits: &[Option<Hit>],
+        doors: &[Arc<Door>],
         several: Several,
         led: bool,
     ) -> Result<(Response<Body>, CacheStatus), Reason> {
-        let found = hits.iter().flatten().count();
+        let (head, found) = (request.head, hits.iter().flatten().count());
         let status = CacheStatus {
             items: Some(Items { hits: found, all: items.len() }),
             collapsed: !led,
@@ -66,8 +59,8 @@ impl Proxy {
             refusal: first_refusal(items),
             ..CacheStatus::new(Outcome::Miss)
         };
-        let (fetched, stored, refusal) = match several {
-            Several::Answered { fetched, stored, refusal } => (fetched, stored, refusal),
+        let (fetched, stored, refusal, form) = match several {
+            Several::Answered { fetched, stored, refusal, form } => (fetched, stored, refusal, form),
             // what is found cannot be put into a stream
             Several::Landed(Landed::TooLarge(_)) if found > 0 => return Err(Reason::EntryTooLarge),
             Several::Landed(landed) => return self.land(head, &landed, led),
@@ -80,6 +73,11 @@ impl Proxy {
             notes: Notes { upstream: Some(fetched.took), ..Notes::default() },
             ..status
         };
+        // engines refuse a request without a template that they could render, and the whole has some
+        let of_templates = request.api.0 == Api::MsearchTemplate;
+        if of_templates && found > 0 && fetched.status == StatusCode::BAD_REQUEST {
+            return Err(Reason::Status);
+        }
         // the engine has refused it all
         if found == 0 || fetched.status != StatusCode::OK {
             let items = Some(Items { hits: 0, all: items.len() });
@@ -89,11 +87,17 @@ impl Proxy {
         if parts.items.len() + found != items.len() {
             return Err(Reason::PartialityUnknown);
         }
+        // as the engine writes them now, or has written them lately
+        let form = match of_templates {
+            false => Some(Form::Status),
+            true => form.or_else(|| doors.first().map(|door| door.form)),
+        };
+        let form = form.ok_or(Reason::PartialityUnknown)?;
         let mut asked = parts.items.into_iter();
         let pieces: Vec<Piece<'_>> = hits
             .iter()
             .filter_map(|hit| match hit {
-                Some(hit) => hit.piece(),
+                Some(hit) => hit.piece(form),
                 None => asked.next().map(Piece::of_answer),
             })
             .collect();
@@ -120,4 +124,26 @@ impl Proxy {
             CacheStatus { refusal: reason.map(Refusal::from), items, ..CacheStatus::new(Outcome::Miss) };
         (response, status)
     }
+}
+
+/// An answer from the store alone, and the age of its oldest part.
+pub(super) fn from_store(
+    head: &Parts,
+    hits: &[&Hit],
+    door: Option<&Door>,
+    took: Duration,
+) -> (Response<Body>, Duration) {
+    let form = door.map_or(Form::Status, |door| door.form);
+    let took = took.as_millis().to_string();
+    let body = msearch::assemble(took.as_bytes(), hits.iter().filter_map(|hit| hit.piece(form)));
+    let mut headers = door.map(|door| door.headers.clone()).unwrap_or_default();
+    let mut warnings = HashSet::new();
+    let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());
+    for (_, warning) in lines.filter(|(name, _)| name == WARNING) {
+        if warnings.insert(warning) {
+            headers.append(WARNING, warning.clone());
+        }
+    }
+    let age = hits.iter().map(|hit| hit.age).max().unwrap_or_default();
+    (respond::assembled(headers, body, &head.headers, age), age)
 }

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::doors::Door;
 use super::items::{Hit, Item, Known, are_ambient, head_of_items};
 use crate::cache::{Audience, Epoch, Fetched, Storable};
-use crate::elastic::api::Api;
+use crate::elastic::api::{Api, Distribution};
 use crate::elastic::filter_path::Widening;
-use crate::elastic::msearch;
+use crate::elastic::msearch::{self, Form};
 use crate::generation::StateVersion;
 use crate::key::CacheKey;
 use crate::outcome::{Outcome, Reason, Refusal};
@@ -38,6 +38,8 @@ pub enum Several {
         stored: usize,
         /// Why another one was not.
         refusal: Option<Reason>,
+        /// How the engine has written an item; not known if none of them is a search's answer.
+        form: Option<Form>,
     },
     /// No answer that can be shared.
     Landed(Landed),
@@ -56,18 +58,32 @@ pub(super) struct Asking {
     pub(super) epoch: Epoch,
     /// All that is asked, under which it is remembered that the answer is too large.
     pub(super) joined: CacheKey,
+    /// The endpoint, and who answers it.
+    pub(super) api: (Api, Option<Distribution>),
+}
+
+/// A request of several searches, as it came and as it is without a content coding.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'r> {
+    pub(super) api: (Api, Option<Distribution>),
+    /// As it came.
+    pub(super) head: &'r Parts,
+    /// As it came.
+    pub(super) body: &'r Bytes,
+    pub(super) plain_head: &'r Parts,
+    pub(super) plain_body: &'r Bytes,
 }
 
 impl Proxy {
     /// What is asked of the engine: what is not a hit.
     pub(super) fn asking(
         &self,
-        head: &Parts,
-        body: &Bytes,
+        request: &Request<'_>,
         items: &[Item<'_>],
         hits: &[Option<Hit>],
         door: CacheKey,
     ) -> Asking {
+        let Request { plain_head, plain_body, .. } = *request;
         let epoch = self.store.epoch();
         let asked: Vec<&Item<'_>> =
             items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item).collect();
@@ -79,24 +95,25 @@ impl Proxy {
         let others = others.map(|item| (door, *blake3::hash(&msearch::join([item.lines])).as_bytes()));
         let head_line = [(door, [u8::from(explicit); 32])].into_iter();
         let joined = CacheKey::joined(head_line.chain(known).chain(others));
-        let of_items = head_of_items(head);
+        let of_items = head_of_items(plain_head);
         let keep = |item: &&Item<'_>| {
             let Known { plan, view } = item.judged.as_ref().ok()?;
-            let sent = Sent::of_item(plan, &of_items.headers, body.slice_ref(item.lines.body));
+            let sent = Sent::of_item(plan, &of_items.headers, plain_body.slice_ref(item.lines.body));
             Some((Keep::new(plan, view, epoch), view.audience, sent))
         };
         for item in &asked {
             if let Err(refusal) = &item.judged {
-                self.tell_refused(&Sent::of_head(head, body.slice_ref(item.lines.body)), refusal);
+                self.tell_refused(&Sent::of_head(plain_head, plain_body.slice_ref(item.lines.body)), refusal);
             }
         }
         let whole = asked.len() == items.len();
         let lines = asked.iter().map(|item| item.lines);
         Asking {
-            head: bare_head(head),
-            body: if whole { body.clone() } else { msearch::join(lines).into() },
+            head: bare_head(if whole { request.head } else { plain_head }),
+            body: if whole { request.body.clone() } else { msearch::join(lines).into() },
             keeps: asked.iter().map(keep).collect(),
-            keys: asked.iter().map(|item| item.key).collect(),
+            keys: asked.iter().map(|item| item.key()).collect(),
+            api: request.api,
             door,
             explicit,
             epoch,
@@ -146,7 +163,7 @@ impl Proxy {
 
     /// Forward, decide what is storable, store. May run on a task of its own.
     async fn fill_several(self: Arc<Self>, asking: Asking) -> Several {
-        let Asking { head, body, keeps, keys, door, explicit, epoch, joined } = asking;
+        let Asking { head, body, keeps, keys, door, explicit, epoch, joined, api } = asking;
         let Some(_permit) = self.fills.permit().await else { return Several::Landed(Landed::Refused) };
         let asked = self.watcher.now();
         let versions: Vec<&StateVersion> =
@@ -181,7 +198,7 @@ impl Proxy {
             if matches!(fetched.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 keys.iter().flatten().for_each(|key| self.says_no(key, &headers, fetched.status));
             }
-            return Several::Answered { fetched, stored: 0, refusal: Some(Reason::Status) };
+            return Several::Answered { fetched, stored: 0, refusal: Some(Reason::Status), form: None };
         };
         for (item, key) in parts.items.iter().zip(&keys) {
             if let (Some(no), Some(key)) = (msearch::refusal_of(item), key) {
@@ -198,31 +215,33 @@ impl Proxy {
                 return Some(Err(Reason::Warnings));
             }
             let nodes = keep.generation.metadata().nodes();
-            let checked = check_item(item, &fetched, &keep, took);
+            let form = Form::of(api.0, api.1, item);
+            let checked = check_item(item, form, &fetched, &keep, took);
             let refusal = checked.as_ref().err().map(|reason| Refusal::from(*reason));
             keep.row = self.tell(&sent, took, Outcome::Miss, refusal.as_ref());
             let stored = match checked {
                 Ok(answer) => self.keep(answer, keep, asked, giver).await,
                 Err(reason) => Err(reason),
             };
-            Some(stored.map(|entry| (entry, nodes, audience)))
+            Some(stored.map(|entry| (entry, form, nodes, audience)))
         });
-        let (mut stored, mut refusal) = (0, None);
+        let (mut stored, mut refusal, mut form) = (0, None, None);
         for kept in join_all(kept).await.into_iter().flatten() {
             match kept {
-                Ok((entry, nodes, audience)) => {
+                Ok((entry, written, nodes, audience)) => {
                     stored += 1;
+                    form = Some(written);
                     let mut headers = entry.head().to_map();
                     headers.remove(WARNING);
                     self.doors.insert(
                         (door, explicit),
-                        Arc::new(Door { explicit, nodes, audience, asked, epoch, headers }),
+                        Arc::new(Door { explicit, nodes, audience, asked, epoch, headers, form: written }),
                     );
                 }
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }
         }
-        Several::Answered { fetched, stored, refusal }
+        Several::Answered { fetched, stored, refusal, form }
     }
 }
 
@@ -235,8 +254,14 @@ fn took_alone(item: &[u8]) -> Option<Duration> {
 }
 
 /// Decide if storable: an item, as the answer to the search that it is.
-fn check_item(item: &[u8], fetched: &Fetched, keep: &Keep, took: Duration) -> Result<Storable, Reason> {
-    let body = msearch::search_of(item).ok_or(Reason::Status)?.into();
+fn check_item(
+    item: &[u8],
+    form: Form,
+    fetched: &Fetched,
+    keep: &Keep,
+    took: Duration,
+) -> Result<Storable, Reason> {
+    let body = msearch::search_of(item, form).ok_or(Reason::Status)?.into();
     let answer = Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took };
     Storable::check(&answer, Api::Search, Widening::None, &keep.generation.extent())
 }

@@ -8,6 +8,7 @@ use http::request::Parts;
 use super::items::{Hit, Item, Known};
 use crate::cache::{Asked, Audience, Epoch};
 use crate::elastic::api::Api;
+use crate::elastic::msearch::Form;
 use crate::elastic::params::Params;
 use crate::key::identity::Identity;
 use crate::key::{CacheKey, Inputs};
@@ -28,14 +29,16 @@ pub struct Door {
     pub(super) epoch: Epoch,
     /// The headers of the answer.
     pub(super) headers: HeaderMap,
+    /// How it writes an item.
+    pub(super) form: Form,
 }
 
 impl Proxy {
     /// What the doors of a request are known by: who asks, and in which representation.
-    pub(super) fn door_key(&self, live: &Live, head: &Parts) -> CacheKey {
+    pub(super) fn door_key(&self, live: &Live, api: Api, head: &Parts) -> CacheKey {
         let key = CacheKey::of(&Inputs {
             engine: &self.engine.load().cluster_uuid,
-            api: Api::Msearch.name(),
+            api: api.name(),
             target: None,
             detail: None,
             params: &Params::default(),
@@ -46,6 +49,13 @@ impl Proxy {
         });
         let certificate = head.extensions.get::<ClientCertificate>();
         certificate.map_or(key, |certificate| key.of_certificate(&certificate.0))
+    }
+
+    /// The doors that let any of these searches through.
+    pub(super) fn doors_of(&self, door: CacheKey, items: &[Item<'_>]) -> Vec<Arc<Door>> {
+        let views = || items.iter().filter_map(|item| item.judged.as_ref().ok()).map(|known| &known.view);
+        let doors = [true, false].into_iter().filter_map(|explicit| self.doors.get(&(door, explicit)));
+        doors.filter(|door| views().any(|view| self.opens(door, false, view))).collect()
     }
 
     /// Which hit has to be asked all the same, because nothing else shows that the engine would take the request.

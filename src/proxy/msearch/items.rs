@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, WARNING};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -18,9 +18,11 @@ use tokio::time::Instant;
 use crate::cache::Entry;
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
-use crate::elastic::msearch::{self, Common, Lines, Piece};
+use crate::elastic::msearch::{self, Common, Form, Lines, Piece};
 use crate::key::CacheKey;
 use crate::outcome::{Reason, Refusal};
+use crate::plan::inflated;
+use crate::proxy::ahead::Candidate;
 use crate::proxy::{Live, Proxy, View, plans};
 
 /// A search of a request.
@@ -28,9 +30,27 @@ pub(super) struct Item<'a> {
     pub(super) lines: Lines<'a>,
     /// Whether its header line names indices.
     pub(super) explicit: bool,
-    /// The key that it has as a `_search`, if it was understood.
-    pub(super) key: Option<CacheKey>,
+    /// The search that it is, if it was understood.
+    pub(super) asked: Option<One>,
+    /// Why it is not to be answered from the store, which is not for every client.
+    pub(super) refused: Option<Reason>,
     pub(super) judged: Result<Known, Refusal>,
+}
+
+impl Item<'_> {
+    /// The key that it has as a search, if it was understood.
+    pub(super) fn key(&self) -> Option<CacheKey> {
+        self.asked.as_ref().map(|one| one.plan.key)
+    }
+}
+
+/// A search of a request that was understood, as a request of its own.
+pub(super) struct One {
+    pub(super) uri: Uri,
+    pub(super) body: Bytes,
+    pub(super) plan: Arc<plans::Known>,
+    /// What is remembered of it when it is answered.
+    pub(super) candidate: Option<Box<Candidate>>,
 }
 
 /// A search that may be answered from the store.
@@ -48,13 +68,13 @@ pub(super) struct Hit {
 
 impl Hit {
     /// As an item of an answer.
-    pub(super) fn piece(&self) -> Option<Piece<'_>> {
-        Piece::of_search(self.entry.body())
+    pub(super) fn piece(&self, form: Form) -> Option<Piece<'_>> {
+        Piece::of_search(self.entry.body(), form)
     }
 }
 
 impl Proxy {
-    /// Classify, key, validate: the searches of a request. At least one of them may be cached.
+    /// Classify, key, validate: the searches of a request.
     pub(super) async fn items<'a>(
         &self,
         live: &Live,
@@ -64,40 +84,76 @@ impl Proxy {
         control: &Control,
         arrival: Instant,
     ) -> Result<Vec<Item<'a>>, Refusal> {
-        let (mut searches, mut planned) = (Searches::of(head, route, body)?, Vec::new());
-        while let Some((lines, search)) = searches.next() {
-            let plan = search.and_then(|search| {
-                let plan = self.understand(live, search.head, &search.route, &search.body, control)?;
-                Ok((search.explicit, plan))
-            });
-            if let Err(refusal) = &plan
-                && spoils_all(refusal.reason)
-            {
-                return Err(refusal.clone());
-            }
-            planned.push((lines, plan));
-        }
-        let item_head = &searches.head;
         // one request does not use up the readings that all have
         let turns = Semaphore::new(self.watcher.share_of_readings());
-        let judge = async |plan| {
+        let mut searches = Searches::of(head, route, body)?;
+        let planned = self.plans_of_items(live, &mut searches, control, arrival, &turns).await;
+        let mut refusals = planned.iter().filter_map(|(_, plan)| plan.as_ref().err());
+        if let Some(refusal) = refusals.find(|refusal| spoils_all(refusal.reason)) {
+            return Err(refusal.clone());
+        }
+        let item_head = &searches.head;
+        let judge = async |one: &mut One| {
             let _turn = turns.acquire().await;
-            let plan = self.at_this_time(plan).await?;
-            let view = self.validate(live, &plan, control, item_head, arrival).await?;
-            Ok(Known { plan, view })
+            one.plan = self.at_this_time(Arc::clone(&one.plan)).await?;
+            let view = self.validate(live, &one.plan, control, item_head, arrival).await?;
+            Ok(Known { plan: Arc::clone(&one.plan), view })
         };
         let items = planned.into_iter().map(async |(lines, planned)| {
-            let (explicit, key, judged) = match planned {
-                Ok((explicit, plan)) => (explicit, Some(plan.key), judge(plan).await),
+            let (explicit, asked, judged) = match planned {
+                Ok((explicit, mut one)) => {
+                    let judged = judge(&mut one).await;
+                    (explicit, Some(one), judged)
+                }
                 Err(refusal) => (true, None, Err(refusal)),
             };
-            Item { lines, explicit, key, judged: judged.map_err(discreet) }
+            let refused = judged.as_ref().err().map(|refusal: &Refusal| refusal.reason);
+            Item { lines, explicit, asked, refused, judged: judged.map_err(discreet) }
         });
-        let items = join_all(items).await;
-        if items.iter().all(|item| item.judged.is_err()) {
-            return Err(first_refusal(&items).unwrap_or_else(|| Reason::Api.into()));
+        Ok(join_all(items).await)
+    }
+
+    /// Classify and key: each search of a request. Of templates, some are rendered at once.
+    async fn plans_of_items<'a>(
+        &self,
+        live: &Live,
+        searches: &mut Searches<'a>,
+        control: &Control,
+        arrival: Instant,
+        turns: &Semaphore,
+    ) -> Vec<(Lines<'a>, Planned)> {
+        let mut planned = Vec::new();
+        while let Some((lines, search)) = searches.next() {
+            planned.push((
+                lines,
+                match search {
+                    Err(refusal) => Err(refusal),
+                    Ok(Search { explicit, head, route, body }) if route.api == Api::Search => {
+                        let plan = self.understand(live, head, &route, &body, control);
+                        plan.map(|plan| Later::Now(explicit, self.one(live, head, body, plan)))
+                    }
+                    Ok(Search { explicit, head, route, body }) => {
+                        Ok(Later::ToRender(explicit, Box::new(head.clone()), route, body))
+                    }
+                },
+            ));
         }
-        Ok(items)
+        let understood = planned.into_iter().map(async |(lines, later)| {
+            let (explicit, head, route, body) = match later {
+                Err(refusal) => return (lines, Err(refusal)),
+                Ok(Later::Now(explicit, one)) => return (lines, Ok((explicit, one))),
+                Ok(Later::ToRender(explicit, head, route, body)) => (explicit, head, route, body),
+            };
+            let _turn = turns.acquire().await;
+            let plan = self.understand_read(live, &head, &route, &body, control, arrival).await;
+            (lines, plan.map(|plan| (explicit, self.one(live, &head, body, plan))))
+        });
+        join_all(understood).await
+    }
+
+    fn one(&self, live: &Live, head: &Parts, body: Bytes, plan: Arc<plans::Known>) -> One {
+        let candidate = self.candidate(live, head, &body, &plan);
+        One { uri: head.uri.clone(), body, plan, candidate }
     }
 
     /// Look up: the answer to a search, if it may be served as an item.
@@ -106,12 +162,38 @@ impl Proxy {
         let (entry, age, ttl) = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
         let hit = Hit { entry, age, ttl };
-        (hit.piece().is_some() && are_ambient(&hit.entry.head().to_map())).then_some(hit)
+        (hit.piece(Form::Status).is_some() && are_ambient(&hit.entry.head().to_map())).then_some(hit)
     }
+}
+
+/// What was understood of a search of a request, and whether its header line names indices.
+type Planned = Result<(bool, One), Refusal>;
+
+/// A search of a request that is understood, or a template that is still to be rendered.
+enum Later<'a> {
+    Now(bool, One),
+    ToRender(bool, Box<Parts>, Route<'a>, Bytes),
+}
+
+/// A request of several searches as if its client had not compressed it: the engines read both alike.
+pub(crate) fn plain<'r>(
+    head: &'r Parts,
+    body: &'r Bytes,
+    limit: usize,
+) -> Result<(Cow<'r, Parts>, Cow<'r, Bytes>), Refusal> {
+    if !head.headers.contains_key(CONTENT_ENCODING) {
+        return Ok((Cow::Borrowed(head), Cow::Borrowed(body)));
+    }
+    let body = inflated(&head.headers, body, limit)?;
+    let mut head = head.clone();
+    head.headers.remove(CONTENT_ENCODING);
+    Ok((Cow::Owned(head), Cow::Owned(body)))
 }
 
 /// The walk over the searches of a request, for all who do something with each of them.
 pub(crate) struct Searches<'a> {
+    /// The endpoint that each of them is a request of.
+    api: Api,
     common: Common,
     of_path: Option<Cow<'a, str>>,
     body: &'a Bytes,
@@ -129,15 +211,12 @@ pub(crate) struct Search<'w, 'a> {
 }
 
 impl<'a> Searches<'a> {
-    /// Takes a request apart.
+    /// Takes a request apart that is not compressed (see [`plain`]).
     pub(crate) fn of(head: &Parts, route: &Route<'a>, body: &'a Bytes) -> Result<Searches<'a>, Refusal> {
-        // it is of the whole body, and says nothing of the searches in it
-        if head.headers.contains_key(CONTENT_ENCODING) {
-            return Err(Refusal::at(Reason::ContentType, CONTENT_ENCODING.as_str()));
-        }
-        let common = msearch::common(head.uri.query().unwrap_or_default())?;
+        let api = if route.api == Api::MsearchTemplate { Api::SearchTemplate } else { Api::Search };
+        let common = msearch::common(route.api, head.uri.query().unwrap_or_default())?;
         let lines = msearch::split(body)?.into_iter();
-        Ok(Searches { common, of_path: route.index.clone(), body, lines, head: head_of_items(head) })
+        Ok(Searches { api, common, of_path: route.index.clone(), body, lines, head: head_of_items(head) })
     }
 
     /// The next search as it stands in the request, and as a `_search`, if its header line is understood.
@@ -157,9 +236,10 @@ impl<'a> Searches<'a> {
         };
         let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
         let mark = if query.is_empty() { "" } else { "?" };
-        let path = PathAndQuery::try_from(format!("{}/_search{mark}{query}", path.unwrap_or_default()));
+        let end = if self.api == Api::SearchTemplate { "_search/template" } else { "_search" };
+        let path = PathAndQuery::try_from(format!("{}/{end}{mark}{query}", path.unwrap_or_default()));
         self.head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
-        let route = Route { api: Api::Search, index, detail: None, effect: Effect::None };
+        let route = Route { api: self.api, index, detail: None, effect: Effect::None };
         Ok(Search { explicit, head: &self.head, route, body: self.body.slice_ref(lines.body) })
     }
 }

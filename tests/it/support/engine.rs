@@ -41,6 +41,8 @@ mod security;
 
 mod stats;
 
+mod template;
+
 mod verbs;
 
 #[allow(unused_imports, reason = "names of the engine for tests, used today or not")]

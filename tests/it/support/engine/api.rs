@@ -13,6 +13,14 @@ pub(crate) enum Api {
     AsyncSearch,
     /// `/{index}/_msearch`.
     Msearch,
+    /// `/{index}/_search/template`.
+    SearchTemplate,
+    /// `/{index}/_msearch/template`.
+    MsearchTemplate,
+    /// `/_render/template`.
+    Render,
+    /// `/{index}/_terms_enum`: as published.
+    TermsEnum,
     /// `/{index}/_count`.
     Count,
     /// `/{index}/_stats/{metric}`.
@@ -106,6 +114,10 @@ fn in_index<'a>(index: &'a str, first: &'a str, rest: &[&'a str]) -> (Api, &'a s
         ("_search", []) => (Api::Search, ""),
         ("_async_search", []) => (Api::AsyncSearch, ""),
         ("_msearch", []) => (Api::Msearch, ""),
+        ("_search", ["template"]) => (Api::SearchTemplate, ""),
+        ("_msearch", ["template"]) => (Api::MsearchTemplate, ""),
+        ("_render", ["template"]) => (Api::Render, ""),
+        ("_terms_enum", []) if !index.is_empty() => (Api::TermsEnum, ""),
         ("_count", []) => (Api::Count, ""),
         ("_stats", []) => (Api::Stats, ""),
         ("_stats", [metrics]) => (Api::Stats, *metrics),

@@ -61,6 +61,8 @@ pub(crate) struct Cluster {
     /// `[name, uuid]` of what was deleted.
     pub(crate) graveyard: Vec<[String; 2]>,
     pub(crate) users: Users,
+    /// The stored templates.
+    pub(crate) scripts: BTreeMap<String, String>,
     /// What date-math expressions mean now.
     pub(crate) date_math: BTreeMap<String, String>,
     /// Which copy of each shard answers the next search (modulo the copies). It goes up by one with each search.
@@ -167,6 +169,7 @@ impl Cluster {
             transient: BTreeMap::new(),
             graveyard: Vec::new(),
             users: Users::default(),
+            scripts: BTreeMap::new(),
             date_math: BTreeMap::new(),
             turn: 0,
             pinned: false,

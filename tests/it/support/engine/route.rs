@@ -7,7 +7,7 @@ use super::api::{Api, Params, Place, place};
 use super::ids::base64;
 use super::model::{Cluster, Flavour};
 use super::observe::Seen;
-use super::{admin, cluster_state, documents, search, stats};
+use super::{admin, cluster_state, documents, search, stats, template};
 
 /// What an endpoint gets to see of a request.
 pub(crate) struct Call<'a> {
@@ -55,6 +55,10 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
         Api::Search => search::search(cluster, call),
         Api::AsyncSearch => search::asynchronous(cluster, call),
         Api::Msearch => search::several(cluster, call),
+        Api::SearchTemplate => template::search(cluster, call),
+        Api::MsearchTemplate => template::several(cluster, call),
+        Api::Render => template::render(cluster, call),
+        Api::TermsEnum if cluster.flavour.is_elasticsearch() => search::terms(cluster, call),
         Api::Count => search::count(cluster, call),
         Api::Stats => stats::stats(cluster, call),
         Api::NodesStats => Ok(stats::nodes(cluster, call)),
@@ -79,14 +83,20 @@ fn answer(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
         Api::Authenticate | Api::Privileges => Ok(cluster.users.describe(call)),
         Api::Big => Ok(big(call)),
         Api::Echo => Ok(echo(call)),
-        Api::Other => Ok(Answer::no_handler(call.method, &call.request.uri())),
+        Api::TermsEnum | Api::Other => Ok(Answer::no_handler(call.method, &call.request.uri())),
     }
 }
 
 /// The methods of endpoints that name them when another one is used.
 fn allowed(api: Api) -> Option<&'static str> {
     match api {
-        Api::Search | Api::Msearch | Api::Count => Some("POST, GET"),
+        Api::Search
+        | Api::Msearch
+        | Api::SearchTemplate
+        | Api::MsearchTemplate
+        | Api::Render
+        | Api::TermsEnum
+        | Api::Count => Some("POST, GET"),
         Api::AsyncSearch | Api::CacheClear | Api::Close | Api::Open | Api::Forcemerge => Some("POST"),
         Api::Refresh => Some("GET, POST"),
         Api::Stats | Api::NodesStats | Api::Version | Api::State => Some("GET"),

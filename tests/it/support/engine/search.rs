@@ -112,13 +112,55 @@ const HEADER_WORDS: [&str; 9] = [
 /// `_msearch`: all is parsed first, and what does not parse is an error for all; then each search has a status of its
 /// own.
 pub(crate) fn several(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
+    let requests = requests(cluster.flavour, call)?;
+    if requests.is_empty() {
+        return Err(nothing_to_do());
+    }
+    let calls: Vec<_> = requests.iter().map(|request| request.call("POST")).collect();
+    for call in &calls {
+        Query::new(call.body()?.get("query"))?;
+    }
+    let mut responses = Vec::new();
+    for call in &calls {
+        let answer = search(cluster, call).unwrap_or_else(|failure| failure);
+        if let Payload::Json(mut response) = answer.payload {
+            response["status"] = answer.status.into();
+            responses.push(response);
+        }
+    }
+    cluster.took += 1;
+    Ok(Answer::ok(json!({ "took": cluster.took, "responses": responses })))
+}
+
+/// There is no search among those that were asked for.
+pub(crate) fn nothing_to_do() -> Answer {
+    let reason = "Validation Failed: 1: no requests added;";
+    Answer::error(400, "action_request_validation_exception", reason, &json!({}))
+}
+
+/// One of several requests.
+pub(crate) struct One {
+    place: super::api::Place,
+    params: Params,
+    pub(crate) request: super::observe::Seen,
+}
+
+impl One {
+    pub(crate) fn call(&self, method: &'static str) -> Call<'_> {
+        let (place, params) = (self.place.clone(), self.params.clone());
+        Call { method, place, params, request: &self.request }
+    }
+}
+
+/// The requests that stand in lines, two for each.
+pub(crate) fn requests(flavour: Flavour, call: &Call<'_>) -> Result<Vec<One>, Answer> {
     let whole = &call.request.body;
     let Some(all) = whole.strip_suffix(b"\n") else {
         return Err(Answer::illegal("The msearch request must be terminated by a newline [\n]"));
     };
     let mut lines: Vec<&[u8]> = all.split(|byte| *byte == b'\n').collect();
     // later versions read it as a header line
-    if cluster.flavour != Flavour::Es8 && lines.first().is_some_and(|line| line.is_empty()) {
+    if flavour != Flavour::Es8 && lines.first().is_some_and(|line| line.is_empty()) {
         lines.remove(0);
     }
     let mut requests = Vec::new();
@@ -147,34 +189,24 @@ pub(crate) fn several(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, 
                 }
             }
         }
-        requests.push((place, params, request));
+        requests.push(One { place, params, request });
     }
-    if requests.is_empty() {
-        let reason = "Validation Failed: 1: no requests added;";
-        return Err(Answer::error(400, "action_request_validation_exception", reason, &json!({})));
-    }
-    let calls: Vec<_> = requests
-        .iter()
-        .map(|(place, params, request)| Call {
-            method: call.method,
-            place: place.clone(),
-            params: params.clone(),
-            request,
-        })
-        .collect();
-    for call in &calls {
-        Query::new(call.body()?.get("query"))?;
-    }
-    let mut responses = Vec::new();
-    for call in &calls {
-        let answer = search(cluster, call).unwrap_or_else(|failure| failure);
-        if let Payload::Json(mut response) = answer.payload {
-            response["status"] = answer.status.into();
-            responses.push(response);
-        }
-    }
-    cluster.took += 1;
-    Ok(Answer::ok(json!({ "took": cluster.took, "responses": responses })))
+    Ok(requests)
+}
+
+/// `_terms_enum`: the values of a field that begin with a text, from those copies that are next. A shard without one is
+/// left out.
+pub(crate) fn terms(cluster: &mut Cluster, call: &Call<'_>) -> Result<Answer, Answer> {
+    let body = call.body()?;
+    let text = |name: &str| body[name].as_str().unwrap_or_default();
+    let found = find(cluster, call, &json!({}), false)?;
+    let values = found.hits.iter().filter_map(|hit| hit.source[text("field")].as_str());
+    let mut terms: Vec<&str> = values.filter(|value| value.starts_with(text("string"))).collect();
+    terms.sort_unstable();
+    terms.dedup();
+    terms.truncate(body["size"].as_u64().unwrap_or(10) as usize);
+    let shards = json!({ "total": found.answered, "successful": found.answered, "failed": 0 });
+    Ok(Answer::ok(json!({ "_shards": shards, "terms": terms, "complete": true })))
 }
 
 /// `_count`.

@@ -153,6 +153,13 @@ impl Engine {
         self.cluster().date_math.insert(expression.into(), index.into());
     }
 
+    /// Stores a search template, or replaces it.
+    pub(crate) fn put_script(&self, id: &str, source: &str) {
+        let mut cluster = self.cluster();
+        cluster.scripts.insert(id.into(), source.into());
+        cluster.publish();
+    }
+
     /// Something else changed in the cluster state: a snapshot, a lifecycle step.
     pub(crate) fn bump_state(&self) {
         self.cluster().publish();
