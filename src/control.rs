@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The directives of a request.
@@ -123,6 +123,16 @@ pub fn has_current(headers: &HeaderMap, etag: &HeaderValue) -> bool {
 /// The members of a comma-separated list. Entity tags of ours have no comma in them.
 fn list<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
     values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim).filter(|d| !d.is_empty())
+}
+
+/// Whether the client vouches for what it sends: then nothing else can be sent in its name.
+#[must_use]
+pub fn is_signed(headers: &HeaderMap) -> bool {
+    const DIGESTS: [&str; 6] =
+        ["content-md5", "content-digest", "digest", "repr-digest", "signature", "x-amz-content-sha256"];
+    let by_aws = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-");
+    DIGESTS.iter().any(|name| headers.contains_key(*name))
+        || headers.get_all(AUTHORIZATION).iter().any(by_aws)
 }
 
 #[cfg(test)]

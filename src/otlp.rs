@@ -45,6 +45,9 @@ pub struct OtlpSettings {
     pub service_name: Option<String>,
 }
 
+/// No queue is longer, in spans, whatever is asked for.
+const MOST_QUEUED: usize = 1 << 16;
+
 /// The longest time of one attempt to send spans; connecting included.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
@@ -105,7 +108,7 @@ impl Plan {
         let number = |name, default: usize| {
             env(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default)
         };
-        let queue = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048);
+        let queue = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048).min(MOST_QUEUED);
         let named = env("OTEL_SERVICE_NAME").is_some()
             || env("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name="));
         let service_name = settings.service_name.clone();

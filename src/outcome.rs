@@ -58,7 +58,7 @@ reasons! {
     Header => "header",
 
     // -- the request as a search
-    /// The search keeps state on the engine: scroll, point in time, slices, async search.
+    /// The search keeps state on the engine: scroll, point in time, slices, an asynchronous search that is kept.
     Stateful => "stateful",
     /// The answer depends on the time (`now`, a decay on a date without origin).
     Now => "now",

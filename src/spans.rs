@@ -20,6 +20,7 @@ use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 
+use crate::control::is_signed;
 use crate::elastic::api::{Api, Distribution, route};
 use crate::error::ProxyError;
 use crate::outcome::CacheStatus;
@@ -72,17 +73,22 @@ fn begin(
         of_call.push(attribute("db.system.name", system(engine)));
     }
     if let Some(index) = &route.index {
-        of_call.push(KeyValue::new("db.collection.name", index.to_string()));
+        of_call.push(KeyValue::new(
+            "db.collection.name",
+            index.chars().take(MOST_EXPRESSION).collect::<String>(),
+        ));
     }
     span.set_attributes(of_call.iter().cloned());
     span.set_attribute(KeyValue::new("http.route", template.clone()));
     span.set_attribute(KeyValue::new("url.path", template));
-    if !parent.has_active_span() {
+    if !parent.has_active_span() && !is_signed(&head.headers) {
         // it goes with the parent that was not there, or was none (W3C Trace Context 3.3)
         head.headers.remove(TRACESTATE);
     }
     let context = span.span_context().clone();
-    head.headers.insert(TRACEPARENT, traceparent(&context));
+    if !is_signed(&head.headers) {
+        head.headers.insert(TRACEPARENT, traceparent(&context));
+    }
     let name = if route.api == Api::Other { method } else { route.api.name() };
     let calls = Calls { tracer: tracer.clone(), parent: context, name, attributes: of_call };
     head.extensions.insert(Arc::new(calls));
@@ -157,7 +163,9 @@ impl ClientSpan {
         let builder = calls.tracer.span_builder(calls.name).with_kind(SpanKind::Client);
         let builder = builder.with_attributes(calls.attributes.iter().cloned());
         let span = calls.tracer.build_with_context(builder, &parent);
-        head.headers.insert(TRACEPARENT, traceparent(span.span_context()));
+        if !is_signed(&head.headers) {
+            head.headers.insert(TRACEPARENT, traceparent(span.span_context()));
+        }
         Some(ClientSpan { span, ended: false })
     }
 
@@ -261,19 +269,25 @@ const WORDS: &[&str] = &[
 /// Endpoints after which all is a name that a client has chosen, and may begin as an endpoint does.
 const OF_DOCUMENTS: &[&str] = &["_doc", "_create", "_update", "_source", "_explain", "_termvectors"];
 
+/// How many characters of an index expression are shown.
+const MOST_EXPRESSION: usize = 1024;
+
 /// How many segments of a path are shown.
 const MOST_SEGMENTS: usize = 6;
 
 /// A path with the endpoint's own words alone: `/{index}/_doc/{name}`.
 fn template(path: &str) -> String {
     let mut out = String::with_capacity(32);
-    let mut names_only = false;
+    let (mut names_only, mut seen) = (false, false);
     for (at, segment) in path.trim_matches('/').split('/').take(MOST_SEGMENTS).enumerate() {
         out.push('/');
         let endpoint = segment.strip_prefix('_').is_some_and(|word| {
             (1..=30).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
         });
-        let known = endpoint || at > 0 && WORDS.contains(&segment);
+        // names may begin so, too; but after the endpoint, or a plugin's
+        let first = !seen;
+        seen |= endpoint && segment != "_plugins";
+        let known = endpoint && first || at > 0 && WORDS.contains(&segment);
         match segment {
             "" => {}
             word if known && !names_only => out.push_str(word),
@@ -301,6 +315,9 @@ mod tests {
             ("/secret/_doc/1/query", "/{index}/_doc/{name}/{name}"),
             ("/_nodes/stats/indices/request_cache", "/_nodes/stats/indices/request_cache"),
             ("/_alias/secret", "/_alias/{name}"),
+            ("/_security/user/_secret", "/_security/{name}/{name}"),
+            ("/_scripts/_secret", "/_scripts/{name}"),
+            ("/_plugins/_asynchronous_search", "/_plugins/_asynchronous_search"),
             ("/_Secret/_a1", "/{index}/{name}"),
             ("//secret//x", "/{index}//{name}"),
             ("/a/b/c/d/e/f/g/h", "/{index}/{name}/{name}/{name}/{name}/{name}"),

@@ -81,7 +81,7 @@ counters! {
     limited_slow_heads: "Connections closed because a head, or a TLS handshake, took longer than http.header_timeout",
     limited_slow_bodies: "Requests ended because their body came more slowly than http.body_timeout allows",
     limited_slow_readers: "Connections closed because the client took nothing of an answer for http.write_timeout",
-    limited_idle: "Connections closed after http.idle_timeout without a request",
+    limited_idle: "Connections closed after http.idle_timeout without a request, or http.header_timeout without a first byte",
     admin_unauthorized: "Requests to the admin listener without its token",
     reloads: "Times that the configuration was read again",
     reloads_refused: "Times that the configuration was read again, and could not be used",

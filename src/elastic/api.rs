@@ -149,6 +149,12 @@ impl Api {
         matches!(self.kind(), Kind::Search | Kind::Asynchronous)
     }
 
+    /// The end of the path of such a search by itself: one of several has none of its own.
+    #[must_use]
+    pub fn of_items(self) -> &'static str {
+        if self == Api::SearchTemplate { "_search/template" } else { "_search" }
+    }
+
     /// Whether it is a request of several searches, each of which is judged by itself.
     #[must_use]
     pub fn is_several(self) -> bool {

@@ -1,7 +1,8 @@
 //! What identifies the searchable state of a target: the counters of every shard copy and the metadata digest
 //! (docs/exactness.md). Compared whole, by equality only.
 //!
-//! A generation is a sandwich: metadata, then the counters, then the metadata again and equal. So the counters belong
+//! A generation is a sandwich: metadata, then the counters, then the state's version again (the metadata, if that
+//! has moved) and equal. So the counters belong
 //! to the shards whose lives (allocation ids, primary terms, ephemeral ids) the metadata names, and equal generations
 //! at two times mean that nothing that a search could see has changed between them.
 

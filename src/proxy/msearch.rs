@@ -26,7 +26,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use super::{ClientAddress, Live, Proxy};
-use crate::control::Control;
+use crate::control::{Control, is_signed};
 use crate::elastic::api::{Api, Route};
 use crate::error::ProxyError;
 use crate::key::CacheKey;
@@ -34,7 +34,7 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
 use crate::upstream::{Body, Stream};
 
-use self::asking::{Request, is_signed};
+use self::asking::Request;
 pub use self::asking::{Several, SeveralKey};
 pub use self::doors::Door;
 use self::items::{Hit, Item, first_refusal};
@@ -62,6 +62,7 @@ impl Proxy {
         };
         let distribution = self.engine.load().engine.map(|engine| engine.distribution);
         let request = Request {
+            live: &live,
             api: (route.api, distribution),
             head,
             body: &body,

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::{ClientCertificate, Live, Proxy};
-use crate::elastic::api::{Api, route};
+use crate::elastic::api::route;
 use crate::elastic::shape::shape;
 use crate::key::headers::Role;
 use crate::outcome::{Outcome, Refusal};
@@ -36,28 +36,31 @@ fn negotiated(headers: &HeaderMap) -> Negotiated {
     [ACCEPT, CONTENT_TYPE].map(|name| headers.get(name).cloned())
 }
 
+/// Whether a request says who asks.
+fn has_identity(live: &Live, head: &Parts) -> bool {
+    let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
+    named || head.extensions.get::<ClientCertificate>().is_some()
+}
+
 impl Sent {
     /// What there is to tell of this request.
     pub(super) fn of(live: &Live, head: &Parts, body: &Bytes) -> Sent {
-        let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
-        let identity = named || head.extensions.get::<ClientCertificate>().is_some();
-        let negotiated = negotiated(&head.headers);
+        let (identity, negotiated) = (has_identity(live, head), negotiated(&head.headers));
         Sent { method: head.method.clone(), uri: head.uri.clone(), negotiated, body: body.clone(), identity }
     }
 
     /// A search of a multi search, as the `_search` that it is.
     pub(super) fn of_item(plan: &Plan, headers: &HeaderMap, body: Bytes) -> Sent {
         let path = plan.target.path();
-        let end = if plan.api == Api::SearchTemplate { "_search/template" } else { "_search" };
-        let uri = format!("/{path}/{end}").parse().unwrap_or_default();
+        let uri = format!("/{path}/{}", plan.api.of_items()).parse().unwrap_or_default();
         let negotiated = negotiated(headers);
         Sent { method: Method::POST, uri, negotiated, body, identity: !plan.anonymous }
     }
 
     /// A search of a multi search that is not understood as far as its target: that of the path stands for it.
-    pub(super) fn of_head(head: &Parts, body: Bytes) -> Sent {
+    pub(super) fn of_head(live: &Live, head: &Parts, body: Bytes) -> Sent {
         let path = head.uri.path().replace("/_msearch", "/_search");
-        let identity = head.headers.contains_key(AUTHORIZATION);
+        let identity = has_identity(live, head);
         let (uri, negotiated) = (path.parse().unwrap_or_default(), [None, None]);
         Sent { method: Method::POST, uri, negotiated, body, identity }
     }

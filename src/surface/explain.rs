@@ -1,4 +1,4 @@
-//! `explain`: what escache would do with a request, and why. Nothing is forwarded.
+//! `explain`: what escache would do with a request, and why. The search is not sent; a template is rendered.
 
 use std::sync::Arc;
 use std::time::Duration;

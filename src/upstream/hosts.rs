@@ -66,7 +66,7 @@ pub(super) enum Failure {
     Connect,
     /// The connection broke before an answer began. That may be the request's fault, so nobody is ejected for it.
     Broken,
-    /// The health check was not answered in time.
+    /// It did not say in time who it is, or was found to be silent while it was waited for.
     Silent,
 }
 
@@ -344,8 +344,14 @@ impl Hosts {
     pub(super) fn heard(&mut self, index: usize, told: Option<Told>, now: Instant) -> Option<News> {
         let host = &mut self.hosts[index];
         (host.failures, host.ejected_until, host.heard_of) = (0, None, Some(now));
-        (host.silent, host.closed) = (false, false);
+        host.silent = false;
+        let closed = std::mem::take(&mut host.closed);
         let Some(Told { cluster_uuid, applied }) = told else {
+            // who is at its address now may be somebody else, and does not say
+            if closed && host.standing == Standing::Member {
+                host.applied.clear();
+                host.standing = Standing::Untold;
+            }
             if host.standing == Standing::Unknown {
                 host.standing = Standing::Untold;
             }

@@ -21,7 +21,8 @@ pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bo
 
 /// Whether answers are pages, of which each asking turns one over.
 fn turns_pages(path: &str) -> bool {
-    path.contains("_search/scroll") || path.split('/').any(|segment| matches!(segment, "_sql" | "_ppl"))
+    path.contains("_search/scroll")
+        || path.split('/').any(|segment| matches!(segment, "_sql" | "_ppl" | "sql"))
 }
 
 /// The engines take `;` between parameters as they take `&`, and decode names.
@@ -53,6 +54,7 @@ mod tests {
             ("POST /logs/_search/point_in_time?keep_alive=1m", false),
             ("GET /_sql?format=json", false),
             ("GET /_plugins/_ppl", false),
+            ("GET /_xpack/sql", false),
             ("POST /logs/_async_search", false),
             ("POST /logs/_field_caps", true),
             ("POST /_count", true),

@@ -1,6 +1,6 @@
 //! What a reading asks the engine, and how the answers are put together.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::StatusCode;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::together::{self, SLOW, Together};
+use super::together::{self, Joining, SLOW, Together};
 use super::{DOUBT, Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
@@ -51,8 +51,7 @@ pub(super) struct Watched {
     moved: Arc<Notify>,
     /// Searches since the last reading that were sent with its tag.
     early: AtomicU64,
-    /// Whether its own question failed or was slow when it was last asked: then the others do not wait for it.
-    alone: AtomicBool,
+    joining: Mutex<Joining>,
     /// How many bytes it takes, about.
     weight: AtomicU32,
     usual: Mutex<Usual>,
@@ -144,7 +143,7 @@ impl Watched {
             known: Mutex::default(),
             moved: Arc::clone(&watcher.moved),
             early: AtomicU64::new(0),
-            alone: AtomicBool::new(false),
+            joining: Mutex::default(),
             weight: AtomicU32::new(weight),
             usual: Mutex::default(),
             usual_cost: AtomicU64::new(0),
@@ -236,18 +235,28 @@ impl Watched {
     /// The counters, of these indices beside those of other targets if that is possible.
     async fn counters(&self, indices: Option<&Arc<[String]>>) -> Result<(Bytes, Option<Bytes>), Refusal> {
         let questions = &self.questions;
-        if let Some(indices) = indices
-            && questions.tag == TagSource::Counters
-            && !self.alone.load(Ordering::Relaxed)
-            && let Some(part) = together::counters(questions, indices).await
-        {
+        let joining = || self.joining.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = *joining();
+        let indices =
+            indices.filter(|indices| questions.tag == TagSource::Counters && together::fits(indices));
+        let tried = match (indices, way) {
+            (Some(indices), Joining::Joins) => Some(together::counters(questions, indices).await),
+            (Some(indices), Joining::Suspect | Joining::Apart { left: 0, .. }) => {
+                Some(together::by_itself(questions, indices).await)
+            }
+            _ => None,
+        };
+        if let Some(Some(part)) = tried {
+            *joining() = Joining::Joins;
             return Ok((part, None));
         }
         let began = Instant::now();
         // until there is an answer in time, also if nobody waits for it any more
-        self.alone.store(true, Ordering::Relaxed);
+        *joining() = Joining::Troubled;
         let counters = questions.counters(&self.target).await?;
-        self.alone.store(began.elapsed() > questions.timeout / SLOW, Ordering::Relaxed);
+        if began.elapsed() <= questions.timeout / SLOW {
+            *joining() = way.answered(tried.is_some());
+        }
         Ok(counters)
     }
 }

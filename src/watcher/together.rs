@@ -3,8 +3,9 @@
 //!
 //! It names concrete indices alone, those that the target's own name shows under the same metadata
 //! (`Sandwich::indices`), and each target's part of the answer is closed by the version of the state as its own answer
-//! would be. A call that fails says nothing about any of them: then each asks by its own name. Targets whose own
-//! question fails or is slow, and wide ones, are always asked for alone, so that the others need not wait for them.
+//! would be. A call that fails says nothing about any of them: then each asks by its own name, and the next time for its
+//! indices alone, so that it is found out who spoils it ([`Joining`]). Targets whose own question fails or is slow, and
+//! wide ones, are asked for alone, so that the others need not wait for them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -61,12 +62,60 @@ struct Broadcast {
     failed: u64,
 }
 
-/// What `_stats` would answer to each, by a question that is sent after this was called. `None` if they are to be asked
-/// for alone.
-pub(super) async fn counters(questions: &Arc<Questions>, indices: &Arc<[String]>) -> Option<Bytes> {
-    if indices.is_empty() || indices.len() > WIDEST || written(indices) > LONGEST {
-        return None;
+/// How a target is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// With others.
+    #[default]
+    Joins,
+    /// By its indices, without others: a call that named them failed, perhaps for them.
+    Suspect,
+    /// By its own name, so many times more and of so many: a call that named its indices alone failed.
+    Apart { left: u32, of: u32 },
+    /// By its own name, until that is answered in time.
+    Troubled,
+}
+
+impl Joining {
+    /// Its own question was answered in time. Whether it had been `tried` in another way before.
+    pub(super) fn answered(self, tried: bool) -> Joining {
+        const FEWEST: u32 = 16;
+        const MOST: u32 = 1024;
+        match self {
+            Joining::Joins if !tried => Joining::Joins,
+            Joining::Joins | Joining::Troubled => Joining::Suspect,
+            Joining::Suspect if !tried => Joining::Suspect,
+            Joining::Suspect => Joining::Apart { left: FEWEST, of: FEWEST },
+            Joining::Apart { left: 0, of } if tried => {
+                let of = (4 * of).min(MOST);
+                Joining::Apart { left: of, of }
+            }
+            Joining::Apart { left, of } => Joining::Apart { left: left.saturating_sub(1), of },
+        }
     }
+}
+
+/// Whether indices are few enough to be asked for with those of others.
+pub(super) fn fits(indices: &[String]) -> bool {
+    !indices.is_empty() && indices.len() <= WIDEST && written(indices) <= LONGEST
+}
+
+/// What `_stats` would answer to these indices, asked for without others. `None` if it does not.
+pub(super) async fn by_itself(questions: &Questions, indices: &[String]) -> Option<Bytes> {
+    let answer = ask(questions, indices.iter().map(String::as_str)).await?;
+    part(&whole(&answer)?, indices)
+}
+
+/// Asks for the counters of these indices; `None` if there is no answer, or none in time.
+async fn ask<'a>(questions: &Questions, names: impl IntoIterator<Item = &'a str>) -> Option<Bytes> {
+    let names = target::list(names);
+    let question = format!("/{names}/_stats/refresh,merge?level=shards&filter_path={COUNTERS_FILTER}");
+    tokio::time::timeout(questions.timeout / SLOW, questions.ask(&question)).await.ok()?.ok()
+}
+
+/// What `_stats` would answer to each that [fits], by a question that is sent after this was called. `None` if it does
+/// not, to somebody.
+pub(super) async fn counters(questions: &Arc<Questions>, indices: &Arc<[String]>) -> Option<Bytes> {
     let (answer, part) = oneshot::channel();
     let calls = {
         let mut state = questions.together.lock();
@@ -102,14 +151,7 @@ impl Call {
         while let Some(wanted) = self.next() {
             let names: BTreeSet<&str> =
                 wanted.iter().flat_map(|wanted| wanted.indices.iter()).map(String::as_str).collect();
-            let question = format!(
-                "/{}/_stats/refresh,merge?level=shards&filter_path={COUNTERS_FILTER}",
-                target::list(names)
-            );
-            let asked = self.questions.ask(&question);
-            let Ok(Ok(answer)) = tokio::time::timeout(self.questions.timeout / SLOW, asked).await else {
-                continue;
-            };
+            let Some(answer) = ask(&self.questions, names).await else { continue };
             for (wanted, part) in parts(&answer, wanted) {
                 let _ = wanted.send(part);
             }
@@ -153,10 +195,14 @@ fn written(names: &[String]) -> usize {
 
 /// What of an answer is whose, each as the answer to its own question would be.
 fn parts(answer: &[u8], wanted: Vec<Wanted>) -> impl Iterator<Item = (oneshot::Sender<Bytes>, Bytes)> {
-    let whole = serde_json::from_slice::<Answer<'_>>(answer).ok().filter(|answer| answer.shards.failed == 0);
+    let whole = whole(answer);
     wanted
         .into_iter()
         .filter_map(move |wanted| Some((wanted.answer, part(whole.as_ref()?, &wanted.indices)?)))
+}
+
+fn whole(answer: &[u8]) -> Option<Answer<'_>> {
+    serde_json::from_slice::<Answer<'_>>(answer).ok().filter(|answer| answer.shards.failed == 0)
 }
 
 fn part(answer: &Answer<'_>, indices: &[String]) -> Option<Bytes> {
@@ -198,6 +244,24 @@ mod tests {
             told(answer, &[&["a"], &["a", "b"], &["b", "c"], &["c"]]),
             [part(r#""a":{"uuid":"1"}"#), part(r#""a":{"uuid":"1"},"b":{"uuid":"2"}"#), None, None]
         );
+    }
+
+    #[test]
+    fn who_spoils_calls_is_found_out_and_left_apart() {
+        let apart = |left, of| Joining::Apart { left, of };
+        for (before, tried, after) in [
+            (Joining::Joins, true, Joining::Suspect),
+            (Joining::Joins, false, Joining::Joins),
+            (Joining::Suspect, true, apart(16, 16)),
+            (Joining::Suspect, false, Joining::Suspect),
+            (apart(16, 16), false, apart(15, 16)),
+            (apart(0, 16), true, apart(64, 64)),
+            (apart(0, 16), false, apart(0, 16)),
+            (apart(0, 1024), true, apart(1024, 1024)),
+            (Joining::Troubled, false, Joining::Suspect),
+        ] {
+            assert_eq!(before.answered(tried), after, "{before:?} {tried}");
+        }
     }
 
     #[test]

@@ -189,20 +189,3 @@ async fn an_odd_coding_passes_unchanged() {
         assert_eq!((seen.header("content-encoding"), &seen.body[..]), (Some(coding), &body[..]));
     }
 }
-
-/// Lines that are not compressed in a body that says it is: no engine reads them.
-#[tokio::test]
-async fn a_multi_search_with_a_coding_is_left_to_the_engine() {
-    let (engine, escache) = long().await;
-    let coded = gzip(br#"{"query":{"match_all":{}}}"#);
-    assert!(!coded.contains(&b'\n'));
-    let body = [&b"{\"index\":\"logs\"}\n"[..], &coded, b"\n"].concat();
-    let headers = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
-    for body in [body, gzip(b"{\"index\":\"logs\"}\n{}\n").to_vec()] {
-        let url = format!("{}/_msearch", escache.url);
-        let answer = escache.client.request("POST", url, &headers, body.clone()).await;
-        let expected = "escache; fwd=bypass; detail=\"content-type at content-encoding\"";
-        assert_eq!(verdict(&answer.headers), ("BYPASS", expected));
-        assert_eq!(engine.last(Api::Msearch).body, body);
-    }
-}

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::header::{AUTHORIZATION, WARNING};
+use http::header::WARNING;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::doors::Door;
@@ -19,9 +19,9 @@ use crate::elastic::msearch::{self, Form};
 use crate::generation::StateVersion;
 use crate::key::CacheKey;
 use crate::outcome::{Outcome, Reason, Refusal};
-use crate::proxy::Proxy;
 use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
 use crate::proxy::told::Sent;
+use crate::proxy::{Live, Proxy};
 use crate::upstream::{Collected, Giver};
 
 /// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
@@ -65,6 +65,7 @@ pub(super) struct Asking {
 /// A request of several searches, as it came and as it is without a content coding.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'r> {
+    pub(super) live: &'r Live,
     pub(super) api: (Api, Option<Distribution>),
     /// As it came.
     pub(super) head: &'r Parts,
@@ -83,7 +84,7 @@ impl Proxy {
         hits: &[Option<Hit>],
         door: CacheKey,
     ) -> Asking {
-        let Request { plain_head, plain_body, .. } = *request;
+        let Request { live, plain_head, plain_body, .. } = *request;
         let epoch = self.store.epoch();
         let asked: Vec<&Item<'_>> =
             items.iter().zip(hits).filter(|(_, hit)| hit.is_none()).map(|(item, _)| item).collect();
@@ -103,7 +104,10 @@ impl Proxy {
         };
         for item in &asked {
             if let Err(refusal) = &item.judged {
-                self.tell_refused(&Sent::of_head(plain_head, plain_body.slice_ref(item.lines.body)), refusal);
+                self.tell_refused(
+                    &Sent::of_head(live, plain_head, plain_body.slice_ref(item.lines.body)),
+                    refusal,
+                );
             }
         }
         let whole = asked.len() == items.len();
@@ -264,13 +268,4 @@ fn check_item(
     let body = msearch::search_of(item, form).ok_or(Reason::Status)?.into();
     let answer = Fetched { status: StatusCode::OK, headers: fetched.headers.clone(), body, took };
     Storable::check(&answer, Api::Search, Widening::None, &keep.generation.extent())
-}
-
-/// Whether the client vouches for the body: then no other one can be sent in its name.
-pub(super) fn is_signed(headers: &HeaderMap) -> bool {
-    const DIGESTS: [&str; 6] =
-        ["content-md5", "content-digest", "digest", "repr-digest", "signature", "x-amz-content-sha256"];
-    let by_aws = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-");
-    DIGESTS.iter().any(|name| headers.contains_key(*name))
-        || headers.get_all(AUTHORIZATION).iter().any(by_aws)
 }

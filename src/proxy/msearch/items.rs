@@ -236,7 +236,7 @@ impl<'a> Searches<'a> {
         };
         let path = index.as_deref().map(|index| format!("/{}", utf8_percent_encode(index, NON_ALPHANUMERIC)));
         let mark = if query.is_empty() { "" } else { "?" };
-        let end = if self.api == Api::SearchTemplate { "_search/template" } else { "_search" };
+        let end = self.api.of_items();
         let path = PathAndQuery::try_from(format!("{}/{end}{mark}{query}", path.unwrap_or_default()));
         self.head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
         let route = Route { api: self.api, index, detail: None, effect: Effect::None };

@@ -109,6 +109,13 @@ fn who_closed_a_connection_is_asked_again_and_used_meanwhile_by_nobody_else() {
     assert!(hosts.choose(&[0], now).unwrap().unproven && !hosts.choose(&[1], now).unwrap().unproven);
     hosts.heard(1, told("u", 1), now);
     assert!(!hosts.choose(&[0], now).unwrap().unproven);
+    // who does not tell after that is nobody that was known
+    assert!(hosts.has_applied(1, &tag("u", 1)));
+    hosts.heard(1, None, now);
+    assert!(hosts.proven(1), "it is still who it was");
+    hosts.closed(1);
+    hosts.heard(1, None, now);
+    assert!(!hosts.proven(1) && !hosts.has_applied(1, &tag("u", 1)));
     let mut alone = members(1);
     alone.closed(0);
     assert!(!alone.choose(&[], now).unwrap().unproven, "it cannot be mixed up with another one");
