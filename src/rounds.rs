@@ -4,8 +4,8 @@
 //! Ways in which a wait can end: a measurement lands that serves; one lands that failed; the driver is lost (it
 //! panicked), then all who wait are told and the next one starts anew; the waiter leaves. A failure that came late is
 //! waited for once: who comes after it has it at once, while one more attempt is made in the background, after pauses
-//! that grow. What is wanted is written down when a request comes ([`Needed`], with the marks that it has to heed), so marks that are set later, as under a storm of
-//! writes, never send it back to the end of the queue.
+//! that grow. What is wanted is written down when a request comes ([`Needed`], with the marks that it has to heed), so
+//! marks that are set later, as under a storm of writes, never send it back to the end of the queue.
 
 mod gathering;
 

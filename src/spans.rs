@@ -81,12 +81,13 @@ fn begin(
     span.set_attributes(of_call.iter().cloned());
     span.set_attribute(KeyValue::new("http.route", template.clone()));
     span.set_attribute(KeyValue::new("url.path", template));
-    if !parent.has_active_span() && !is_signed(&head.headers) {
-        // it goes with the parent that was not there, or was none (W3C Trace Context 3.3)
-        head.headers.remove(TRACESTATE);
-    }
     let context = span.span_context().clone();
+    // what a client vouches for stays as it came
     if !is_signed(&head.headers) {
+        if !parent.has_active_span() {
+            // it goes with the parent that was not there, or was none (W3C Trace Context 3.3)
+            head.headers.remove(TRACESTATE);
+        }
         head.headers.insert(TRACEPARENT, traceparent(&context));
     }
     let name = if route.api == Api::Other { method } else { route.api.name() };

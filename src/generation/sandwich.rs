@@ -154,9 +154,8 @@ impl Counted {
 /// The same text under the same metadata is the same generation, by whatever version of the state.
 fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>) -> Result<Known, Refusal> {
     let digest = counted.digest;
-    let same = known
-        .filter(|known| known.digest == digest && known.generation.metadata().digest() == metadata.digest());
-    if let Some(known) = same {
+    let same = known.filter(|known| known.generation.metadata().digest() == metadata.digest());
+    if let Some(known) = same.filter(|known| known.digest == digest) {
         let generation = known.generation.clone().with_metadata(Arc::clone(metadata));
         let (parts, indices) = (Arc::clone(&known.parts), known.indices.clone());
         return Ok(Known { generation, changes: Vec::new(), parts, indices, digest });
@@ -166,7 +165,6 @@ fn whole(known: Option<&Known>, counted: &mut Counted, metadata: &Arc<Metadata>)
     let parts = Arc::new(Parts::new(counters, metadata));
     let before = known.filter(|known| known.generation != generation);
     let changes = before.map(|known| parts.changes(&known.parts)).unwrap_or_default();
-    let same = known.filter(|known| known.generation.metadata().digest() == metadata.digest());
     let indices = match same.and_then(|known| known.indices.clone()) {
         Some(indices) => Some(indices),
         None => counters

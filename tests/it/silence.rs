@@ -91,16 +91,27 @@ async fn silence(still: &Still, two: &Engine, escache: &Arc<Escache>) {
     check.await.unwrap();
 }
 
+/// Two searches, of which one is answered and the other waits for `two`, who says nothing; the clock stands. How often
+/// `two` had been asked for its version before.
+async fn one_of_two_waits(
+    one: &Engine,
+    two: &Engine,
+    escache: &Arc<Escache>,
+) -> (Still, usize, [JoinHandle<Response>; 2]) {
+    two.on_any().always(Twist::Hang);
+    let asked = two.seen(Api::Version);
+    let still = Still::stand();
+    let searches = [send(escache, "GET", SEARCH), send(escache, "GET", SEARCH)];
+    one.until_answered(Api::Search, 1).await;
+    two.until_seen(Api::Search, 1).await;
+    (still, asked, searches)
+}
+
 /// Nobody but the searches themselves finds the host silent; the one that waited for it goes to the other one.
 #[tokio::test]
 async fn who_waits_for_a_silent_host_finds_it_out() {
     let (one, two, escache) = two_hosts(|_| {}).await;
-    two.on_any().always(Twist::Hang);
-    let asked = two.seen(Api::Version);
-    let still = Still::stand();
-    let searches = [send(&escache, "GET", SEARCH), send(&escache, "GET", SEARCH)];
-    one.until_answered(Api::Search, 1).await;
-    two.until_seen(Api::Search, 1).await;
+    let (still, asked, searches) = one_of_two_waits(&one, &two, &escache).await;
     still.pass(SECOND).await;
     two.until_seen(Api::Version, asked + 1).await;
     still.pass(TO_ANSWER).await;
@@ -127,12 +138,7 @@ async fn who_waits_for_a_silent_host_finds_it_out() {
 #[tokio::test]
 async fn who_goes_to_another_host_need_not_wait_there_either() {
     let (one, two, escache) = two_hosts(|_| {}).await;
-    two.on_any().always(Twist::Hang);
-    let asked = two.seen(Api::Version);
-    let still = Still::stand();
-    let searches = [send(&escache, "GET", SEARCH), send(&escache, "GET", SEARCH)];
-    one.until_answered(Api::Search, 1).await;
-    two.until_seen(Api::Search, 1).await;
+    let (still, asked, searches) = one_of_two_waits(&one, &two, &escache).await;
     one.on(Api::Search).next(Twist::Hang);
     still.pass(SECOND).await;
     two.until_seen(Api::Version, asked + 1).await;
