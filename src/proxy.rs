@@ -41,6 +41,7 @@ mod understand;
 mod validate;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -67,10 +68,10 @@ use crate::respond::{self, Representation};
 use crate::scope::{Scope, ScopeSettings};
 use crate::spans::Spans;
 use crate::stats::Stats;
-use crate::upstream::{Body, Collected, Stream, Upstream, UpstreamSettings, collect};
+use crate::upstream::{Body, BodyError, Collected, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
-use self::ahead::Ahead;
+use self::ahead::{Ahead, Candidate};
 pub use self::ahead::{AheadSettings, Refreshed, Search};
 use self::confirm::Confirming;
 use self::dearer::DearReadings;
@@ -80,6 +81,7 @@ use self::fly::Flown;
 pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{Searches, plain};
+use self::plans::Known;
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
 use self::told::Sent;
@@ -189,6 +191,28 @@ const MOST_DOORS: u64 = 10_000;
 /// Which part of the store's size the second map may have beside it.
 const PLANS_SHARE: u64 = 32;
 
+/// A search that was understood.
+struct Understood<'a> {
+    live: &'a Live,
+    head: &'a Parts,
+    body: Bytes,
+    client: ClientAddress,
+    control: Control,
+    arrival: Instant,
+    plan: Arc<Known>,
+    /// What is remembered of it, to ask it ahead of its users.
+    candidate: Option<Box<Candidate>>,
+}
+
+/// An answer, and what is said of how it came about.
+type Answered = (Response<Body>, CacheStatus);
+
+/// An answer that is here, or one that is waited for. What waits is in memory of its own, and costs a hit nothing.
+enum Answer<'a> {
+    Here(Answered),
+    Waits(Pin<Box<dyn Future<Output = Answered> + Send + 'a>>),
+}
+
 /// Who sent a request.
 pub type ClientAddress = Option<IpAddr>;
 
@@ -248,9 +272,10 @@ impl Proxy {
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let live = self.live.load_full();
-        let body = match self.accept(&live, head, body, client).await {
+        let accepted = accept(collect(body, live.policy.max_key_body).await);
+        let body = match accepted {
             Ok(body) => body,
-            Err(answered) => return answered,
+            Err(why) => return Box::pin(self.not_whole(head, client, why)).await,
         };
         // a request has arrived when its last byte has (R8)
         let arrival = Instant::now();
@@ -264,38 +289,58 @@ impl Proxy {
             Ok(plan) => plan,
             Err(refusal) => return Box::pin(self.refuse(head, body, client, &control, refusal)).await,
         };
-        if let Some(led) = self.lead_early(&live, head, &body, &plan, &control, arrival) {
-            let mut answered = Box::pin(self.miss_early(&live, head, body, client, led)).await;
-            answered.1.notes.key = Some(plan.key.prefix());
-            self.note_asked(&live, head, candidate, answered.0.status());
-            return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
+        let asked = Understood { live: &live, head, body, client, control, arrival, plan, candidate };
+        if let Some(led) = self.lead_early(&asked) {
+            return Box::pin(self.miss_early(asked, led)).await;
         }
-        let view = match self.validate(&live, &plan, &control, head, arrival).await {
-            Ok(view) => view,
-            Err(refusal) => {
-                let answered = Box::pin(self.refuse(head, body, client, &control, refusal)).await;
-                return Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await;
-            }
+        let answer = {
+            let view = self.validate(&live, &asked.plan, &asked.control, head, arrival).await;
+            self.answer(asked, view)
         };
-        if let Some((entry, age, ttl)) = self.look_up(&plan, &view) {
-            self.dear.weigh(&plan.key, view.reading_cost, entry.cost(), arrival);
-            let plan_key = plan.key;
-            self.shadow(head, body, plan, view, &entry);
-            let shown = self.represent(&live, head, plan_key, &entry).await;
-            self.note_asked(&live, head, candidate, StatusCode::OK);
-            return self.hit(head, &entry, shown, age, ttl, plan_key.prefix());
+        match answer {
+            Answer::Here(answered) => answered,
+            Answer::Waits(answering) => answering.await,
         }
-        if control.only_if_cached {
+    }
+
+    /// Look up and respond; or what has to be waited for.
+    fn answer<'a>(self: &'a Arc<Self>, asked: Understood<'a>, view: Result<View, Refusal>) -> Answer<'a> {
+        let view = match view {
+            Ok(view) => view,
+            Err(refusal) => return Answer::Waits(Box::pin(self.refuse_or_stale(asked, refusal))),
+        };
+        let Some((entry, age, ttl)) = self.look_up(&asked.plan, &view) else {
+            return Answer::Waits(Box::pin(self.miss(asked, view)));
+        };
+        let Understood { live, head, body, plan, candidate, arrival, .. } = asked;
+        let key = plan.key;
+        self.dear.weigh(&key, view.reading_cost, entry.cost(), arrival);
+        self.shadow(head, body, plan, view, &entry);
+        self.note_asked(live, head, candidate, StatusCode::OK);
+        match represent::at_once(live, head, &entry) {
+            Some(shown) => Answer::Here(self.hit(head, &entry, shown, age, ttl, key.prefix())),
+            None => Answer::Waits(Box::pin(async move {
+                let shown = self.represent(live, head, key, &entry).await;
+                self.hit(head, &entry, shown, age, ttl, key.prefix())
+            })),
+        }
+    }
+
+    /// No entry may be served: join or lead a flight, and respond with how it landed.
+    async fn miss(self: &Arc<Self>, asked: Understood<'_>, view: View) -> (Response<Body>, CacheStatus) {
+        let Understood { live, head, client, arrival, .. } = asked;
+        let (body, plan) = (asked.body.clone(), &asked.plan);
+        if asked.control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
         if self.unshareable.get(&plan.key) == Some(view.generation.tag()) {
-            return Box::pin(self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge))).await;
+            return self.miss_alone(head, body, client, &view, Some(Reason::EntryTooLarge)).await;
         }
-        let mut answered = match Box::pin(self.join_or_lead(head, body.clone(), &plan, &view, arrival)).await
-        {
+        let flown = Box::pin(self.join_or_lead(head, body.clone(), plan, &view, arrival)).await;
+        let answered = match flown {
             Some(Flown { landed, led }) => {
                 self.dear.weigh_landed(&plan.key, view.reading_cost, &landed, arrival);
-                match self.land_search(&live, head, plan.key, &landed, led).await {
+                match self.land_search(live, head, plan.key, &landed, led).await {
                     Ok(answer) => answer,
                     Err(reason) => Box::pin(self.miss_alone(head, body, client, &view, Some(reason))).await,
                 }
@@ -303,25 +348,39 @@ impl Proxy {
             // the flight was lost
             None => Box::pin(self.miss_alone(head, body, client, &view, None)).await,
         };
-        answered.1.notes.key = Some(plan.key.prefix());
-        self.note_asked(&live, head, candidate, answered.0.status());
-        Box::pin(self.or_stale(&live, head, &plan, &control, answered)).await
+        self.end_miss(asked, answered).await
     }
 
-    /// Accept: the body of a request that may be cached; or the answer, if it is too long for that or broke off.
-    async fn accept(
+    /// What is noted of every miss; and an older answer, if the engine is in trouble.
+    async fn end_miss(
         &self,
-        live: &Live,
-        head: &Parts,
-        body: Stream,
-        client: ClientAddress,
-    ) -> Result<Bytes, (Response<Body>, CacheStatus)> {
-        match collect(body, live.policy.max_key_body).await {
-            Ok(Collected::Whole(body)) => Ok(body),
-            Ok(Collected::TooLong(body)) => {
-                Err(Box::pin(self.bypass(head, body, client, Reason::BodyTooLarge.into())).await)
+        asked: Understood<'_>,
+        mut answered: (Response<Body>, CacheStatus),
+    ) -> (Response<Body>, CacheStatus) {
+        let Understood { live, head, control, plan, candidate, .. } = asked;
+        answered.1.notes.key = Some(plan.key.prefix());
+        self.note_asked(live, head, candidate, answered.0.status());
+        self.or_stale(live, head, &plan, &control, answered).await
+    }
+
+    /// The target or who asks is not one whose answers are cached, or is not known: then the engine may be in trouble.
+    async fn refuse_or_stale(
+        &self,
+        asked: Understood<'_>,
+        refusal: Refusal,
+    ) -> (Response<Body>, CacheStatus) {
+        let Understood { live, head, body, client, control, plan, .. } = asked;
+        let answered = self.refuse(head, body, client, &control, refusal).await;
+        self.or_stale(live, head, &plan, &control, answered).await
+    }
+
+    /// The answer to a request whose body was not taken whole.
+    async fn not_whole(&self, head: &Parts, client: ClientAddress, why: NotWhole) -> Answered {
+        match why {
+            NotWhole::TooLong(body) => self.bypass(head, body, client, Reason::BodyTooLarge.into()).await,
+            NotWhole::Broken(error) => {
+                (respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))
             }
-            Err(error) => Err((respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))),
         }
     }
 
@@ -453,6 +512,21 @@ impl Proxy {
     /// Whether nothing is watched for changes (`freshness.ttl_only`).
     pub(crate) fn unwatched(&self) -> bool {
         self.unwatched
+    }
+}
+
+/// Why the body of a request that may be cached is not at hand.
+enum NotWhole {
+    TooLong(Body),
+    Broken(BodyError),
+}
+
+/// Accept: the body of a request that may be cached.
+fn accept(body: Result<Collected, BodyError>) -> Result<Bytes, NotWhole> {
+    match body {
+        Ok(Collected::Whole(body)) => Ok(body),
+        Ok(Collected::TooLong(body)) => Err(NotWhole::TooLong(body)),
+        Err(error) => Err(NotWhole::Broken(error)),
     }
 }
 

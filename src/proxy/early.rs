@@ -7,64 +7,52 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
-use http::request::Parts;
 use tokio::time::Instant;
 
 use super::validate::{Read, view_by_reading};
-use super::{ClientAddress, Landed, Live, Proxy, View};
+use super::{Landed, Live, Proxy, Understood, View};
 use crate::cache::{Entry, Waiter};
 use crate::control::Control;
-use crate::key::CacheKey;
 use crate::outcome::CacheStatus;
 use crate::plan::Plan;
 use crate::upstream::Body;
 
 /// A flight that is led without a reading of its own.
 pub(super) struct Early {
-    key: CacheKey,
     view: View,
     waiter: Waiter<Landed>,
 }
 
 impl Proxy {
     /// Lead a flight without a reading, if that is safe and pays.
-    pub(super) fn lead_early(
-        self: &Arc<Self>,
-        live: &Live,
-        head: &Parts,
-        body: &Bytes,
-        plan: &Plan,
-        control: &Control,
-        arrival: Instant,
-    ) -> Option<Early> {
-        let view = self.early_view(live, plan, control, arrival)?;
+    pub(super) fn lead_early(self: &Arc<Self>, asked: &Understood<'_>) -> Option<Box<Early>> {
+        let Understood { live, head, body, control, arrival, plan, .. } = asked;
+        let view = self.early_view(live, plan, control, *arrival)?;
         let waiter = self.lead(head, body, plan, &view)?;
         self.watcher.note_early(&plan.target);
         self.stats.plain.early.inc();
-        Some(Early { key: plan.key, view, waiter })
+        Some(Box::new(Early { view, waiter }))
     }
 
     /// Answer with how it landed.
     pub(super) async fn miss_early(
         self: &Arc<Self>,
-        live: &Live,
-        head: &Parts,
-        body: Bytes,
-        client: ClientAddress,
-        led: Early,
+        asked: Understood<'_>,
+        led: Box<Early>,
     ) -> (Response<Body>, CacheStatus) {
-        let Early { key, view, waiter } = led;
-        // lost, unless it says otherwise
-        let mut reason = None;
-        if let Some(landed) = waiter.landed().await {
-            match self.land_search(live, head, key, &landed, true).await {
-                Ok(answer) => return answer,
-                Err(why) => reason = Some(why),
-            }
-        }
-        self.miss_alone(head, body, client, &view, reason).await
+        let Early { view, waiter } = *led;
+        let Understood { live, head, client, .. } = asked;
+        let landed = match waiter.landed().await {
+            Some(landed) => self.land_search(live, head, asked.plan.key, &landed, true).await.map_err(Some),
+            // the flight was lost
+            None => Err(None),
+        };
+        let answered = match landed {
+            Ok(answer) => answer,
+            Err(reason) => self.miss_alone(head, asked.body.clone(), client, &view, reason).await,
+        };
+        self.end_miss(asked, answered).await
     }
 
     /// The view that the latest reading gives, if it is only good for a tag.

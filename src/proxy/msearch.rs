@@ -25,14 +25,14 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{ClientAddress, Live, Proxy};
+use super::{ClientAddress, Live, Proxy, accept};
 use crate::control::{Control, is_signed};
 use crate::elastic::api::{Api, Route};
 use crate::error::ProxyError;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
-use crate::upstream::{Body, Stream};
+use crate::upstream::{Body, Stream, collect};
 
 use self::asking::Request;
 pub use self::asking::{Several, SeveralKey};
@@ -50,9 +50,9 @@ impl Proxy {
         client: ClientAddress,
     ) -> (Response<Body>, CacheStatus) {
         let live = self.live.load_full();
-        let body = match self.accept(&live, head, body, client).await {
+        let body = match accept(collect(body, live.policy.max_key_body).await) {
             Ok(body) => body,
-            Err(answered) => return answered,
+            Err(why) => return self.not_whole(head, client, why).await,
         };
         let arrival = Instant::now();
         let control = Control::of(&head.headers);

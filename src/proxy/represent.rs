@@ -34,6 +34,12 @@ impl Proxy {
     }
 }
 
+/// The same, if nothing has to be compressed for it.
+pub(super) fn at_once(live: &Live, head: &Parts, entry: &Entry) -> Option<Representation> {
+    let (found, wants_gzip) = negotiate(live.policy.compression, head, entry);
+    (found.body.is_none() || !wants_gzip).then_some(found)
+}
+
 /// What can be said without compressing anything: with the body as it is stored if the client has none, and whether it
 /// wants gzip then.
 fn negotiate(compression: bool, head: &Parts, entry: &Entry) -> (Representation, bool) {

@@ -57,6 +57,19 @@ impl Proxy {
         if route.api != Api::SearchTemplate {
             return self.understand(live, head, route, body, control);
         }
+        // boxed: other reads need no room for it
+        Box::pin(self.understand_template(live, head, route, body, control, arrival)).await
+    }
+
+    async fn understand_template(
+        &self,
+        live: &Live,
+        head: &Parts,
+        route: &Route<'_>,
+        body: &Bytes,
+        control: &Control,
+        arrival: Instant,
+    ) -> Result<Arc<Known>, Refusal> {
         let ruling = live.policy.ruling(route.index.as_deref().unwrap_or("_all"), route.api);
         // what is not cached whatever it renders to is not rendered
         if !live.policy.enabled || !ruling.cache || control.no_store {
@@ -67,7 +80,7 @@ impl Proxy {
             Kind::Inline => None,
             Kind::Stored => Some(self.state_of(live, &head, route, &ruling, control, arrival).await?),
         };
-        let text = Box::pin(self.rendered(live, &head, &body, stored.as_ref(), control)).await?;
+        let text = self.rendered(live, &head, &body, stored.as_ref(), control).await?;
         let plan = self.understand(live, &head, route, &text, control)?;
         let Some(state) = stored else { return Ok(plan) };
         let mut plan = Plan::clone(&plan);

@@ -37,6 +37,28 @@ pub(crate) struct View {
     pub(crate) reading_cost: Option<Duration>,
 }
 
+/// What came of looking at what is known.
+enum Checked {
+    Done(Result<View, Refusal>),
+    Asks(Asking),
+}
+
+/// What a reading is asked for.
+struct Asking {
+    epoch: Epoch,
+    arrival: Instant,
+    mark: Option<Instant>,
+    /// Whether its cost is compared with that of the search.
+    weighed: bool,
+}
+
+impl Asking {
+    fn needed(&self, live: &Live, control: &Control, ruling: &Ruling) -> Needed {
+        let bound = control.bound(ruling.max_staleness, live.policy.max_stale);
+        Needed::within(bound, self.arrival).marked(self.mark)
+    }
+}
+
 /// How often a request reads at most, to have what the rules want.
 const MOST_READINGS: usize = 4;
 
@@ -51,27 +73,46 @@ impl Proxy {
         head: &Parts,
         arrival: Instant,
     ) -> Result<View, Refusal> {
+        match self.validate_at_hand(live, plan, control, arrival) {
+            Checked::Done(view) => view,
+            Checked::Asks(asking) => {
+                Box::pin(self.validate_by_asking(live, plan, control, head, asking)).await
+            }
+        }
+    }
+
+    /// Validate with what is known; or what has to be asked for.
+    fn validate_at_hand(&self, live: &Live, plan: &Known, control: &Control, arrival: Instant) -> Checked {
         let policy = &live.policy;
         let epoch = self.store.epoch();
         if let Some(ttl) = policy.ttl_only {
-            return view_by_time(policy, plan, control, ttl, epoch);
+            return Checked::Done(view_by_time(policy, plan, control, ttl, epoch));
         }
         // marks that are set from here on are later than the request
-        let mark = self.watcher.last_mark();
-        let needed = |ruling: &Ruling| {
-            let bound = control.bound(ruling.max_staleness, policy.max_stale);
-            Needed::within(bound, arrival).marked(mark)
-        };
+        let asking = Asking { epoch, arrival, mark: self.watcher.last_mark(), weighed: false };
         // with a bound one reading serves many, whatever it costs
-        let weighed = policy.reading_dearer == ReadingDearer::Forward && needed(&plan.ruling).is_strict();
+        let weighed = policy.reading_dearer == ReadingDearer::Forward
+            && asking.needed(live, control, &plan.ruling).is_strict();
         if weighed && !control.only_if_cached && self.dear.forwards(&plan.key, arrival) {
-            return Err(Reason::ReadingDearer.into());
+            return Checked::Done(Err(Reason::ReadingDearer.into()));
         }
-        let read = match self.at_hand_by_rules(live, plan, &needed) {
-            Some(read) => read,
-            None => Box::pin(self.read_by_rules(live, plan, head, &needed)).await?,
-        };
-        view_by_reading(policy, plan, read, epoch, weighed)
+        match self.at_hand_by_rules(live, plan, &|ruling| asking.needed(live, control, ruling)) {
+            Some(read) => Checked::Done(view_by_reading(policy, plan, read, epoch, weighed)),
+            None => Checked::Asks(Asking { weighed, ..asking }),
+        }
+    }
+
+    async fn validate_by_asking(
+        &self,
+        live: &Live,
+        plan: &Known,
+        control: &Control,
+        head: &Parts,
+        asking: Asking,
+    ) -> Result<View, Refusal> {
+        let needed = |ruling: &Ruling| asking.needed(live, control, ruling);
+        let read = self.read_by_rules(live, plan, head, &needed).await?;
+        view_by_reading(&live.policy, plan, read, asking.epoch, asking.weighed)
     }
 
     /// What a request needs to know of its target and of who asks, as new as the rules want it. A rule for one of the
