@@ -110,6 +110,8 @@ reasons! {
     RuntimeField => "runtime-field",
     /// An index of the target has an analyzer that can be reloaded without a trace.
     ReloadableAnalyzer => "reloadable-analyzer",
+    /// An index of the target has fields whose searches ask an inference service (`semantic_text`).
+    InferenceField => "inference-field",
     /// An index of the target has a default search pipeline.
     DefaultPipeline => "default-pipeline",
     /// `index.search.idle.after` is too short against the refresh interval.
@@ -165,7 +167,8 @@ impl Reason {
     pub fn tells_of_the_target(self) -> bool {
         use Reason::{
             AliasFilter, DefaultPipeline, GenerationIncomplete, GenerationMoving, GenerationUnknown,
-            IndexSetting, MetadataSettling, ReloadableAnalyzer, Rule, RuntimeField, SearchIdle,
+            IndexSetting, InferenceField, MetadataSettling, ReloadableAnalyzer, Rule, RuntimeField,
+            SearchIdle,
         };
         matches!(
             self,
@@ -175,6 +178,7 @@ impl Reason {
                 | GenerationMoving
                 | GenerationUnknown
                 | IndexSetting
+                | InferenceField
                 | MetadataSettling
                 | ReloadableAnalyzer
                 | Rule

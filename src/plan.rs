@@ -153,7 +153,10 @@ fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusa
     if let Some(expression) = expression {
         cacheability::judge_target(expression)?;
     }
-    let terms = cacheability::judge(question)?;
+    let mut terms = cacheability::judge(question)?;
+    if let Some(body) = &body {
+        terms.boosted = cacheability::boosted(body, expression, &params);
+    }
     if terms.hits && !ruling.hits && request_cache != Some(true) {
         return Err(Reason::Hits.into());
     }

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use crate::cache::{Entry, Fetched};
+use crate::cache::{Entry, Fetched, is_for_browsers};
 use crate::coding::Coding;
 use crate::control;
 use crate::elastic;
@@ -137,12 +137,19 @@ pub fn fetched_as(answer: &Fetched, entry: &Entry, shown: Representation) -> Res
 /// The same for another request that waited for it: with what is meant for all, by allow-list.
 #[must_use]
 pub fn shared(answer: &Fetched, request: &HeaderMap) -> Response<Body> {
-    const FOR_ALL: [HeaderName; 5] =
-        [CONTENT_TYPE, WARNING, RETRY_AFTER, WWW_AUTHENTICATE, HeaderName::from_static("x-elastic-product")];
+    const FOR_ALL: [HeaderName; 7] = [
+        CONTENT_TYPE,
+        VARY,
+        WARNING,
+        RETRY_AFTER,
+        WWW_AUTHENTICATE,
+        HeaderName::from_static("x-elastic-product"),
+        HeaderName::from_static("x-opensearch-version"),
+    ];
     let mut response = Response::new(Body::whole(answer.body.clone()));
     *response.status_mut() = answer.status;
-    for name in FOR_ALL {
-        for value in answer.headers.get_all(&name) {
+    for (name, value) in &answer.headers {
+        if FOR_ALL.contains(name) || is_for_browsers(name) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }

@@ -3,18 +3,26 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use http::header::{CONTENT_TYPE, HeaderName, WARNING};
+use http::header::{CONTENT_TYPE, HeaderName, VARY, WARNING};
 use http::{HeaderMap, HeaderValue};
 
 use crate::coding::Coding;
 
 /// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
-static KEPT: [HeaderName; 4] = [
+static KEPT: [HeaderName; 6] = [
     CONTENT_TYPE,
     WARNING,
+    VARY,
     HeaderName::from_static("x-elastic-product"),
+    HeaderName::from_static("x-opensearch-version"),
     HeaderName::from_static("x-elasticsearch-async-is-running"),
 ];
+
+/// What lets a page of another origin read the answer (Fetch, CORS protocol). The request's `Origin` is in the key.
+#[must_use]
+pub fn is_for_browsers(name: &HeaderName) -> bool {
+    name.as_str().starts_with("access-control-")
+}
 
 /// Values that the engines send, kept without a count of who uses them: such a count would be shared by all cores.
 const USUAL: [&str; 5] = [
@@ -42,7 +50,9 @@ impl StoredHead {
     pub fn of(headers: &HeaderMap) -> StoredHead {
         static SHARED: LazyLock<Mutex<HashSet<StoredHead>>> = LazyLock::new(Mutex::default);
 
-        let kept = KEPT.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let listed =
+            KEPT.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let kept = listed.chain(headers.iter().filter(|(name, _)| is_for_browsers(name)));
         let lines = kept.map(|(name, value)| (name.clone(), of_its_own(value))).collect();
         let head = StoredHead { lines, own: 0 };
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,6 +91,11 @@ pub(super) fn in_query_text(text: &str) -> bool {
     has_now(text) || (text.contains('\\') && (text.contains("\\u") || has_now(&text.replace('\\', ""))))
 }
 
+/// The same of a text of which an analyzer makes words, perhaps in small letters.
+pub(super) fn in_analyzed_text(text: &str) -> bool {
+    in_query_text(&text.to_ascii_lowercase())
+}
+
 fn has_now(text: &str) -> bool {
     text.match_indices("now").any(|(at, now)| {
         let before = text[..at].chars().next_back();

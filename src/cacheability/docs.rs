@@ -147,6 +147,7 @@ fn parameters(out: &mut String) {
         let (refused, value) = match parameter.rule {
             parameters::Rule::Allowed => (false, "any".to_owned()),
             parameters::Rule::QueryText => (false, "query text without `now`".to_owned()),
+            parameters::Rule::Analyzer => (false, value(&Kind::Analyzer)),
             parameters::Rule::Only(&[], reason, why) => (true, format!("`{reason}`: {why}")),
             parameters::Rule::Only(values, reason, why) => {
                 (false, format!("`{}`, else `{reason}`: {why}", values.join("`, `")))
@@ -223,6 +224,11 @@ fn value(kind: &Kind) -> String {
         Kind::Date => "*date*".to_owned(),
         Kind::Index => "value, may name an index".to_owned(),
         Kind::QueryText => "query text without `now`".to_owned(),
+        Kind::Analyzer => format!("analyzer that does not reload its dictionary, else `{}`", Reason::Lookup),
+        Kind::Among(names, reason) => {
+            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            format!("{}, else `{reason}`", names.join(", "))
+        }
         Kind::Off(reason) => format!("`false`, else `{reason}`"),
         Kind::Empty(reason) => format!("`{{}}`, else `{reason}`"),
         Kind::Script => format!("script in `expression`, else `{}`", Reason::Script),

@@ -117,6 +117,10 @@ pub(super) enum Kind {
     Index,
     /// The text of a query in Lucene's syntax, in which `now` may stand for the clock.
     QueryText,
+    /// The name of an analyzer, unless it is one that reloads its dictionary.
+    Analyzer,
+    /// One of these words, or null; another one is refused.
+    Among(&'static [&'static str], Reason),
     /// A boolean that is allowed where it is false.
     Off(Reason),
     /// An object that is allowed where it is empty.

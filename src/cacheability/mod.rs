@@ -8,6 +8,10 @@ use crate::elastic::json::Json;
 use crate::elastic::params::Params;
 use crate::outcome::{Reason, Refusal};
 
+pub mod analyzers;
+
+mod boosts;
+
 mod grammar;
 
 mod language;
@@ -25,6 +29,7 @@ mod docs;
 #[cfg(test)]
 mod tests;
 
+pub use boosts::boosted;
 pub use dates::{RoundedNow, valid_until};
 pub use docs::render;
 pub use target::judge_target;
@@ -67,6 +72,8 @@ pub struct Terms {
     pub now: Vec<RoundedNow>,
     /// What the answer rests on.
     pub basis: Basis,
+    /// Indices that are named outside the target's expression, and that must be among those of the target.
+    pub boosted: Vec<String>,
 }
 
 impl Terms {
@@ -74,7 +81,8 @@ impl Terms {
     #[must_use]
     pub fn heap_size(&self) -> usize {
         // shifts are few, and a time zone by name is shared
-        self.now.len() * (std::mem::size_of::<RoundedNow>() + 64)
+        let names = self.boosted.iter().map(|name| std::mem::size_of::<String>() + name.len());
+        self.now.len() * (std::mem::size_of::<RoundedNow>() + 64) + names.sum::<usize>()
     }
 }
 
@@ -95,7 +103,7 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         api if api.is_read() => &language::reads::NOTHING,
         _ => return Err(Reason::Api.into()),
     };
-    let engine = question.engine.and_then(grammar::Engines::of);
+    let engine = question.engine.map(column).transpose()?;
     parameters::judge(question.api, engine, question.params)?;
     // what a template says stands instead of what the URL says
     let mut size = question.params.get("size").filter(|_| question.api != Api::SearchTemplate).map(is_zero);
@@ -112,7 +120,12 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         api if !api.takes_body() => Basis::State,
         _ => Basis::Readers,
     };
-    Ok(Terms { hits, now: walk.now, basis })
+    Ok(Terms { hits, now: walk.now, basis, boosted: Vec::new() })
+}
+
+/// The column of an engine in the tables.
+fn column(engine: Engine) -> Result<grammar::Engines, Refusal> {
+    grammar::Engines::of(engine).ok_or_else(|| Refusal::at(Reason::NotYet, engine.to_string()))
 }
 
 /// Judges a query that stands alone, such as the filter of an alias. A rounded `now` is refused, too.

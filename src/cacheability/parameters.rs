@@ -4,6 +4,7 @@ use crate::elastic::api::Api;
 use crate::elastic::params::Params;
 use crate::outcome::{Reason, Refusal};
 
+use super::analyzers;
 use super::dates;
 use super::grammar::{ALL, ES, ES7, ES9, ES89, Engines, OS};
 use super::walk;
@@ -24,6 +25,8 @@ pub(super) enum Rule {
     Allowed,
     /// The text of a query in Lucene's syntax.
     QueryText,
+    /// The name of an analyzer, unless it is one that reloads its dictionary.
+    Analyzer,
     /// Allowed with the first values, refused with others.
     Only(&'static [&'static str], Reason, &'static str),
 }
@@ -138,7 +141,7 @@ pub(super) static PARAMETERS: &[Parameter] = &[
     allowed("source_content_type", SOURCES),
     // -- a query in the query string
     allowed("analyze_wildcard", QUERIES),
-    allowed("analyzer", QUERIES),
+    Parameter { name: "analyzer", engines: ALL, apis: QUERIES, rule: Rule::Analyzer },
     allowed("default_operator", QUERIES),
     allowed("df", QUERIES),
     allowed("lenient", QUERIES),
@@ -245,11 +248,15 @@ pub(super) fn judge(api: Api, engine: Option<Engines>, params: &Params<'_>) -> R
         });
         let reason = match known.map(|known| &known.rule) {
             None => Reason::UnknownParameter,
-            Some(Rule::QueryText) if dates::in_query_text(value) => {
+            Some(Rule::QueryText)
+                if dates::in_query_text(value)
+                    || params.get("analyzer").is_some() && dates::in_analyzed_text(value) =>
+            {
                 return Err(Refusal::at(Reason::Now, format!("{name}: now")));
             }
+            Some(Rule::Analyzer) if analyzers::reloads(value) => Reason::Lookup,
             Some(Rule::Only(values, reason, _)) if !values.contains(&value) => *reason,
-            Some(Rule::Allowed | Rule::QueryText | Rule::Only(..)) => continue,
+            Some(Rule::Allowed | Rule::QueryText | Rule::Analyzer | Rule::Only(..)) => continue,
         };
         return Err(Refusal::at(reason, walk::fit_for_a_header(name)));
     }

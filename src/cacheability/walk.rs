@@ -5,6 +5,7 @@ use std::mem;
 use crate::elastic::json::{Json, Object, Order};
 use crate::outcome::{Reason, Refusal};
 
+use super::analyzers;
 use super::dates::{self, Now, RoundedNow, Zone};
 use super::grammar::{Engines, Form, Kind, Rest, Rule, Word};
 use super::target;
@@ -14,6 +15,8 @@ pub(super) struct Walk {
     engine: Option<Engines>,
     rounded_now: bool,
     zone: Zone,
+    /// Whether the object that is walked over names an analyzer for its text.
+    analyzed: bool,
     /// The rounded `now`s that were found.
     pub(super) now: Vec<RoundedNow>,
 }
@@ -33,7 +36,7 @@ type Walked = Result<(), Found>;
 impl Walk {
     /// A walk for an engine (`None`: unknown), which may pass rounded `now`s or not.
     pub(super) fn new(engine: Option<Engines>, rounded_now: bool) -> Walk {
-        Walk { engine, rounded_now, zone: Zone::Utc, now: Vec::new() }
+        Walk { engine, rounded_now, zone: Zone::Utc, analyzed: false, now: Vec::new() }
     }
 
     /// Walks over a body.
@@ -45,11 +48,20 @@ impl Walk {
         match (kind, json) {
             (Kind::Date, Json::String(text)) => self.date(text),
             (Kind::Index, Json::String(text)) => index(text),
-            (Kind::QueryText, Json::String(text)) if dates::in_query_text(text) => Err(Found::now()),
+            (Kind::QueryText, Json::String(text))
+                if dates::in_query_text(text) || self.analyzed && dates::in_analyzed_text(text) =>
+            {
+                Err(Found::now())
+            }
+            (Kind::Analyzer, Json::String(name)) if analyzers::reloads(name) => Err(Reason::Lookup.into()),
+            (Kind::Among(names, reason), Json::String(name)) if !names.contains(&name.as_ref()) => {
+                Err((*reason).into())
+            }
+            (Kind::Among(..), Json::Null | Json::String(_)) => Ok(()),
             (Kind::Any, _)
             | (Kind::Off(_), Json::Null | Json::Bool(false))
             | (
-                Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText,
+                Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Analyzer,
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_),
             ) => Ok(()),
             (Kind::Off(_), Json::String(text)) if text == "false" => Ok(()),
@@ -73,6 +85,10 @@ impl Walk {
     }
 
     fn date(&mut self, text: &str) -> Walked {
+        // an analyzer makes words of the text, and hands each of them to the field
+        if self.analyzed && dates::in_analyzed_text(text) {
+            return Err(Found::now());
+        }
         match dates::read(text, &self.zone) {
             Now::None => index(text),
             Now::Rounded(now) if self.rounded_now => {
@@ -87,10 +103,12 @@ impl Walk {
 
     fn options(&mut self, form: &'static Form, object: &mut Object<'_>) -> Walked {
         let outer = time_zone(form, object).map(|zone| mem::replace(&mut self.zone, zone));
+        let analyzed = mem::replace(&mut self.analyzed, names_analyzer(object));
         let mut seen = Seen::default();
         for (name, value) in &mut object.members {
             self.member(form, name, value, &mut seen).map_err(|found| found.under(name.clone()))?;
         }
+        self.analyzed = analyzed;
         if let Some(outer) = outer {
             self.zone = outer;
         }
@@ -159,9 +177,13 @@ struct Seen {
 /// Whether the JSON type is one that the kind is written in.
 fn fits(kind: &Kind, json: &Json<'_>) -> bool {
     match kind {
-        Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Off(_) => {
-            !matches!(json, Json::Array(_) | Json::Object(_))
-        }
+        Kind::Scalar
+        | Kind::Date
+        | Kind::Index
+        | Kind::QueryText
+        | Kind::Analyzer
+        | Kind::Among(..)
+        | Kind::Off(_) => !matches!(json, Json::Array(_) | Json::Object(_)),
         Kind::List(_) => matches!(json, Json::Array(_)),
         Kind::Options(_) | Kind::Nested(_) | Kind::Empty(_) | Kind::Refused(..) => {
             matches!(json, Json::Object(_))
@@ -174,6 +196,11 @@ fn fits(kind: &Kind, json: &Json<'_>) -> bool {
 /// Refuses an index name that names the clock.
 fn index(text: &str) -> Walked {
     if target::has_date_maths(text) { Err(Found::now()) } else { Ok(()) }
+}
+
+/// Whether an object names an analyzer for the text beside it.
+fn names_analyzer(object: &Object<'_>) -> bool {
+    object.members.iter().any(|(name, value)| name == "analyzer" && *value != Json::Null)
 }
 
 /// The time zone that an object gives to the dates in it; `None` where it does not say.

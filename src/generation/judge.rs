@@ -8,9 +8,6 @@ use crate::elastic::json;
 use crate::elastic::target::Target;
 use crate::outcome::{Reason, Refusal};
 
-/// Tokenizers and filters of plugins that reload their dictionaries without a trace in the engine.
-const RELOADING_TYPES: &[&str] = &["ik_max_word", "ik_smart", "dynamic_synonym", "hanlp", "pinyin_dynamic"];
-
 /// An index: its search pipeline, its analyzers, and what its mapping computes when it is searched.
 pub(super) fn index(name: &str, index: &Value) -> Option<Refusal> {
     let settings = &index["settings"]["index"];
@@ -22,7 +19,9 @@ pub(super) fn index(name: &str, index: &Value) -> Option<Refusal> {
         for (component, options) in components.as_object().into_iter().flatten() {
             let reloads = is(&options["updateable"], "true")
                 || !options["synonyms_set"].is_null()
-                || options["type"].as_str().is_some_and(|t| RELOADING_TYPES.contains(&t));
+                || ["type", "tokenizer", "filter", "char_filter"]
+                    .iter()
+                    .any(|part| reloading(&options[part]).is_some());
             if reloads {
                 return at(
                     Reason::ReloadableAnalyzer,
@@ -40,9 +39,15 @@ pub(super) fn index(name: &str, index: &Value) -> Option<Refusal> {
             }
         }
     }
+    if index["field_inference"].as_object().is_some_and(|fields| !fields.is_empty()) {
+        return at(Reason::InferenceField, "field_inference");
+    }
     for mapping in index["mappings"].as_object().into_iter().flat_map(serde_json::Map::values) {
-        if let Some(analyzer) = names_reloading(mapping) {
+        if let Some(analyzer) = reloading(mapping) {
             return at(Reason::ReloadableAnalyzer, &format!("mappings: {analyzer}"));
+        }
+        if asks_a_service(mapping) {
+            return at(Reason::InferenceField, "mappings");
         }
     }
     None
@@ -92,12 +97,23 @@ pub(super) fn default_refresh(cluster_settings: &Value) -> Option<u64> {
     written.map_or(Some(USUAL_REFRESH), |written| millis(written.as_str()?))
 }
 
-/// A built-in analyzer of such a plugin that a mapping names.
-fn names_reloading(mapping: &Value) -> Option<&str> {
-    match mapping {
-        Value::String(name) => RELOADING_TYPES.contains(&name.as_str()).then_some(name),
-        Value::Object(members) => members.values().find_map(names_reloading),
+/// A built-in component of a plugin that a mapping or an analyzer names, and that reloads its dictionary.
+fn reloading(named: &Value) -> Option<&str> {
+    match named {
+        Value::String(name) => cacheability::analyzers::reloads(name).then_some(name),
+        Value::Object(members) => members.values().find_map(reloading),
+        Value::Array(names) => names.iter().find_map(reloading),
         _ => None,
+    }
+}
+
+/// A field whose searches ask an inference service, as a mapping has it (`SemanticTextFieldMapper`).
+fn asks_a_service(mapping: &Value) -> bool {
+    match mapping {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name == "inference_id" && value.is_string() || asks_a_service(value)),
+        _ => false,
     }
 }
 
@@ -217,6 +233,25 @@ mod tests {
             Some(Reason::ReloadableAnalyzer),
         );
         check_refusal("/settings/index/analysis", json!({"filter": {"syn": {"type": "stop"}}}), None);
+        for analysis in [
+            json!({"analyzer": {"zh": {"type": "custom", "tokenizer": "ik_smart"}}}),
+            json!({"analyzer": {"default": {"tokenizer": "standard", "filter": ["lowercase", "dynamic_synonym"]}}}),
+            json!({"tokenizer": {"mine": {"type": "ik_max_word"}}}),
+        ] {
+            check_refusal("/settings/index/analysis", analysis, Some(Reason::ReloadableAnalyzer));
+        }
+        let plain = json!({"analyzer": {"a": {"tokenizer": "standard", "filter": ["lowercase", "ik"]}}});
+        check_refusal("/settings/index/analysis", plain, None);
+        let inferred = json!({"_doc": {"properties": {"t": {"inference_id": "e"}}}});
+        check_refusal("/mappings", inferred, Some(Reason::InferenceField));
+        // a field that has the name
+        check_refusal(
+            "/mappings",
+            json!({"_doc": {"properties": {"inference_id": {"analyzer": "english"}}}}),
+            None,
+        );
+        check_refusal("/field_inference", json!({"t": {"inference_id": "e"}}), Some(Reason::InferenceField));
+        check_refusal("/field_inference", json!({}), None);
         check_refusal(
             "/mappings",
             json!({"_doc": {"runtime": {"f": {"type": "long", "script": {"source": "emit(1)"}}}}}),

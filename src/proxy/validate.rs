@@ -247,6 +247,11 @@ pub(super) fn view_by_reading(
     {
         return Err(refusal.clone());
     }
+    let unknown = |boosted: &String| !metadata.names().iter().any(|name| **name == **boosted);
+    // who names somebody may not be allowed to know of indices that escache sees
+    if plan.terms.boosted.iter().any(|boosted| !plan.anonymous || unknown(boosted)) {
+        return Err(Refusal::at(Reason::Lookup, "indices_boost"));
+    }
     if let Some(index) = &metadata.property().cache_disabled
         && plan.request_cache != Some(true)
     {

@@ -8,12 +8,12 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     use Reason::{
         AliasFilter, AnswerType, Api, Approximate, BodyTooLarge, CacheUnderneath, ClockSkew, ContentType,
         DefaultPipeline, Diagnostic, DuplicateKey, EntryTooLarge, GenerationIncomplete, GenerationMoving,
-        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, Lookup, MetadataSettling, MissesLimit,
-        NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString, Random,
-        ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule, RuntimeField,
-        ScopeSettling, ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody, Stateful, Status,
-        StoredTemplate, Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter, UnknownWord, Warnings,
-        Write,
+        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, InferenceField, Lookup, MetadataSettling,
+        MissesLimit, NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString,
+        Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule,
+        RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody,
+        Stateful, Status, StoredTemplate, Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter,
+        UnknownWord, Warnings, Write,
     };
     match reason {
         Api | Write => "Nothing: such requests are passed on, as they should be.",
@@ -56,6 +56,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         AliasFilter => "Take now, scripts and lookups out of the alias's filter.",
         RuntimeField => "Index the field instead of computing it by a script.",
         ReloadableAnalyzer => "Use an analyzer whose synonyms or dictionaries are not reloadable.",
+        InferenceField => {
+            "Search an index without semantic_text fields: what a service infers is not watched."
+        }
         DefaultPipeline => "Take index.search.default_pipeline off the index.",
         SearchIdle => "Set index.refresh_interval of the index, or a longer index.search.idle.after.",
         Target => "explain one of the searches of the multi search: it tells the property.",

@@ -289,6 +289,32 @@ async fn a_filtered_alias_with_now_is_refused_where_it_may_be_named() {
     }
 }
 
+/// The engine resolves them in the whole cluster, and answers 404 where one is missing.
+#[tokio::test]
+async fn names_of_indices_boost_are_among_those_of_the_target() {
+    let (engine, escache) = two().await;
+    engine.create_index("other");
+    let boosting = |name: &str| json!({"query": {"match_all": {}}, "indices_boost": [{name: 2}]});
+    let refused = escache.search(SEARCH, boosting("other")).await;
+    assert_eq!(
+        verdict(&refused.headers),
+        ("BYPASS", "escache; fwd=bypass; detail=\"lookup at indices_boost\"")
+    );
+    for (path, name) in [
+        ("/logs,other/_search", "other"),
+        ("/*/_search", "other"),
+        ("/_search", "logs"),
+        (SEARCH, "logs"),
+        (SEARCH, "o*"),
+    ] {
+        assert_eq!(verdict(&escache.search(path, boosting(name)).await.headers).0, "MISS", "{path} {name}");
+        assert_eq!(verdict(&escache.search(path, boosting(name)).await.headers).0, "HIT", "{path} {name}");
+    }
+    engine.delete_index("other");
+    let gone = escache.search("/*/_search", boosting("other")).await;
+    assert_ne!(verdict(&gone.headers).0, "HIT");
+}
+
 /// A4: `freshness.metadata_settling`. The look that first shows a change begins its time.
 #[tokio::test]
 async fn metadata_that_may_not_have_reached_every_node_is_waited_for() {

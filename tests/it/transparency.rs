@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::support;
 use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::raw;
+use crate::support::wire::until;
 
 async fn two() -> (Engine, Escache) {
     let engine = Engine::start();
@@ -143,4 +145,53 @@ async fn a_search_with_a_large_body_streams_through() {
     let answer = escache.search("/logs/_search", body).await;
     assert_eq!(verdict(&answer.headers), ("BYPASS", "escache; fwd=bypass; detail=body-too-large"));
     assert_eq!(answer.json()["hits"]["total"]["value"], 1);
+}
+
+#[tokio::test]
+async fn pages_of_another_origin_may_read_hits() {
+    let (engine, escache) = support::escache::two().await;
+    let told = [
+        ("access-control-allow-origin", "https://shop.example"),
+        ("access-control-allow-credentials", "true"),
+        ("vary", "Origin"),
+        ("x-opensearch-version", "OpenSearch/3.6.0 (opensearch)"),
+    ];
+    for (name, value) in told {
+        engine.on(Api::Search).always(Twist::Header(name, value.to_owned()));
+    }
+    let ask = async |accept| {
+        let headers = [
+            ("content-type", "application/json"),
+            ("origin", "https://shop.example"),
+            ("accept-encoding", accept),
+        ];
+        escache.send("POST", "/logs/_search", &headers, "{}").await
+    };
+    for (answer, outcome) in
+        [(ask("identity").await, "MISS"), (ask("identity").await, "HIT"), (ask("gzip").await, "HIT")]
+    {
+        assert_eq!(verdict(&answer.headers).0, outcome);
+        for (name, value) in told {
+            assert!(answer.headers.get_all(name).iter().any(|told| told == value), "{outcome}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn followers_are_told_what_pages_of_another_origin_need() {
+    let (engine, escache) = support::escache::two().await;
+    engine.on(Api::Search).always(Twist::Header("access-control-allow-origin", "*".to_owned()));
+    let gate = engine.gate_before(Api::Search);
+    let ask = || async {
+        let headers = [("content-type", "application/json"), ("origin", "https://shop.example")];
+        escache.send("POST", "/logs/_search", &headers, "{}").await
+    };
+    let (one, other, ()) = tokio::join!(ask(), ask(), async {
+        until("both wait", || escache.proxy.stats.plain.followers.get() == 1).await;
+        gate.release();
+    });
+    for answer in [one, other] {
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    }
+    assert_eq!(engine.seen(Api::Search), 1);
 }

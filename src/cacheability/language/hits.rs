@@ -150,7 +150,7 @@ static SCRIPT_FIELD: Form = form(
 
 /// What `highlight` and each of its fields may say.
 static HIGHLIGHTER: &[Word] = &[
-    word("type", Kind::Scalar),
+    word("type", Kind::Among(&["unified", "plain", "fvh"], Reason::Lookup)),
     word("pre_tags", ONE_OR_MORE).sets(&["pre_tags"]),
     word("post_tags", ONE_OR_MORE).sets(&["post_tags"]),
     word("order", Kind::Scalar),

@@ -35,7 +35,7 @@ static MATCH: Form = form(
         word("max_gaps", Kind::Scalar),
         word("ordered", Kind::Scalar).sets(&["mode"]),
         word("mode", Kind::Scalar).sets(&["mode"]).on(OS),
-        word("analyzer", Kind::Scalar),
+        word("analyzer", Kind::Analyzer),
         word("filter", FILTER),
         word("use_field", Kind::Scalar),
     ]],
@@ -62,7 +62,7 @@ static ALL_OF: Form = form(
 static PREFIX: Form = form(
     "prefix of intervals",
     "IntervalsSourceProvider.Prefix",
-    &[&[word("prefix", Kind::Scalar), word("analyzer", Kind::Scalar), word("use_field", Kind::Scalar)]],
+    &[&[word("prefix", Kind::Scalar), word("analyzer", Kind::Analyzer), word("use_field", Kind::Scalar)]],
 );
 
 static WILDCARD: Form = form(
@@ -70,7 +70,7 @@ static WILDCARD: Form = form(
     "IntervalsSourceProvider.Wildcard",
     &[&[
         word("pattern", Kind::Scalar),
-        word("analyzer", Kind::Scalar),
+        word("analyzer", Kind::Analyzer),
         word("use_field", Kind::Scalar),
         word("max_expansions", Kind::Scalar).on(OS),
     ]],
@@ -84,7 +84,7 @@ static FUZZY: Form = form(
         word("prefix_length", Kind::Scalar),
         word("transpositions", Kind::Scalar),
         word("fuzziness", Kind::Scalar),
-        word("analyzer", Kind::Scalar),
+        word("analyzer", Kind::Analyzer),
         word("use_field", Kind::Scalar),
     ]],
 );
@@ -94,7 +94,7 @@ static REGEXP: Form = form(
     "IntervalsSourceProvider.Regexp",
     &[&[
         word("pattern", Kind::Scalar),
-        word("analyzer", Kind::Scalar).on(ES89),
+        word("analyzer", Kind::Analyzer).on(ES89),
         word("use_field", Kind::Scalar),
         word("flags", Kind::Scalar).sets(&["flags"]).on(OS),
         word("flags_value", Kind::Scalar).sets(&["flags"]).on(OS),
@@ -111,7 +111,7 @@ static RANGE: Form = form(
         word("gt", Kind::Scalar),
         word("lte", Kind::Scalar),
         word("lt", Kind::Scalar),
-        word("analyzer", Kind::Scalar),
+        word("analyzer", Kind::Analyzer),
         word("use_field", Kind::Scalar),
     ]],
 );

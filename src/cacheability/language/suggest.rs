@@ -23,7 +23,7 @@ static SUGGESTION: Form = form(
 
 static BASE: &[Word] = &[
     word("field", Kind::Scalar),
-    word("analyzer", Kind::Scalar),
+    word("analyzer", Kind::Analyzer),
     word("size", Kind::Scalar),
     word("shard_size", Kind::Scalar),
 ];

@@ -162,7 +162,8 @@ impl Visit {
 /// A small value of a kind.
 fn value(kind: &'static Kind, column: Engines) -> Value {
     match kind {
-        Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText => json!("x"),
+        Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Analyzer => json!("x"),
+        Kind::Among(names, _) => json!(names[0]),
         Kind::Off(_) => json!(false),
         Kind::Empty(_) => json!({}),
         Kind::Refused(..) => json!({"x": 1}),

@@ -158,6 +158,26 @@ fn now_in_query_text() {
 }
 
 #[test]
+fn an_analyzer_may_find_a_date_in_its_text() {
+    for (query, expected) in [
+        (json!({"query": " now/d", "analyzer": "whitespace"}), "now at query.match.f.query: now"),
+        (
+            json!({"query": "x now/d", "analyzer": "whitespace", "lenient": true}),
+            "now at query.match.f.query: now",
+        ),
+        (json!({"query": "NOW/d", "analyzer": "mine"}), "now at query.match.f.query: now"),
+        (json!({"query": "I know it", "analyzer": "mine"}), "ok"),
+        // the field's own analyzer: a date's takes the text as it is
+        (json!({"query": " now/d"}), "ok"),
+        (json!({"query": "NOW/d", "analyzer": null}), "ok"),
+    ] {
+        check(Some(ES8_19), "", &json!({"query": {"match": {"f": query}}}), expected);
+    }
+    let text = json!({"query": {"query_string": {"query": "f:NOW", "analyzer": "mine"}}});
+    check(Some(ES8_19), "", &text, "now at query.query_string.query: now");
+}
+
+#[test]
 fn index_names_within_a_body() {
     for (body, expected) in [
         (json!({"query": {"wildcard": {"_index": "<logs-{now/d}>"}}}), "now at query.wildcard._index: now"),

@@ -48,6 +48,20 @@ fn what_is_refused_and_why() {
             "lookup at query.more_like_this.like[0]",
         ),
         (query(json!({"more_like_this": {"like": ["text", "text"], "fields": ["f"]}})), "ok"),
+        (
+            query(json!({"match": {"t": {"query": "x", "analyzer": "ik_smart"}}})),
+            "lookup at query.match.t.analyzer",
+        ),
+        (query(json!({"match": {"t": {"query": "x", "analyzer": "english"}}})), "ok"),
+        (
+            query(json!({"query_string": {"query": "x", "quote_analyzer": "hanlp"}})),
+            "lookup at query.query_string.quote_analyzer",
+        ),
+        (
+            json!({"highlight": {"fields": {"t": {"type": "semantic"}}, "options": {"model_id": "m"}}}),
+            "lookup at highlight.fields.t.type",
+        ),
+        (json!({"highlight": {"type": "fvh", "fields": {"t": {"type": "unified"}}}}), "ok"),
         (query(json!({"percolate": {}})), "lookup at query.percolate"),
         (query(json!({"semantic": {}})), "lookup at query.semantic"),
         (
@@ -150,8 +164,9 @@ fn words_of_other_engines() {
         (es((8, 0)), &common, "unknown-word at query.common"),
         (os((2, 11)), &common, "ok"),
         (None, &common, "ok"),
-        // A version of which the tables do not speak is treated as unknown.
-        (es((10, 0)), &common, "ok"),
+        // Of these the tables do not speak.
+        (es((10, 0)), &common, "not-yet at Elasticsearch 10.0"),
+        (os((1, 3)), &common, "not-yet at OpenSearch 1.3"),
         (es((8, 0)), &boost, "ok"),
         (es((9, 0)), &boost, "unknown-word at query.range.f.from"),
         (os((3, 0)), &pipeline, "search-pipeline at search_pipeline"),
