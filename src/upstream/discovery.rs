@@ -13,8 +13,7 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::deliver::Purpose;
-use super::{Body, Host, Member, Upstream, whole};
+use super::{Host, Member, Upstream};
 
 /// What is asked.
 const NODES: &str = "/_nodes/http?filter_path=nodes.*.roles,nodes.*.http.publish_address";
@@ -52,22 +51,13 @@ impl Upstream {
     }
 
     async fn ask_for_nodes(&self) -> Result<Vec<Host>, String> {
-        let mut asked = 0..2;
-        let mut seed = None;
-        let request = |host: &Host, unsent: Option<Body>| {
-            unsent.map(drop).or_else(|| asked.next().map(drop))?;
-            seed = Some(host.clone());
-            Some(self.question(host, NODES, true))
-        };
-        let delivered =
-            self.deliver(request, None, None, Purpose::Question).await.map_err(|error| error.to_string())?;
-        let (status, _, body, from) = whole(delivered.response).await.map_err(|error| error.to_string())?;
-        let seed = seed.ok_or("nobody was asked")?;
+        let asked = self.ask_any(NODES).await.map_err(|error| error.to_string())?;
+        let ((status, _, body, from), seed) = asked;
         if status != StatusCode::OK {
             return Err(format!("GET _nodes/http answered {status}"));
         }
         let told: Value = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-        Ok(nodes(&told, &seed, from))
+        Ok(nodes(&told, &self.member(seed.host).host, from))
     }
 
     /// Takes over which nodes there are. Returns those that were not known.

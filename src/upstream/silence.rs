@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::deliver::Failed;
+use super::exchange::Failed;
 use super::hosts::{Failure, SUSPICION};
 use super::{Body, Upstream};
 use crate::error::ProxyError;
