@@ -20,44 +20,19 @@
 //! anything else. A node that the cluster named and names no more is forgotten after a while, and its place is given to
 //! another one.
 
-use std::cmp::Reverse;
+mod record;
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::record::Record;
+pub(super) use self::record::SUSPICION;
+pub use self::record::Standing;
 use crate::generation::StateVersion;
-
-/// How long a host is ejected for its first failure.
-const FIRST_EJECTION: Duration = Duration::from_secs(1);
-
-/// And at most.
-const LONGEST_EJECTION: Duration = Duration::from_secs(60);
 
 /// So many answers that it is in trouble, in a row, and a host is left.
 const BAD_STREAK: u32 = 5;
-
-/// After how long without any answer a host is asked whether it is there.
-pub(super) const SUSPICION: Duration = Duration::from_secs(1);
-
-/// How long a node is remembered that the cluster names no more. Nothing that was asked of it is under way by then.
-const FORGOTTEN: Duration = Duration::from_secs(600);
-
-/// Addresses behind one name whose versions are remembered.
-const MOST_ADDRESSES: usize = 64;
-
-/// What a host has said about the cluster that it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It was not asked yet, or not since it failed.
-    Unknown,
-    /// It answers, but does not tell.
-    Untold,
-    /// It belongs to the cluster.
-    Member,
-    /// It belongs to the cluster of this uuid, and is left out.
-    Other(String),
-}
 
 /// How a host failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,59 +78,26 @@ pub(super) struct Choice {
 #[derive(Debug)]
 pub(super) struct Hosts {
     cluster: Option<String>,
-    hosts: Vec<State>,
+    hosts: Vec<Record>,
     turn: usize,
-}
-
-#[derive(Clone, Debug)]
-struct State {
-    /// Whether it is one of the configuration.
-    seed: bool,
-    /// Whether the cluster has named it (`upstream.discovery`).
-    named: bool,
-    /// Since when the cluster names it no more.
-    gone: Option<Instant>,
-    standing: Standing,
-    failures: u32,
-    ejected_until: Option<Instant>,
-    /// Whether it did not even say who it is when it was last asked.
-    silent: bool,
-    /// Whether it closed a connection since it last said who it is.
-    closed: bool,
-    outstanding: usize,
-    /// Answers that it is in trouble, since the last good one.
-    streak: u32,
-    /// How often it was left for them, since the last good one.
-    relapses: u32,
-    /// When it last answered, or had its first request to answer.
-    heard_of: Option<Instant>,
-    /// By address, since a name may be several nodes: the latest state that it has applied.
-    applied: Vec<(Option<SocketAddr>, String, u64)>,
-    /// Who answered last.
-    latest: Option<SocketAddr>,
 }
 
 impl Hosts {
     pub(super) fn new(count: usize) -> Hosts {
-        Hosts { cluster: None, hosts: vec![State::new(true); count], turn: 0 }
+        Hosts { cluster: None, hosts: vec![Record::new(true); count], turn: 0 }
     }
 
     /// A node that the cluster has named, which is no seed. Returns its index: the place of one that was forgotten, if
     /// there is any, or else a new one. `None` if there are `most` already.
     pub(super) fn add(&mut self, most: usize, now: Instant) -> Option<usize> {
-        let forgotten = |host: &State| {
-            let long = |since| now.duration_since(since) >= FORGOTTEN;
-            !host.seed && !host.named && host.outstanding == 0 && host.gone.is_some_and(long)
-        };
-        let node = State { named: true, ..State::new(false) };
-        if let Some(index) = self.hosts.iter().position(forgotten) {
-            self.hosts[index] = node;
+        if let Some(index) = self.hosts.iter().position(|host| host.is_forgotten(now)) {
+            self.hosts[index] = Record::named();
             return Some(index);
         }
         if self.hosts.len() >= most {
             return None;
         }
-        self.hosts.push(node);
+        self.hosts.push(Record::named());
         Some(self.hosts.len() - 1)
     }
 
@@ -164,7 +106,7 @@ impl Hosts {
         let host = &mut self.hosts[index];
         let new = !std::mem::replace(&mut host.named, true);
         if new && !host.seed {
-            *host = State { named: true, outstanding: host.outstanding, ..State::new(false) };
+            *host = Record { outstanding: host.outstanding, ..Record::named() };
         }
         new
     }
@@ -186,11 +128,11 @@ impl Hosts {
 
     /// Whether it is a seed, or a node that the cluster names.
     pub(super) fn is_there(&self, index: usize) -> bool {
-        self.hosts[index].seed || self.hosts[index].named
+        self.hosts[index].is_there()
     }
 
     fn is_alone(&self) -> bool {
-        self.hosts.iter().filter(|host| host.seed || host.named).count() == 1
+        self.hosts.iter().filter(|host| host.is_there()).count() == 1
     }
 
     /// The cluster whose hosts are used.
@@ -198,8 +140,8 @@ impl Hosts {
         self.cluster.as_deref()
     }
 
-    /// The proven host with the least outstanding requests, weighted by how many bad answers it gave last, ties in turn; else one that must be asked who it is; else
-    /// the one whose ejection ends first. Never one of another cluster.
+    /// The proven host with the least outstanding requests, weighted by how many bad answers it gave last, ties in turn;
+    /// else one that must be asked who it is; else the one whose ejection ends first. Never one of another cluster.
     pub(super) fn choose(&mut self, tried: &[usize], now: Instant) -> Option<Choice> {
         let count = self.hosts.len();
         let discovery = self.hosts.iter().any(|host| host.named);
@@ -215,9 +157,7 @@ impl Hosts {
             (ejected, until, !self.proven(index), reserve, tried_out, load, distance)
         };
         let open = |&index: &usize| {
-            self.is_there(index)
-                && !tried.contains(&index)
-                && !matches!(self.hosts[index].standing, Standing::Other(_))
+            self.is_there(index) && !tried.contains(&index) && !self.hosts[index].is_foreign()
         };
         let index = (0..count).filter(open).min_by_key(rank)?;
         let unproven = !self.proven(index) || self.hosts[index].closed;
@@ -240,22 +180,19 @@ impl Hosts {
 
     fn ejected(&self, index: usize, now: Instant) -> bool {
         let host = &self.hosts[index];
-        host.ejected_until.is_some_and(|until| {
-            // it stays out until somebody has asked it, unless it is proven still
-            now < until
-                || host.standing == Standing::Unknown
-                || host.silent && self.another_speaks(index, now)
-        })
+        // it stays out until somebody has asked it, unless it is proven still
+        let stays = || host.standing == Standing::Unknown || host.silent && self.another_speaks(index, now);
+        host.is_out(now) || host.ejected_until.is_some() && stays()
     }
 
     fn another_speaks(&self, index: usize, now: Instant) -> bool {
-        let speaks = |host: &State| !host.silent && host.ejected_until.is_none_or(|until| now >= until);
+        let speaks = |host: &Record| !host.silent && !host.is_out(now);
         (0..self.hosts.len()).any(|other| other != index && self.proven(other) && speaks(&self.hosts[other]))
     }
 
     /// Whether a host is silent, so that others may have to wait for it.
     pub(super) fn has_silent(&self) -> bool {
-        self.hosts.iter().any(|host| host.silent && (host.seed || host.named))
+        self.hosts.iter().any(|host| host.silent && host.is_there())
     }
 
     /// It closed a connection. Who is alone cannot be mixed up with another one.
@@ -284,15 +221,15 @@ impl Hosts {
         host.silent = how == Failure::Silent;
         if how != Failure::Silent {
             host.applied.clear();
-            if !matches!(host.standing, Standing::Other(_)) {
+            if !host.is_foreign() {
                 host.standing = Standing::Unknown;
             }
         }
         // of the requests that fail together, the first one counts
-        if how == Failure::Broken || host.ejected_until.is_some_and(|until| now < until) {
+        if how == Failure::Broken || host.is_out(now) {
             return false;
         }
-        host.ejected_until = Some(now + ejection(host.failures));
+        host.leave(host.failures, now);
         host.failures = host.failures.saturating_add(1);
         true
     }
@@ -324,8 +261,7 @@ impl Hosts {
         let host = &mut self.hosts[index];
         host.streak = host.streak.saturating_add(1);
         // what was under way when it was ejected says nothing new
-        let serving = host.ejected_until.is_some_and(|until| now < until);
-        if serving || (host.streak < BAD_STREAK && host.relapses == 0) {
+        if host.is_out(now) || (host.streak < BAD_STREAK && host.relapses == 0) {
             return false;
         }
         let answers_well = |other: usize| {
@@ -335,7 +271,7 @@ impl Hosts {
             return false;
         }
         let host = &mut self.hosts[index];
-        host.ejected_until = Some(now + ejection(host.relapses));
+        host.leave(host.relapses, now);
         host.relapses = host.relapses.saturating_add(1);
         true
     }
@@ -378,7 +314,7 @@ impl Hosts {
     /// If all seeds show other clusters, the first one's rules from now on, and the nodes of the old one have gone.
     fn adopt(&mut self, now: Instant) -> bool {
         let mut seeds = self.hosts.iter().filter(|host| host.seed);
-        let all = seeds.all(|host| matches!(host.standing, Standing::Other(_)));
+        let all = seeds.all(Record::is_foreign);
         let Some(Standing::Other(uuid)) =
             self.hosts.first().map(|host| host.standing.clone()).filter(|_| all)
         else {
@@ -403,20 +339,17 @@ impl Hosts {
 
     /// The addresses of this host that are known to have applied the state of a tag.
     pub(super) fn applied_by(&self, index: usize, tag: &StateVersion) -> Vec<Option<SocketAddr>> {
-        let reached =
-            |(_, uuid, version): &&(_, String, u64)| *uuid == tag.cluster_uuid && *version >= tag.version;
-        self.hosts[index].applied.iter().filter(reached).map(|(address, ..)| *address).collect()
+        self.hosts[index].that_applied(tag)
     }
 
     /// Who is to be asked: all who are not ejected, and who have served their time; everybody if nobody else is left.
     /// With `ailing` only those of them who cannot be used as they are, or are suspect.
     pub(super) fn to_check(&self, ailing: bool, now: Instant) -> Vec<usize> {
-        let serving = |host: &State| host.ejected_until.is_some_and(|until| now < until);
         let mut there = (0..self.hosts.len()).filter(|&index| self.is_there(index));
         let outage = there.all(|index| self.hosts[index].ejected_until.is_some());
         (0..self.hosts.len())
             .filter(|&index| self.is_there(index))
-            .filter(|&index| outage || !serving(&self.hosts[index]))
+            .filter(|&index| outage || !self.hosts[index].is_out(now))
             .filter(|&index| {
                 let host = &self.hosts[index];
                 let ill = host.ejected_until.is_some() || matches!(host.standing, Standing::Unknown);
@@ -427,8 +360,7 @@ impl Hosts {
 
     /// Whether answers are awaited of it, and none came for a while.
     pub(super) fn suspect(&self, index: usize, now: Instant) -> bool {
-        let host = &self.hosts[index];
-        host.outstanding > 0 && host.heard_of.is_some_and(|since| now.duration_since(since) >= SUSPICION)
+        self.hosts[index].is_suspect(now)
     }
 
     /// Standing, whether ejected, and outstanding requests.
@@ -436,47 +368,6 @@ impl Hosts {
         let host = &self.hosts[index];
         (host.standing.clone(), self.ejected(index, now), host.outstanding)
     }
-}
-
-impl State {
-    fn new(seed: bool) -> State {
-        State {
-            seed,
-            named: false,
-            gone: None,
-            standing: Standing::Unknown,
-            failures: 0,
-            ejected_until: None,
-            silent: false,
-            closed: false,
-            outstanding: 0,
-            streak: 0,
-            relapses: 0,
-            heard_of: None,
-            applied: Vec::new(),
-            latest: None,
-        }
-    }
-
-    /// Versions of one cluster only rise; a node that starts anew takes a state from the master before it answers.
-    fn remember(&mut self, address: Option<SocketAddr>, uuid: &str, version: u64) {
-        if let Some((_, known, latest)) = self.applied.iter_mut().find(|(known, ..)| *known == address) {
-            *latest = if known == uuid { version.max(*latest) } else { version };
-            uuid.clone_into(known);
-            return;
-        }
-        if self.applied.len() >= MOST_ADDRESSES {
-            self.applied.sort_by_key(|(_, _, version)| Reverse(*version));
-            self.applied.pop();
-        }
-        self.applied.push((address, uuid.to_owned(), version));
-    }
-}
-
-/// For how long a host is left that was left so many times before.
-fn ejection(before: u32) -> Duration {
-    let factor = 1u32.checked_shl(before).unwrap_or(u32::MAX);
-    FIRST_EJECTION.saturating_mul(factor).min(LONGEST_EJECTION)
 }
 
 #[cfg(test)]

@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use super::record::{FIRST_EJECTION, FORGOTTEN, LONGEST_EJECTION};
 use super::*;
 
 fn told(uuid: &str, version: u64) -> Option<Told> {
