@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use divan::Bencher;
 use escache::cache::{
-    Asked as Moment, Audience, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Storable, Store, decide,
+    Audience, Decision, Entry, Eviction, Fetched, Lifetime, Proof, Stamp, Storable, Store, decide,
 };
 use escache::elastic::answer::Extent;
 use escache::elastic::api::{Api, route};
@@ -95,8 +95,8 @@ impl Setup {
     }
 }
 
-fn now() -> Moment {
-    Moment { at: Instant::now(), wall: SystemTime::now() }
+fn now() -> Stamp {
+    Stamp { at: Instant::now(), wall: SystemTime::now() }
 }
 
 #[divan::bench]

@@ -65,13 +65,13 @@ impl Span {
 #[derive(Debug, Deserialize)]
 struct Stamps {
     #[serde(rename = "_nodes")]
-    asked: Asked,
+    asked: Summary,
     nodes: BTreeMap<String, Node>,
 }
 
 /// How many nodes did not answer: their clocks are not known.
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct Summary {
     failed: u64,
 }
 

@@ -131,7 +131,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     if std::mem::take(&mut signals.reload_waits) {
         let _ = reloader.reload();
     }
-    while signals.next().await == Asked::Reload {
+    while signals.next().await == Order::Reload {
         // what is wrong with it is in the log
         let _ = reloader.reload();
     }
@@ -214,9 +214,9 @@ async fn introduce(proxy: &Arc<Proxy>) {
     probe::learn(proxy, answer);
 }
 
-/// What a signal asks for.
+/// What a signal orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum Order {
     Reload,
     Stop,
 }
@@ -235,17 +235,17 @@ impl Signals {
         Ok(Signals { hup, term, int: signal(SignalKind::interrupt())?, reload_waits: false })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> Order {
         tokio::select! {
-            _ = self.hup.recv() => Asked::Reload,
-            _ = self.term.recv() => Asked::Stop,
-            _ = self.int.recv() => Asked::Stop,
+            _ = self.hup.recv() => Order::Reload,
+            _ = self.term.recv() => Order::Stop,
+            _ = self.int.recv() => Order::Stop,
         }
     }
 
     /// Waits for the signal to stop; others are remembered.
     async fn stop(&mut self) {
-        while self.next().await != Asked::Stop {
+        while self.next().await != Order::Stop {
             self.reload_waits = true;
         }
     }

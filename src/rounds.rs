@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::gathering::Gathering;
-use crate::cache::Asked;
+use crate::cache::Stamp;
 use crate::outcome::{Reason, Refusal};
 
 /// What can be measured.
@@ -123,7 +123,7 @@ impl Needed {
 #[derive(Debug)]
 pub struct Measured<T, E> {
     /// When its first question was about to be sent.
-    pub started: Asked,
+    pub started: Stamp,
     /// How long it took.
     pub took: Duration,
     /// How many waited for it when it ended.
@@ -160,11 +160,11 @@ const MOST_DRIFT: Duration = Duration::from_secs(1);
 impl Pace {
     /// Now, on both clocks.
     #[must_use]
-    pub fn now(&self) -> Asked {
-        Asked { at: Instant::now(), wall: (self.wall)() }
+    pub fn now(&self) -> Stamp {
+        Stamp { at: Instant::now(), wall: (self.wall)() }
     }
 
-    fn slept_since(&self, started: Asked) -> bool {
+    fn slept_since(&self, started: Stamp) -> bool {
         let by_wall = (self.wall)().duration_since(started.wall).unwrap_or(Duration::MAX);
         by_wall.abs_diff(started.at.elapsed()) > MOST_DRIFT
     }
@@ -453,7 +453,7 @@ impl<S: Subject> Driver<S> {
     }
 
     /// Takes the next round if somebody waits for it. It starts before its first question is sent.
-    fn begin(&mut self) -> Option<(Round<S>, Asked)> {
+    fn begin(&mut self) -> Option<(Round<S>, Stamp)> {
         let mut state = self.rounds.lock();
         let next = state.next.take().filter(|round| round.receiver_count() > 0);
         let Some(round) = next else {

@@ -21,7 +21,7 @@ pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 pub use self::questions::CLUSTER_SETTINGS;
 use self::questions::{Questions, Version, Watched};
 use self::together::Together;
-use crate::cache::{Asked, Bounded};
+use crate::cache::{Bounded, Stamp};
 use crate::elastic::target::Target;
 use crate::generation::{Generation, Reading, Settling};
 use crate::outcome::{Reason, Refusal};
@@ -182,7 +182,7 @@ impl Watcher {
 
     /// Now, on both clocks.
     #[must_use]
-    pub fn now(&self) -> Asked {
+    pub fn now(&self) -> Stamp {
         self.pace.now()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::freshness::{Asked, Audience};
+use super::freshness::{Audience, Stamp};
 use super::head::{EntityTag, StoredHead};
 use super::origin::Origin;
 use super::storable::Storable;
@@ -41,7 +41,7 @@ pub struct Entry {
     cost: u32,
     /// Microseconds from when it was asked for to when it had come, and no fewer.
     landed: u32,
-    asked: Asked,
+    asked: Stamp,
     row: RowId,
     /// Nanoseconds from when it was asked for to the latest start of what has shown it to be current.
     proven: AtomicU64,
@@ -56,7 +56,7 @@ impl Entry {
     pub fn new(
         answer: Storable,
         generation: &Generation,
-        asked: Asked,
+        asked: Stamp,
         indices: Arc<IndexSet>,
         audience: Audience,
     ) -> Entry {
@@ -144,7 +144,7 @@ impl Entry {
     /// For how long nothing has shown that it is current: since it was asked for, or the last proof started. The time
     /// that the machine slept counts as after the proof.
     #[must_use]
-    pub fn unproven_for(&self, now: Asked) -> Duration {
+    pub fn unproven_for(&self, now: Stamp) -> Duration {
         self.asked.age(now).saturating_sub(Duration::from_nanos(self.proven.load(Ordering::Relaxed)))
     }
 
@@ -186,7 +186,7 @@ impl Entry {
 
     /// When it was asked for.
     #[must_use]
-    pub fn asked(&self) -> Asked {
+    pub fn asked(&self) -> Stamp {
         self.asked
     }
 

@@ -9,18 +9,18 @@ use crate::generation::Generation;
 
 /// A moment on both clocks. The monotonic one stands still while a machine is suspended, the wall clock may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct Stamp {
     /// On the monotonic clock.
     pub at: Instant,
     /// On the wall clock.
     pub wall: SystemTime,
 }
 
-impl Asked {
+impl Stamp {
     /// The time that has passed until `now`: the larger of the two clocks' answers. For ever, if the wall clock went
     /// back: then nobody knows.
     #[must_use]
-    pub fn age(&self, now: Asked) -> Duration {
+    pub fn age(&self, now: Stamp) -> Duration {
         const MOST_SET_BACK: Duration = Duration::from_secs(1);
         let by_wall = match now.wall.duration_since(self.wall) {
             Ok(passed) => passed,
@@ -91,7 +91,7 @@ pub struct StaleIfError {
 /// Decides on an entry at `now` when the engine cannot be asked. Returns the value of the `Age` header if it may be
 /// served: the time since it was last shown to be current.
 #[must_use]
-pub fn decide_stale(entry: &Entry, terms: StaleIfError, now: Asked) -> Option<Duration> {
+pub fn decide_stale(entry: &Entry, terms: StaleIfError, now: Stamp) -> Option<Duration> {
     let lives = terms.lifetime.0.is_none_or(|limit| entry.asked().age(now) < limit);
     let known = terms.audience != Audience::Unproven && terms.audience == entry.audience();
     let age = entry.unproven_for(now);
@@ -116,7 +116,7 @@ pub enum Decision {
 
 /// Decides on an entry at `now`. Generations compare by equality, never by order (R3).
 #[must_use]
-pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Asked) -> Decision {
+pub fn decide(entry: &Entry, proof: Proof<'_>, lifetime: Lifetime, now: Stamp) -> Decision {
     let lifetime = match proof {
         // equal generations have it in common: what it depends on is in the tag
         Proof::Reading { generation, .. } => lifetime.and(generation.longest_life()),
@@ -159,11 +159,11 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn entry(asked: Asked, audience: Audience) -> Entry {
+    fn entry(asked: Stamp, audience: Audience) -> Entry {
         tagged(&Generation::unwatched(), asked, audience)
     }
 
-    fn tagged(generation: &Generation, asked: Asked, audience: Audience) -> Entry {
+    fn tagged(generation: &Generation, asked: Stamp, audience: Audience) -> Entry {
         let body =
             Bytes::from_static(br#"{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed":0}}"#);
         let mut headers = HeaderMap::new();
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn what_nothing_shows_to_be_current_is_served_on_all_terms_or_not_at_all() {
-        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH + MINUTE };
-        let later = |by: Duration| Asked { at: asked.at + by, wall: asked.wall + by };
+        let asked = Stamp { at: Instant::now(), wall: SystemTime::UNIX_EPOCH + MINUTE };
+        let later = |by: Duration| Stamp { at: asked.at + by, wall: asked.wall + by };
         let alice = Audience::Proven([1; 32]);
         let entry = entry(asked, alice);
         let lifetime = Lifetime(Some(MINUTE * 10));
@@ -204,11 +204,11 @@ mod tests {
         );
 
         // a machine that slept, and a clock that was set back
-        let slept = Asked { at: asked.at + MINUTE * 9, wall: asked.wall + MINUTE * 15 };
+        let slept = Stamp { at: asked.at + MINUTE * 9, wall: asked.wall + MINUTE * 15 };
         let unlimited = StaleIfError { lifetime: Lifetime::default(), ..terms };
         assert_eq!(decide_stale(&entry, unlimited, slept), None);
         assert_eq!(
-            decide_stale(&entry, unlimited, Asked { wall: SystemTime::UNIX_EPOCH, ..later(MINUTE * 9) }),
+            decide_stale(&entry, unlimited, Stamp { wall: SystemTime::UNIX_EPOCH, ..later(MINUTE * 9) }),
             None
         );
     }
@@ -237,12 +237,12 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_in_another_state_is_served_once_that_has_been_confirmed() {
-        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let asked = Stamp { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let moment = |millis| asked.at + Duration::from_millis(millis);
         let (before, after) = (in_state(1, 9), in_state(2, 9));
         assert!(before.tag() == after.tag() && before.moment() != after.moment());
         let served = |entry: &Entry, generation: &Generation| {
-            let now = Asked { at: moment(9) + PUBLICATION, wall: asked.wall + PUBLICATION };
+            let now = Stamp { at: moment(9) + PUBLICATION, wall: asked.wall + PUBLICATION };
             let proof = Proof::Reading { generation, started: now.at };
             matches!(decide(entry, proof, Lifetime::default(), now), Decision::Serve { .. })
         };
@@ -273,11 +273,11 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_during_a_write_lives_no_longer_than_its_search_keeps_the_shard_awake() {
-        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let asked = Stamp { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let state_after = |generation: &Generation, seconds: u64| {
             let entry = tagged(generation, asked, Audience::Everybody);
             let passed = Duration::from_secs(seconds);
-            let now = Asked { at: asked.at + passed, wall: asked.wall + passed };
+            let now = Stamp { at: asked.at + passed, wall: asked.wall + passed };
             decide(&entry, Proof::Reading { generation, started: now.at }, Lifetime::default(), now)
         };
         let serve = |ttl| Decision::Serve { age: Duration::ZERO, ttl };
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_nobody_is_served_to_nobody() {
-        let asked = Asked { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let asked = Stamp { at: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let terms = StaleIfError {
             bound: MINUTE,
             lifetime: Lifetime::default(),

@@ -20,7 +20,7 @@ pub(super) enum Place {
 
 /// A name with its value, in the order of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct Pair {
     pub(super) name: String,
     pub(super) line: u64,
     /// `None` where the name is unknown.
@@ -35,7 +35,7 @@ pub(super) struct Unreadable {
 }
 
 /// Reads all entries. A name without a value (`cache.hits:`) is none.
-pub(super) fn entries(text: &str, place: &dyn Fn(&str) -> Place) -> Result<Vec<Entry>, Unreadable> {
+pub(super) fn entries(text: &str, place: &dyn Fn(&str) -> Place) -> Result<Vec<Pair>, Unreadable> {
     let mut reader = Reader { place, entries: Vec::new(), at: String::new() };
     let result = read(text, Group { prefix: "", reader: &mut reader });
     result.map_err(|mut unreadable| {
@@ -79,7 +79,7 @@ fn read<'t, S: DeserializeSeed<'t>>(text: &'t str, seed: S) -> Result<S::Value, 
 
 struct Reader<'p> {
     place: &'p dyn Fn(&str) -> Place,
-    entries: Vec<Entry>,
+    entries: Vec<Pair>,
     /// The name whose value is being read.
     at: String,
 }
@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for Group<'_, '_> {
                     None
                 }
             };
-            self.reader.entries.push(Entry { name, line, written });
+            self.reader.entries.push(Pair { name, line, written });
         }
         self.reader.at.clear();
         Ok(())

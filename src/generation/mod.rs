@@ -30,7 +30,7 @@ pub use self::changes::{Cause, Change, Part, Parts};
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
 pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
 pub use self::reign::Reign;
-pub use self::sandwich::{Known, Question, Sandwich};
+pub use self::sandwich::{Known, Layer, Sandwich};
 pub use self::settling::Settling;
 use crate::cacheability::Basis;
 use crate::elastic::answer::{Extent, Indices};

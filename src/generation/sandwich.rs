@@ -13,7 +13,7 @@ const MOST_TRIES: usize = 3;
 
 /// What a reading asks the engine next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Question {
+pub enum Layer {
     /// The metadata of the target.
     Metadata,
     /// The counters of its shard copies.
@@ -66,12 +66,12 @@ impl Sandwich {
 
     /// What to ask next.
     #[must_use]
-    pub fn question(&self) -> Question {
+    pub fn next_layer(&self) -> Layer {
         match (&self.before, &self.counted) {
-            (None, _) => Question::Metadata,
-            (Some(_), None) => Question::Counters,
-            (Some(_), Some(_)) if self.moved => Question::Metadata,
-            (Some(_), Some(_)) => Question::Version,
+            (None, _) => Layer::Metadata,
+            (Some(_), None) => Layer::Counters,
+            (Some(_), Some(_)) if self.moved => Layer::Metadata,
+            (Some(_), Some(_)) => Layer::Version,
         }
     }
 
@@ -85,7 +85,7 @@ impl Sandwich {
         known.indices.as_ref().filter(|_| same)
     }
 
-    /// The answer to [`Question::Counters`]. A text that is byte for byte that of the reading before is not read again.
+    /// The answer to [`Layer::Counters`]. A text that is byte for byte that of the reading before is not read again.
     ///
     /// # Errors
     /// See [`Counters::read`].
@@ -99,7 +99,7 @@ impl Sandwich {
         Ok(())
     }
 
-    /// The answer to [`Question::Version`]: the reading is whole if the state is still that of the metadata.
+    /// The answer to [`Layer::Version`]: the reading is whole if the state is still that of the metadata.
     ///
     /// # Errors
     /// See [`Generation::new`].
@@ -115,7 +115,7 @@ impl Sandwich {
         }
     }
 
-    /// The answer to [`Question::Metadata`]: the reading is whole if nothing that matters has moved around the
+    /// The answer to [`Layer::Metadata`]: the reading is whole if nothing that matters has moved around the
     /// counters; otherwise they are read again.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ mod tests {
     /// A reading that begins with what an earlier one left, and finds counters of these indices.
     fn read(known: Option<Known>, before: &Arc<Metadata>, shown: &[&str]) -> Known {
         let mut sandwich = Sandwich::new(known);
-        if sandwich.question() == Question::Metadata {
+        if sandwich.next_layer() == Layer::Metadata {
             assert!(sandwich.metadata(Arc::clone(before)).unwrap().is_none());
         }
         sandwich.counters(counters(shown), None).unwrap();

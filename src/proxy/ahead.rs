@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::fill::Landed;
 use super::fly::Flown;
-use super::plans::Known;
+use super::plans::Understood;
 use super::{ClientCertificate, Live, Proxy, Searches, View, plain};
 use crate::cache::Bounded;
 use crate::control::Control;
@@ -358,7 +358,12 @@ impl Proxy {
     }
 
     /// Classify, key, validate.
-    async fn prepare(&self, live: &Live, head: &Parts, body: &Bytes) -> Result<(Arc<Known>, View), Refusal> {
+    async fn prepare(
+        &self,
+        live: &Live,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Result<(Arc<Understood>, View), Refusal> {
         let (arrival, control) = (Instant::now(), Control::default());
         let route = route(&head.method, head.uri.path(), head.uri.query());
         let plan = self.understand_read(live, head, &route, body, &control, arrival).await?;

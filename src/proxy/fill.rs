@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::told::Sent;
 use super::{Proxy, View};
-use crate::cache::{Asked, Audience, Entry, Epoch, Fetched, Storable};
+use crate::cache::{Audience, Entry, Epoch, Fetched, Stamp, Storable};
 use crate::cacheability::Terms;
 use crate::control;
 use crate::elastic::api::Api;
@@ -167,7 +167,7 @@ impl Proxy {
         self: &Arc<Self>,
         answer: Storable,
         keep: Keep,
-        asked: Asked,
+        asked: Stamp,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
         let Keep { key, now, generation, bearer, audience, epoch, named, in_this_state, row } = keep;

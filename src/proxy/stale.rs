@@ -32,7 +32,7 @@ pub(super) fn keeping(policy: &Policy, bytes: u64, store: Store) -> Store {
 }
 
 /// What an answer says of the engine.
-pub(super) enum Engine {
+pub(super) enum Condition {
     /// It works, or the trouble is not its own.
     Works,
     /// It has turned the client away, or knows no such target: its last word, which no old answer contradicts.
@@ -58,12 +58,12 @@ impl Proxy {
             self.store.remove(&plan.key);
         }
         let forward_status = match of_engine(&answered.0, reason) {
-            Engine::Works => return answered,
-            Engine::SaysNo(status) => {
+            Condition::Works => return answered,
+            Condition::SaysNo(status) => {
                 self.says_no(&plan.key, &head.headers, status);
                 return answered;
             }
-            Engine::InTrouble(status) => status,
+            Condition::InTrouble(status) => status,
         };
         let Some(bound) = control.stale_if_error(configured) else { return answered };
         let Some((entry, age)) = self.stale(live, head, plan, bound).await else { return answered };
@@ -155,17 +155,17 @@ impl Proxy {
 }
 
 /// What an answer says of the engine, where this is why it is no hit.
-pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Engine {
+pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Condition {
     match response.extensions().get::<ProxyError>() {
         Some(ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_)) => {
-            return if could_be_served(reason) { Engine::InTrouble(None) } else { Engine::Works };
+            return if could_be_served(reason) { Condition::InTrouble(None) } else { Condition::Works };
         }
-        Some(_) => return Engine::Works,
+        Some(_) => return Condition::Works,
         None => {}
     }
     match response.status() {
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {
-            Engine::SaysNo(status)
+            Condition::SaysNo(status)
         }
         trouble @ (StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
@@ -173,9 +173,9 @@ pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> En
         | StatusCode::TOO_MANY_REQUESTS)
             if could_be_served(reason) =>
         {
-            Engine::InTrouble(Some(trouble))
+            Condition::InTrouble(Some(trouble))
         }
-        _ => Engine::Works,
+        _ => Condition::Works,
     }
 }
 

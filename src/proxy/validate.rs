@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::plans::Known;
+use super::plans::Understood;
 use super::{Live, Proxy};
 use crate::cache::{Audience, Epoch, Lifetime};
 use crate::cacheability::Basis;
@@ -68,7 +68,7 @@ impl Proxy {
     pub(crate) async fn validate(
         &self,
         live: &Live,
-        plan: &Known,
+        plan: &Understood,
         control: &Control,
         head: &Parts,
         arrival: Instant,
@@ -120,7 +120,7 @@ impl Proxy {
     async fn read_by_rules(
         &self,
         live: &Live,
-        plan: &Known,
+        plan: &Understood,
         head: &Parts,
         needed: &impl Fn(&Ruling) -> Needed,
     ) -> Result<Read, Refusal> {
@@ -149,7 +149,7 @@ impl Proxy {
     fn at_hand_by_rules(
         &self,
         live: &Live,
-        plan: &Known,
+        plan: &Understood,
         needed: &impl Fn(&Ruling) -> Needed,
     ) -> Option<Read> {
         let (reading, scope) = self.at_hand(plan, needed(&plan.ruling))?;
@@ -159,7 +159,7 @@ impl Proxy {
     }
 
     /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
-    fn at_hand(&self, plan: &Known, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
+    fn at_hand(&self, plan: &Understood, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
         if since.is_strict() {
             return None;
         }
@@ -171,7 +171,7 @@ impl Proxy {
     async fn read(
         &self,
         live: &Live,
-        plan: &Known,
+        plan: &Understood,
         head: &Parts,
         since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {

@@ -149,12 +149,12 @@ pub(super) struct Proof {
 
 /// What is known of one identity.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Identified {
     pub(super) rounds: Arc<Rounds<Identity>>,
     pub(super) settling: Mutex<Settling>,
 }
 
-impl Known {
+impl Identified {
     /// How many places it takes among those that are known.
     pub(super) fn places(&self) -> u32 {
         places(&self.rounds.subject.credentials.headers)

@@ -81,7 +81,7 @@ use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::bearer::{Asker, Credentials, Identity, Known, Proof, Unknown};
+use self::bearer::{Asker, Credentials, Identified, Identity, Proof, Unknown};
 use self::roles::Roles;
 use self::survey::{Facts, Kind};
 use crate::cache::{Audience, Bounded};
@@ -142,9 +142,9 @@ pub struct Scope {
     open: AtomicBool,
     index: Mutex<Settling>,
     roles: Bounded<Target, Arc<Rounds<Roles>>>,
-    known: Bounded<[u8; 32], Arc<Known>>,
+    known: Bounded<[u8; 32], Arc<Identified>>,
     /// What single hosts say, where there are several.
-    by_host: Bounded<([u8; 32], usize), Arc<Known>>,
+    by_host: Bounded<([u8; 32], usize), Arc<Identified>>,
 }
 
 /// How many security indices are known at once: there is one, and after a change of the cluster behind the address
@@ -207,12 +207,12 @@ impl Scope {
             open: AtomicBool::new(false),
             index: Mutex::default(),
             roles: Bounded::new(MOST_INDICES),
-            known: Bounded::weighed(settings.max_identities, |_: &[u8; 32], known: &Arc<Known>| {
+            known: Bounded::weighed(settings.max_identities, |_: &[u8; 32], known: &Arc<Identified>| {
                 known.places()
             }),
             by_host: Bounded::weighed(
                 settings.max_identities,
-                |_: &([u8; 32], usize), known: &Arc<Known>| known.places(),
+                |_: &([u8; 32], usize), known: &Arc<Identified>| known.places(),
             ),
             settings,
         }
@@ -400,7 +400,7 @@ impl Scope {
         let make = || {
             let identity = Identity::new(Arc::clone(&self.asker), Arc::new(credentials.kept()), kind);
             let rounds = Arc::new(Rounds::new(identity, Arc::clone(&self.pace)));
-            Arc::new(Known { rounds, settling: Mutex::default() })
+            Arc::new(Identified { rounds, settling: Mutex::default() })
         };
         let mut known = self.known.get_or_insert_with(credentials.digest, make);
         // the engine tells in another way than it did when this one was first seen
@@ -429,7 +429,7 @@ impl Scope {
             let identity =
                 Identity::new(Arc::clone(&self.asker), Arc::new(credentials.kept()), kind).at(host);
             let rounds = Arc::new(Rounds::new(identity, Arc::clone(&self.pace)));
-            Arc::new(Known { rounds, settling: Mutex::default() })
+            Arc::new(Identified { rounds, settling: Mutex::default() })
         };
         let key = (credentials.digest, host);
         let mut known = self.by_host.get_or_insert_with(key, make);

@@ -42,9 +42,10 @@ pub(super) fn take(
     Ok(())
 }
 
-type Refusal = (StatusCode, &'static str, String);
+/// How a head is turned away: the status, the type of the error, and its reason.
+type Rejection = (StatusCode, &'static str, String);
 
-fn measure(head: &Parts, limits: &Limits, stats: &Stats) -> Option<Refusal> {
+fn measure(head: &Parts, limits: &Limits, stats: &Stats) -> Option<Rejection> {
     let line = head.method.as_str().len() + length_of_target(head) + " HTTP/1.1".len() + 1;
     if line > limits.max_line {
         stats.plain.limited_request_lines.inc();
@@ -72,7 +73,7 @@ fn length_of_target(head: &Parts) -> usize {
         + uri.authority().map_or(0, |a| a.as_str().len())
 }
 
-fn judge(head: &Parts) -> Option<Refusal> {
+fn judge(head: &Parts) -> Option<Rejection> {
     let bad = |reason: &str| Some((StatusCode::BAD_REQUEST, "illegal_argument_exception", reason.to_owned()));
     if head.method == Method::CONNECT {
         let reason = "CONNECT is not supported: this is a cache, not a way to elsewhere".to_owned();

@@ -67,7 +67,7 @@ fn nobody() -> ClientConfig {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<Watched>;
+    type Response = TokioIo<Noted>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
@@ -83,7 +83,7 @@ impl Service<Uri> for Connector {
                 let reason = format!("no connection within {limit:?}");
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
             })?;
-            Ok(TokioIo::new(Watched { inner: TokioIo::new(connected), address, closed }))
+            Ok(TokioIo::new(Noted { inner: TokioIo::new(connected), address, closed }))
         })
     }
 }
@@ -118,20 +118,20 @@ impl Closed {
 
 /// A connection whose end is noted, if it is not ours.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct Noted {
     inner: TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>,
     /// Scheme and authority.
     address: Uri,
     closed: Option<Arc<Closed>>,
 }
 
-impl Connection for Watched {
+impl Connection for Noted {
     fn connected(&self) -> Connected {
         self.inner.inner().connected()
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Noted {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -151,7 +151,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Noted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }

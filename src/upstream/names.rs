@@ -31,12 +31,12 @@ type Found = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>>;
 #[derive(Clone)]
 pub struct Names {
     lookup: Arc<dyn Fn(String) -> Found + Send + Sync>,
-    known: Arc<Mutex<HashMap<String, Known>>>,
+    known: Arc<Mutex<HashMap<String, Resolved>>>,
 }
 
 /// What was found for a name.
 #[derive(Debug, Default)]
-struct Known {
+struct Resolved {
     latest: Vec<IpAddr>,
     /// Addresses that connections may have been made to, and in how many looks they were missing.
     used: Vec<(IpAddr, u8)>,
@@ -145,7 +145,7 @@ impl Names {
         known.used.len() < before
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Resolved>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use super::{DOUBT, Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
 use crate::generation::{
-    COUNTERS_FILTER, Generation, Known, METADATA_FILTER, Metadata, Question, SEGMENTS_FILTER, Sandwich,
+    COUNTERS_FILTER, Generation, Known, Layer, METADATA_FILTER, Metadata, SEGMENTS_FILTER, Sandwich,
     StateVersion,
 };
 use crate::outcome::{Reason, Refusal};
@@ -203,14 +203,14 @@ impl Watched {
     async fn sandwich(&self, known: Option<Known>) -> Result<Known, Refusal> {
         let (mut sandwich, questions) = (Sandwich::new(known), &self.questions);
         loop {
-            let whole = match sandwich.question() {
-                Question::Metadata => sandwich.metadata(questions.metadata(&self.target).await?)?,
-                Question::Counters => {
+            let whole = match sandwich.next_layer() {
+                Layer::Metadata => sandwich.metadata(questions.metadata(&self.target).await?)?,
+                Layer::Counters => {
                     let (stats, segments) = self.counters(sandwich.indices()).await?;
                     sandwich.counters(stats, segments)?;
                     None
                 }
-                Question::Version => {
+                Layer::Version => {
                     let needed = Needed::after(Instant::now());
                     let mut asked = self.version.get(needed).await;
                     // one answer that was lost is not to fail all targets that share it

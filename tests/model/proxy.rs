@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use escache::cache::Epoch;
-use escache::generation::{Question, Tag};
+use escache::generation::{Layer, Tag};
 use stateright::{Model, Property};
 
 use crate::engine::{Budget, Engine, Event, Floor, Part, Shape, Shown};
@@ -271,7 +271,7 @@ impl Model for Setup {
         }
         for (number, round) in (0..).zip(&world.rounds) {
             match self.progress(round) {
-                Progress::Asks(Question::Counters) => {
+                Progress::Asks(Layer::Counters) => {
                     let unread = (0..).zip(&round.counters).filter(|(_, shown)| shown.is_none());
                     actions.extend(unread.map(|(copy, _)| Action::Count(number, copy)));
                 }
@@ -431,7 +431,7 @@ impl Setup {
             Action::Answer(number) => {
                 let round = &world.rounds[usize::from(number)];
                 let heard = match self.progress(round) {
-                    Progress::Asks(Question::Version) => {
+                    Progress::Asks(Layer::Version) => {
                         let version = match (self.without, &round.known) {
                             (Without::Sandwich, Some((state, _))) => state.version,
                             _ => world.engine.state.version,

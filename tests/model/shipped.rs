@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use escache::cache::{
-    Asked, Audience, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, PUBLICATION, Proof, Storable,
+    Audience, Decision, Entry, Epoch, Eviction, Fetched, Lifetime, PUBLICATION, Proof, Stamp, Storable,
     Store, decide,
 };
 use escache::control::{self, Control};
@@ -18,7 +18,7 @@ use escache::elastic::api::Api;
 use escache::elastic::filter_path::Widening;
 use escache::elastic::params::Params;
 use escache::elastic::target::Target;
-use escache::generation::{Generation, Known as Before, Metadata, Question, Sandwich, StateVersion, Tag};
+use escache::generation::{Generation, Known as Before, Layer, Metadata, Sandwich, StateVersion, Tag};
 use escache::outcome::{CacheStatus, Outcome, Refusal};
 use escache::respond;
 use escache::rounds::Needed;
@@ -40,8 +40,8 @@ fn at(rank: u8) -> Instant {
     *BASE + Duration::from_secs(1) + APART * u32::from(rank)
 }
 
-fn asked(rank: u8) -> Asked {
-    Asked { at: at(rank), wall: SystemTime::UNIX_EPOCH }
+fn asked(rank: u8) -> Stamp {
+    Stamp { at: at(rank), wall: SystemTime::UNIX_EPOCH }
 }
 
 /// A generation in a cluster state, with a hash for the model checker.
@@ -90,7 +90,7 @@ pub(crate) enum Heard {
 /// How far a reading is.
 #[derive(Clone, Debug)]
 pub(crate) enum Progress {
-    Asks(Question),
+    Asks(Layer),
     Ended(Option<Known>),
 }
 
@@ -125,7 +125,7 @@ fn replay(without: Without, shape: &Shape, known: Option<&Left>, heard: &[Heard]
             Err(_) => return Progress::Ended(None),
         }
     }
-    Progress::Asks(sandwich.question())
+    Progress::Asks(sandwich.next_layer())
 }
 
 fn tell(
@@ -335,7 +335,7 @@ pub(crate) fn may_serve(stored: &Stored, found: &Known, started: u8, without: Wi
     let proof = Proof::Reading { generation: &found.0, started: at(started) };
     let now = asked(started + 1);
     let late = if stored.past && without != Without::LongestLife { IDLE_AFTER } else { Duration::ZERO };
-    let now = Asked { at: now.at + late, wall: now.wall + late };
+    let now = Stamp { at: now.at + late, wall: now.wall + late };
     matches!(decide(&stored.entry(), proof, Lifetime::default(), now), Decision::Serve { .. })
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::asking::{Request, Several};
 use super::doors::Door;
-use super::items::{Hit, Item, Known, first_refusal};
+use super::items::{Hit, Item, Judged, first_refusal};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::{self, Form, Piece};
 use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
@@ -115,7 +115,7 @@ impl Proxy {
         items: &[Item<'_>],
         reason: Option<Reason>,
     ) -> (Response<Body>, CacheStatus) {
-        for Known { view, .. } in items.iter().filter_map(|item| item.judged.as_ref().ok()) {
+        for Judged { view, .. } in items.iter().filter_map(|item| item.judged.as_ref().ok()) {
             self.stats.indices(view.generation.metadata().names()).misses.inc();
         }
         let items = Some(Items { hits: 0, all: items.len() });

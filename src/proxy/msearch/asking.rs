@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::doors::Door;
-use super::items::{Hit, Item, Known, are_ambient, head_of_items};
+use super::items::{Hit, Item, Judged, are_ambient, head_of_items};
 use crate::cache::{Audience, Epoch, Fetched, Storable};
 use crate::elastic::api::{Api, Distribution};
 use crate::elastic::filter_path::Widening;
@@ -98,7 +98,7 @@ impl Proxy {
         let joined = CacheKey::joined(head_line.chain(known).chain(others));
         let of_items = head_of_items(plain_head);
         let keep = |item: &&Item<'_>| {
-            let Known { plan, view } = item.judged.as_ref().ok()?;
+            let Judged { plan, view } = item.judged.as_ref().ok()?;
             let sent = Sent::of_item(plan, &of_items.headers, plain_body.slice_ref(item.lines.body));
             Some((Keep::new(plan, view, epoch), view.audience, sent))
         };
@@ -158,7 +158,7 @@ impl Proxy {
     /// Each search counts on its indices, as the engines count: who gets the answer of a load under way has a hit.
     pub(super) fn count_asked(&self, items: &[Item<'_>], hits: &[Option<Hit>], led: bool) {
         for (item, _) in items.iter().zip(hits).filter(|(_, hit)| hit.is_none()) {
-            if let Ok(Known { view, .. }) = &item.judged {
+            if let Ok(Judged { view, .. }) = &item.judged {
                 let indices = self.stats.indices(view.generation.metadata().names());
                 if led { indices.misses.inc() } else { indices.hits.inc() }
             }

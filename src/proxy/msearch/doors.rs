@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::items::{Hit, Item, Known};
-use crate::cache::{Asked, Audience, Epoch};
+use super::items::{Hit, Item, Judged};
+use crate::cache::{Audience, Epoch, Stamp};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::Form;
 use crate::elastic::params::Params;
@@ -25,7 +25,7 @@ pub struct Door {
     pub(super) nodes: [u8; 32],
     /// The permissions of who asked.
     pub(super) audience: Audience,
-    pub(super) asked: Asked,
+    pub(super) asked: Stamp,
     pub(super) epoch: Epoch,
     /// The headers of the answer.
     pub(super) headers: HeaderMap,
@@ -71,7 +71,7 @@ impl Proxy {
         let shown_explicit = asked().any(|item| item.judged.is_ok() && item.explicit);
         let is_shut = |item: &Item<'_>| {
             let by_this_request = if item.explicit { shown_explicit } else { shown };
-            let Ok(Known { view, .. }) = &item.judged else { return false };
+            let Ok(Judged { view, .. }) = &item.judged else { return false };
             !by_this_request && !doors.iter().any(|door| self.opens(door, item.explicit, view))
         };
         let shut = |explicit| {

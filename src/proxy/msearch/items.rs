@@ -34,7 +34,7 @@ pub(super) struct Item<'a> {
     pub(super) asked: Option<One>,
     /// Why it is not to be answered from the store, which is not for every client.
     pub(super) refused: Option<Reason>,
-    pub(super) judged: Result<Known, Refusal>,
+    pub(super) judged: Result<Judged, Refusal>,
 }
 
 impl Item<'_> {
@@ -48,14 +48,14 @@ impl Item<'_> {
 pub(super) struct One {
     pub(super) uri: Uri,
     pub(super) body: Bytes,
-    pub(super) plan: Arc<plans::Known>,
+    pub(super) plan: Arc<plans::Understood>,
     /// What is remembered of it when it is answered.
     pub(super) candidate: Option<Box<Candidate>>,
 }
 
 /// A search that may be answered from the store.
-pub(super) struct Known {
-    pub(super) plan: Arc<plans::Known>,
+pub(super) struct Judged {
+    pub(super) plan: Arc<plans::Understood>,
     pub(super) view: View,
 }
 
@@ -97,7 +97,7 @@ impl Proxy {
             let _turn = turns.acquire().await;
             one.plan = self.at_this_time(Arc::clone(&one.plan)).await?;
             let view = self.validate(live, &one.plan, control, item_head, arrival).await?;
-            Ok(Known { plan: Arc::clone(&one.plan), view })
+            Ok(Judged { plan: Arc::clone(&one.plan), view })
         };
         let items = planned.into_iter().map(async |(lines, planned)| {
             let (explicit, asked, judged) = match planned {
@@ -151,14 +151,14 @@ impl Proxy {
         join_all(understood).await
     }
 
-    fn one(&self, live: &Live, head: &Parts, body: Bytes, plan: Arc<plans::Known>) -> One {
+    fn one(&self, live: &Live, head: &Parts, body: Bytes, plan: Arc<plans::Understood>) -> One {
         let candidate = self.candidate(live, head, &body, &plan);
         One { uri: head.uri.clone(), body, plan, candidate }
     }
 
     /// Look up: the answer to a search, if it may be served as an item.
     pub(super) fn item_hit(&self, item: &Item<'_>) -> Option<Hit> {
-        let Known { plan, view } = item.judged.as_ref().ok()?;
+        let Judged { plan, view } = item.judged.as_ref().ok()?;
         let (entry, age, ttl) = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
         let hit = Hit { entry, age, ttl };

@@ -15,13 +15,13 @@ use http::{HeaderMap, Response, StatusCode};
 use super::answer::from_store;
 use super::asking::Request;
 use super::doors::Door;
-use super::items::{Hit, Item, Known, are_ambient, head_of_items};
+use super::items::{Hit, Item, Judged, are_ambient, head_of_items};
 use crate::cache::Audience;
 use crate::control::Control;
 use crate::elastic::msearch::Form;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Items, Outcome};
-use crate::proxy::stale::{Engine, could_be_served, is_forbidden, of_engine};
+use crate::proxy::stale::{Condition, could_be_served, is_forbidden, of_engine};
 use crate::proxy::{Live, Proxy};
 use crate::upstream::Body;
 
@@ -47,13 +47,13 @@ impl Proxy {
             }
         }
         let forward_status = match of_engine(&answered.0, None) {
-            Engine::Works => return answered,
-            Engine::SaysNo(status) => {
+            Condition::Works => return answered,
+            Condition::SaysNo(status) => {
                 [true, false].iter().for_each(|explicit| self.doors.remove(&(door, *explicit)));
                 items.iter().filter_map(Item::key).for_each(|key| self.says_no(&key, headers, status));
                 return answered;
             }
-            Engine::InTrouble(status) => status,
+            Condition::InTrouble(status) => status,
         };
         let Some(bound) = control.stale_if_error(configured) else { return answered };
         let Some(door) = self.last_door(live, items, headers, door) else { return answered };
@@ -158,7 +158,7 @@ impl Proxy {
         }
         let mut head = head_of_items(head);
         for (item, hit) in items.into_iter().zip(hits) {
-            if let (Some(hit), Some(one), Ok(Known { plan, view })) = (hit, item.asked, item.judged) {
+            if let (Some(hit), Some(one), Ok(Judged { plan, view })) = (hit, item.asked, item.judged) {
                 head.uri = one.uri;
                 self.shadow(&head, one.body, plan, view, &hit.entry);
             }
