@@ -6,20 +6,15 @@
 //! escache's own settings come first; what they leave open, the variables of OpenTelemetry's specification
 //! (`OTEL_*`) say, of which docs/operations.md has the list.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+mod collector;
+
+mod setup;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -30,104 +25,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::policy::Share;
+use self::collector::Collector;
+pub use self::setup::OtlpSettings;
+use self::setup::{Off, Setup};
 use crate::stats::Stats;
-use crate::upstream::{Connector, Host, Names, Tls, TlsSettings};
-
-/// Whether and how spans are exported, as far as escache's own settings say.
-#[derive(Clone, Debug, Default)]
-pub struct OtlpSettings {
-    /// `tracing.otlp.endpoint`
-    pub endpoint: Option<Host>,
-    /// `tracing.sample`: of which share of the traces that begin here; a client's decision is followed.
-    pub sample: Option<Share>,
-    /// `tracing.service_name`
-    pub service_name: Option<String>,
-}
-
-/// No queue is longer, in spans, whatever is asked for.
-const MOST_QUEUED: usize = 1 << 16;
-
-/// The longest time of one attempt to send spans; connecting included.
-const ATTEMPT: Duration = Duration::from_secs(10);
-
-/// The longest answer of a collector.
-const MAX_ANSWER: usize = 4 << 20;
+use crate::upstream::{Tls, TlsSettings};
 
 /// How long spans that wait may take when escache stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// What is decided of the export.
-#[derive(Debug, PartialEq)]
-struct Plan {
-    url: String,
-    tls: bool,
-    service_name: Option<String>,
-    queue: usize,
-    batch: usize,
-    delay: Duration,
-}
-
-/// Why nothing is exported.
-#[derive(Debug, PartialEq)]
-enum Off {
-    /// Nobody wants it.
-    Unwanted,
-    /// It was asked for by the environment in a way that cannot be done.
-    Unable(String),
-}
-
-impl Plan {
-    fn new(settings: &OtlpSettings, env: impl Fn(&str) -> Option<String>) -> Result<Plan, Off> {
-        // a variable without a value is as good as none (OpenTelemetry's specification)
-        let env =
-            |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-        let first =
-            |names: &[&str]| names.iter().find_map(|name| env(name).map(|value| ((*name).to_owned(), value)));
-        if env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Err(Off::Unwanted);
-        }
-        let (url, tls) = match &settings.endpoint {
-            Some(host) => (traces_at(host), host.is_https()),
-            None => {
-                if env("OTEL_TRACES_EXPORTER").is_some_and(|value| value != "otlp") {
-                    return Err(Off::Unwanted);
-                }
-                let exact = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
-                let endpoint = first(&[exact, "OTEL_EXPORTER_OTLP_ENDPOINT"]).ok_or(Off::Unwanted)?;
-                let protocol = first(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
-                if let Some((name, protocol)) = protocol.filter(|(_, protocol)| protocol != "http/protobuf") {
-                    let why = format!("{name}: [{protocol}] is not supported, only http/protobuf");
-                    return Err(Off::Unable(why));
-                }
-                let (name, url) = endpoint;
-                let host = Host::parse(&url).map_err(|why| Off::Unable(format!("{name}: {why}")))?;
-                (if name == exact { url } else { traces_at(&host) }, host.is_https())
-            }
-        };
-        let number = |name, default: usize| {
-            env(name).and_then(|value| value.parse().ok()).filter(|n| *n > 0).unwrap_or(default)
-        };
-        let queue = number("OTEL_BSP_MAX_QUEUE_SIZE", 2048).min(MOST_QUEUED);
-        let named = env("OTEL_SERVICE_NAME").is_some()
-            || env("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.contains("service.name="));
-        let service_name = settings.service_name.clone();
-        Ok(Plan {
-            url,
-            tls,
-            service_name: service_name.or_else(|| (!named).then(|| "escache".to_owned())),
-            queue,
-            batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512).min(queue),
-            delay: Duration::from_millis(number("OTEL_BSP_SCHEDULE_DELAY", 5000) as u64),
-        })
-    }
-}
-
-/// The path that OTLP has for traces, unless the address ends with it.
-fn traces_at(host: &Host) -> String {
-    let base = host.to_string();
-    if base.ends_with("/v1/traces") { base } else { format!("{base}/v1/traces") }
-}
 
 /// Begins to export, if that is wanted; `env` tells variables of the environment.
 ///
@@ -138,32 +43,32 @@ pub fn begin(
     env: impl Fn(&str) -> Option<String>,
     stats: &Arc<Stats>,
 ) -> Result<Option<(SdkTracer, Exporting)>, String> {
-    let plan = match Plan::new(settings, env) {
-        Ok(plan) => plan,
+    let setup = match Setup::new(settings, env) {
+        Ok(setup) => setup,
         Err(Off::Unwanted) => return Ok(None),
         Err(Off::Unable(why)) => {
             tracing::warn!("no spans are exported: {why}");
             return Ok(None);
         }
     };
-    let tls = plan.tls.then(|| Tls::new(&TlsSettings::default())).transpose();
+    let tls = setup.tls.then(|| Tls::new(&TlsSettings::default())).transpose();
     let tls = tls.map_err(|why| format!("tracing.otlp.endpoint: {why}"))?;
     let mut resource = Resource::builder()
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    if let Some(name) = plan.service_name.clone() {
+    if let Some(name) = setup.service_name.clone() {
         resource = resource.with_service_name(name);
     }
     let resource = resource.build();
     let mut exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Way::new(tls))
-        .with_endpoint(&plan.url)
+        .with_http_client(Collector::new(tls))
+        .with_endpoint(&setup.url)
         .with_protocol(Protocol::HttpBinary)
         .build()
         .map_err(|error| format!("tracing.otlp.endpoint: {error}"))?;
     exporter.set_resource(&resource);
 
-    let (sender, queue) = mpsc::channel(plan.queue);
+    let (sender, queue) = mpsc::channel(setup.queue);
     let processor = Queue { sender, stats: Arc::clone(stats) };
     let mut provider = SdkTracerProvider::builder().with_resource(resource).with_span_processor(processor);
     if let Some(share) = settings.sample {
@@ -172,9 +77,9 @@ pub fn begin(
     }
     let tracer = provider.build().tracer("escache");
     let (stop, stopped) = oneshot::channel();
-    tracing::info!(url = plan.url, "spans are exported");
+    tracing::info!(url = setup.url, "spans are exported");
     let export =
-        Export { exporter, stats: Arc::clone(stats), batch: plan.batch, delay: plan.delay, failing: false };
+        Export { exporter, stats: Arc::clone(stats), batch: setup.batch, delay: setup.delay, failing: false };
     Ok(Some((tracer, Exporting { stop, task: tokio::spawn(export.run(queue, stopped)) })))
 }
 
@@ -289,126 +194,5 @@ async fn gather(
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-    }
-}
-
-/// The way to the collector.
-struct Way(Client<Connector, Full<Bytes>>);
-
-impl Way {
-    fn new(tls: Option<Tls>) -> Way {
-        let connector = Connector::new(ATTEMPT, tls, Names::default(), None);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Way(client)
-    }
-}
-
-impl fmt::Debug for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Way")
-    }
-}
-
-type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
-
-impl HttpClient for Way {
-    // as `async_trait` writes it
-    fn send_bytes<'life0, 'async_trait>(&'life0 self, request: Request<Bytes>) -> Answering<'async_trait>
-    where
-        'life0: 'async_trait,
-        Self: 'async_trait,
-    {
-        Box::pin(async move {
-            let exchange = async {
-                let (head, body) = self.0.request(request.map(Full::new)).await?.into_parts();
-                let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
-                Ok::<_, HttpError>(Response::from_parts(head, body))
-            };
-            timeout(ATTEMPT, exchange).await?
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BASE: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
-
-    fn plan(endpoint: Option<&str>, env: &[(&str, &str)]) -> Result<Plan, Off> {
-        let endpoint = endpoint.map(|url| Host::parse(url).unwrap());
-        let settings = OtlpSettings { endpoint, ..OtlpSettings::default() };
-        Plan::new(&settings, |name| {
-            env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    fn url(endpoint: Option<&str>, env: &[(&str, &str)]) -> Option<String> {
-        plan(endpoint, env).ok().map(|plan| plan.url)
-    }
-
-    #[test]
-    fn where_spans_go() {
-        assert_eq!(plan(None, &[]), Err(Off::Unwanted));
-        assert_eq!(plan(None, &[(BASE.0, "")]), Err(Off::Unwanted));
-        let traces = "http://collector:4318/v1/traces";
-        assert_eq!(url(Some("http://collector:4318"), &[]).as_deref(), Some(traces));
-        assert_eq!(url(Some("http://collector:4318/v1/traces/"), &[]).as_deref(), Some(traces));
-        assert_eq!(url(Some("https://c/otlp"), &[]).as_deref(), Some("https://c/otlp/v1/traces"));
-        assert_eq!(url(None, &[BASE]).as_deref(), Some(traces));
-        // the more specific one is taken as it is
-        let exact = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://other:4318/");
-        assert_eq!(url(None, &[BASE, exact]).as_deref(), Some("http://other:4318/"));
-        // escache's own setting comes first
-        assert_eq!(url(Some("http://collector:4318"), &[exact]).as_deref(), Some(traces));
-    }
-
-    #[test]
-    fn the_environment_can_switch_it_off() {
-        for off in [
-            ("OTEL_SDK_DISABLED", "true"),
-            ("OTEL_TRACES_EXPORTER", "none"),
-            ("OTEL_TRACES_EXPORTER", "zipkin"),
-        ] {
-            assert_eq!(plan(None, &[BASE, off]), Err(Off::Unwanted), "{off:?}");
-        }
-        assert!(
-            plan(None, &[BASE, ("OTEL_TRACES_EXPORTER", "otlp"), ("OTEL_SDK_DISABLED", "false")]).is_ok()
-        );
-        for (name, value) in [
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317"),
-        ] {
-            let found = plan(None, &[BASE, (name, value)]);
-            let Err(Off::Unable(why)) = found else { panic!("{name}: {found:?}") };
-            assert!(why.starts_with(name), "{why}");
-        }
-        assert!(plan(Some("http://c"), &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]).is_ok());
-    }
-
-    #[test]
-    fn how_much_waits_and_for_whom() {
-        let found = plan(None, &[BASE]).unwrap();
-        assert_eq!((found.queue, found.batch, found.delay), (2048, 512, Duration::from_secs(5)));
-        assert_eq!(found.service_name.as_deref(), Some("escache"));
-        let found = plan(
-            None,
-            &[
-                BASE,
-                ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
-                ("OTEL_BSP_SCHEDULE_DELAY", "0"),
-                ("OTEL_SERVICE_NAME", "search-cache"),
-            ],
-        )
-        .unwrap();
-        // the SDK reads the name
-        assert_eq!((found.queue, found.batch, found.service_name), (100, 100, None));
-        assert_eq!(found.delay, Duration::from_secs(5));
-        let found = plan(None, &[BASE, ("OTEL_RESOURCE_ATTRIBUTES", "a=b,service.name=x")]).unwrap();
-        assert_eq!(found.service_name, None);
     }
 }
