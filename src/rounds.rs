@@ -7,7 +7,13 @@
 //! that grow. What is wanted is written down when a request comes ([`Needed`], with the marks that it has to heed), so
 //! marks that are set later, as under a storm of writes, never send it back to the end of the queue.
 
+mod driver;
+
 mod gathering;
+
+mod needed;
+
+mod renewal;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,10 +21,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::driver::Driver;
 use self::gathering::Gathering;
+pub use self::needed::Needed;
+use self::renewal::Renewal;
+pub use self::renewal::renewal;
 use crate::cache::Stamp;
 use crate::outcome::{Reason, Refusal};
 
@@ -66,56 +75,6 @@ impl Failure for Refusal {
 
     fn mends(&self) -> bool {
         self.reason.mends()
-    }
-}
-
-/// What a request needs of a measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Needed {
-    at: Instant,
-    mark: Option<Instant>,
-    bound: Duration,
-}
-
-impl Needed {
-    /// That it started at `at` or later.
-    #[must_use]
-    pub fn since(at: Instant) -> Needed {
-        Needed { at, mark: None, bound: Duration::ZERO }
-    }
-
-    /// That it started strictly later than `at`: the clock may not tell the two apart.
-    #[must_use]
-    pub fn after(at: Instant) -> Needed {
-        Needed::since(at).marked(Some(at))
-    }
-
-    /// That it started no longer than `bound` before `now`. Such a measurement is renewed before it ages out, if it is
-    /// used.
-    #[must_use]
-    pub fn within(bound: Duration, now: Instant) -> Needed {
-        match now.checked_sub(bound) {
-            Some(at) => Needed { at, mark: None, bound },
-            None => Needed::since(now),
-        }
-    }
-
-    /// And that it started after this mark (strictly).
-    #[must_use]
-    pub fn marked(self, mark: Option<Instant>) -> Needed {
-        Needed { mark: self.mark.max(mark), ..self }
-    }
-
-    /// Whether nothing will do that had started before.
-    #[must_use]
-    pub fn is_strict(&self) -> bool {
-        self.bound.is_zero()
-    }
-
-    /// Whether a measurement that started then will do. What counts is the start, never the end (R2, R8).
-    #[must_use]
-    pub fn serves(&self, started: Instant) -> bool {
-        started >= self.at && self.mark.is_none_or(|mark| started > mark)
     }
 }
 
@@ -183,7 +142,7 @@ pub struct Rounds<S: Subject> {
     /// The latest one that did not, until one does.
     failed: ArcSwapOption<Measured<S::Found, S::Failure>>,
     /// How many failures in a row came late.
-    late: AtomicU32,
+    late_streak: AtomicU32,
     state: Mutex<State<S>>,
 }
 
@@ -195,22 +154,6 @@ struct State<S: Subject> {
     driven: bool,
     gathering: Gathering,
     renewal: Option<Renewal>,
-}
-
-/// A measurement that is to be followed by another.
-struct Renewal {
-    /// When it started.
-    of: Instant,
-    /// When the other one is to begin.
-    at: Instant,
-    task: AbortHandle,
-}
-
-impl Renewal {
-    /// Whether nobody needs `other` beside this one: it comes no sooner, or what it renews has a successor.
-    fn outdoes(&self, other: &Renewal) -> bool {
-        self.of > other.of || (self.of == other.of && self.at <= other.at && !self.task.is_finished())
-    }
 }
 
 impl<S: Subject> State<S> {
@@ -232,14 +175,6 @@ impl<S: Subject> std::fmt::Debug for Rounds<S> {
     }
 }
 
-impl<S: Subject> Drop for Rounds<S> {
-    fn drop(&mut self) {
-        if let Some(renewal) = self.lock().renewal.take() {
-            renewal.task.abort();
-        }
-    }
-}
-
 impl<S: Subject> Rounds<S> {
     /// Nothing is measured yet.
     #[must_use]
@@ -256,7 +191,7 @@ impl<S: Subject> Rounds<S> {
             pace,
             latest: ArcSwapOption::empty(),
             failed: ArcSwapOption::empty(),
-            late: AtomicU32::new(0),
+            late_streak: AtomicU32::new(0),
             state: Mutex::new(state),
         }
     }
@@ -281,10 +216,10 @@ impl<S: Subject> Rounds<S> {
     /// a while too, since it only leads to forwarding; one that came late, until an attempt has ended for which nobody
     /// waits. `None` if the driver was lost.
     pub async fn get(self: &Arc<Self>, needed: Needed) -> Landing<S> {
-        if let Some(ready) = self.serving(needed).or_else(|| self.failing(needed)) {
+        if let Some(ready) = self.serving(needed).or_else(|| self.lasting_failure(needed)) {
             return Some(ready);
         }
-        if let Some(late) = self.late() {
+        if let Some(late) = self.late_failure() {
             self.try_again();
             return Some(late);
         }
@@ -300,7 +235,7 @@ impl<S: Subject> Rounds<S> {
     /// Joins a measurement that serves. One may have landed since the caller looked.
     fn join(self: &Arc<Self>, needed: Needed) -> Joined<S> {
         let mut state = self.lock();
-        if let Some(landed) = self.found(needed).or_else(|| self.failing(needed)) {
+        if let Some(landed) = self.found(needed).or_else(|| self.lasting_failure(needed)) {
             return Joined::Landed(landed);
         }
         if let Some((started, round)) = &state.current
@@ -315,7 +250,7 @@ impl<S: Subject> Rounds<S> {
         // a runtime that ends drops the driver here and now, and that takes the lock
         drop(state);
         if !driven {
-            tokio::spawn(Driver { rounds: Arc::clone(self), done: false }.drive());
+            tokio::spawn(Driver::of(self).drive());
         }
         Joined::Waiting(round)
     }
@@ -329,30 +264,36 @@ impl<S: Subject> Rounds<S> {
     }
 
     /// The latest failure, if it lasts still.
-    fn failing(&self, needed: Needed) -> Landing<S> {
+    fn lasting_failure(&self, needed: Needed) -> Landing<S> {
+        self.failure_within(self.pause()).filter(|failed| {
+            let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
+            !(marked && failed.found.as_ref().is_err_and(Failure::mends))
+        })
+    }
+
+    /// The latest failure, if it came late and may still be what the next one would be.
+    fn late_failure(&self) -> Landing<S> {
+        if self.late_streak.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.failure_within(LATE_LASTS)
+    }
+
+    /// The latest failure, if it ended no longer than this ago.
+    fn failure_within(&self, limit: Duration) -> Landing<S> {
         let failed = self.failed.load_full()?;
         let ended = failed.started.at + failed.took;
-        let marked = needed.mark.is_some_and(|mark| failed.started.at <= mark);
-        let mended = marked && failed.found.as_ref().is_err_and(Failure::mends);
-        let fresh = ended.elapsed() < self.pause() && !self.pace.slept_since(failed.started);
-        (fresh && !mended).then_some(failed)
+        (ended.elapsed() < limit && !self.pace.slept_since(failed.started)).then_some(failed)
     }
 
     /// For how long the latest failure is the answer.
     fn pause(&self) -> Duration {
-        let late = self.late.load(Ordering::Relaxed);
+        let late = self.late_streak.load(Ordering::Relaxed);
         if late < 2 {
             return self.pace.pause;
         }
         let factor = 1u32.checked_shl(late - 1).unwrap_or(u32::MAX);
         self.pace.pause.saturating_mul(factor).min(LONGEST_PAUSE.max(self.pace.pause))
-    }
-
-    /// The latest failure, if it came late and may still be what the next one would be.
-    fn late(&self) -> Landing<S> {
-        let failed = self.failed.load_full().filter(|_| self.late.load(Ordering::Relaxed) > 0)?;
-        let ended = failed.started.at + failed.took;
-        (ended.elapsed() < LATE_LASTS && !self.pace.slept_since(failed.started)).then_some(failed)
     }
 
     /// Measures in the background, unless somebody does.
@@ -366,145 +307,8 @@ impl<S: Subject> Rounds<S> {
         }
     }
 
-    /// Sees to it that a measurement that is used with a bound is followed by another before it ages out.
-    fn renew_in_time(self: &Arc<Self>, used: &Arc<Measured<S::Found, S::Failure>>, bound: Duration) {
-        let due = renewal(bound, used.took);
-        let nanos = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-        if nanos >= used.renewal.load(Ordering::Relaxed)
-            || nanos >= used.renewal.fetch_min(nanos, Ordering::Relaxed)
-        {
-            return;
-        }
-        self.renew_at(used, due);
-    }
-
-    /// Renews a measurement at this age, unless another renewal does. Others with another bound may have come in since the
-    /// caller looked, so what is needed is decided here, under the lock.
-    fn renew_at(self: &Arc<Self>, used: &Measured<S::Found, S::Failure>, due: Duration) {
-        let (rounds, of) = (Arc::downgrade(self), used.started.at);
-        let at = of + due;
-        let task = tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            // who is forgotten is not renewed
-            let Some(rounds) = rounds.upgrade() else { return };
-            let Ok(_permit) = rounds.pace.renewals.acquire().await else { return };
-            rounds.get(Needed::after(of)).await;
-        });
-        let renewal = Renewal { of, at, task: task.abort_handle() };
-        let needless = match &mut self.lock().renewal {
-            Some(other) if other.outdoes(&renewal) => Some(renewal),
-            other => other.replace(renewal),
-        };
-        if let Some(needless) = needless {
-            needless.task.abort();
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// At which age a measurement that serves for `bound` and took `took` is renewed: so late that it costs little, so
-/// early that the next one has landed before this one ages out.
-#[must_use]
-pub fn renewal(bound: Duration, took: Duration) -> Duration {
-    bound.saturating_sub((bound / 4).max(3 * took)).max(bound / 2)
-}
-
-/// Measures as long as somebody waits. If it is lost, those who wait are told, and the next one starts anew.
-struct Driver<S: Subject> {
-    rounds: Arc<Rounds<S>>,
-    done: bool,
-}
-
-impl<S: Subject> Driver<S> {
-    async fn drive(mut self) {
-        while let Some((round, started)) = self.begin() {
-            let found = self.rounds.subject.measure().await;
-            let measured = Measured {
-                started,
-                took: started.at.elapsed(),
-                shared: round.receiver_count(),
-                found,
-                renewal: AtomicU64::new(u64::MAX),
-            };
-            let (shared, took) = (measured.shared, measured.took);
-            self.land(&round, Arc::new(measured));
-            if S::GATHERS {
-                self.gather(shared, took).await;
-            }
-        }
-    }
-
-    /// Waits a moment for those who were just answered, beside those who wait already.
-    async fn gather(&self, answered: usize, took: Duration) {
-        let gathered = {
-            let mut state = self.rounds.lock();
-            let waiting = state.waiting();
-            state.gathering.begin(answered, waiting, took)
-        };
-        if let Some((gathered, limit)) = gathered {
-            let _ = tokio::time::timeout(limit, gathered).await;
-            let mut state = self.rounds.lock();
-            let waiting = state.waiting();
-            state.gathering.end(waiting);
-        }
-    }
-
-    /// Takes the next round if somebody waits for it. It starts before its first question is sent.
-    fn begin(&mut self) -> Option<(Round<S>, Stamp)> {
-        let mut state = self.rounds.lock();
-        let next = state.next.take().filter(|round| round.receiver_count() > 0);
-        let Some(round) = next else {
-            (state.driven, self.done) = (false, true);
-            return None;
-        };
-        let started = self.rounds.pace.now();
-        state.current = Some((started.at, Arc::clone(&round)));
-        Some((round, started))
-    }
-
-    fn land(&self, round: &Round<S>, measured: Arc<Measured<S::Found, S::Failure>>) {
-        let rounds = &self.rounds;
-        let failure = measured.found.as_ref().err();
-        let lasting = failure.is_some_and(Failure::lasts) && !rounds.pace.pause.is_zero();
-        let late = lasting && measured.took >= rounds.pace.late && !failure.is_some_and(Failure::mends);
-        let also = {
-            let mut state = rounds.lock();
-            if late {
-                rounds.late.fetch_add(1, Ordering::Relaxed);
-            } else {
-                rounds.late.store(0, Ordering::Relaxed);
-            }
-            match &measured.found {
-                Ok(_) => {
-                    rounds.subject.ended(measured.took, measured.shared);
-                    rounds.latest.store(Some(Arc::clone(&measured)));
-                    rounds.failed.store(None);
-                }
-                // an earlier measurement that found something stays as good as it is: it knows when it started
-                Err(_) if lasting => rounds.failed.store(Some(Arc::clone(&measured))),
-                Err(_) => {}
-            }
-            state.current = None;
-            // those who came meanwhile do not each try again
-            let final_word = lasting && !measured.found.as_ref().is_err_and(Failure::mends);
-            if final_word { state.next.take() } else { None }
-        };
-        if let Some(also) = also {
-            also.send_replace(Some(Arc::clone(&measured)));
-        }
-        round.send_replace(Some(measured));
-    }
-}
-
-impl<S: Subject> Drop for Driver<S> {
-    fn drop(&mut self) {
-        if !self.done {
-            let mut state = self.rounds.lock();
-            (state.driven, state.current, state.next) = (false, None, None);
-        }
     }
 }
 
