@@ -1,10 +1,15 @@
 //! The way of a request: accept, classify, key, look up, validate, join or lead a flight, forward, decide if storable,
 //! store, respond. `Proxy::search` walks it; the steps never call each other. Classify and key are in `understand`,
-//! validate is in `validate`, flights are in `fly` and what they do in `fill`, the way of a multi search is in `msearch`, what
-//! is not cached in `pass`, what is served when the engine is in trouble in `stale`, how hits are compared with the
-//! engine in `shadow`, what search templates render to in `template`.
+//! validate is in `validate`, look up and respond in `serve`, flights are in `fly` and what they do in `fill`, the way of a
+//! multi search is in `msearch`, what is not answered from the cache in `bypass`, what is not cached in `pass`, what is served
+//! when the engine is in trouble in `stale`, how hits are compared with the engine in `shadow`, what search templates
+//! render to in `template`.
+
+mod accept;
 
 mod ahead;
+
+mod bypass;
 
 mod confirm;
 
@@ -13,6 +18,8 @@ mod dearer;
 mod early;
 
 mod fill;
+
+mod fills;
 
 mod fly;
 
@@ -25,6 +32,8 @@ mod pass;
 mod plans;
 
 mod represent;
+
+mod serve;
 
 mod shadow;
 
@@ -44,7 +53,6 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -53,7 +61,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::access::AccessLog;
-use crate::cache::{Bounded, Codings, Decision, Entry, Epoch, Eviction, Flights, Proof, Store, decide};
+use crate::cache::{Bounded, Codings, Epoch, Eviction, Flights, Store};
 use crate::clocks::Clocks;
 use crate::control::Control;
 use crate::elastic::api::{Engine, Route};
@@ -61,30 +69,29 @@ use crate::error::ProxyError;
 use crate::generation::Tag;
 use crate::key::CacheKey;
 use crate::key::headers::HeaderRules;
-use crate::outcome::{CacheStatus, Notes, Outcome, Reason, Refusal};
-use crate::plan::Plan;
+use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::policy::Policy;
-use crate::respond::{self, Representation};
+use crate::respond;
 use crate::scope::{Scope, ScopeSettings};
 use crate::spans::Spans;
 use crate::stats::Stats;
-use crate::upstream::{Body, BodyError, Collected, Stream, Upstream, UpstreamSettings, collect};
+use crate::upstream::{Body, Stream, Upstream, UpstreamSettings, collect};
 use crate::watcher::{Watcher, WatcherSettings};
 
+use self::accept::accept;
 use self::ahead::{Ahead, Candidate};
 pub use self::ahead::{AheadSettings, Refreshed, Search};
 use self::confirm::Confirming;
 use self::dearer::DearReadings;
-use self::fill::Fills;
 pub use self::fill::Landed;
+use self::fills::Fills;
 use self::fly::Flown;
 pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{Searches, plain};
-use self::plans::Known;
+use self::plans::Planned;
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
-use self::told::Sent;
 pub(crate) use self::validate::View;
 
 /// What is known of the engine behind.
@@ -199,13 +206,13 @@ struct Understood<'a> {
     client: ClientAddress,
     control: Control,
     arrival: Instant,
-    plan: Arc<Known>,
+    plan: Arc<Planned>,
     /// What is remembered of it, to ask it ahead of its users.
     candidate: Option<Box<Candidate>>,
 }
 
 /// An answer, and what is said of how it came about.
-type Answered = (Response<Body>, CacheStatus);
+pub type Answered = (Response<Body>, CacheStatus);
 
 /// An answer that is here, or one that is waited for. What waits is in memory of its own, and costs a hit nothing.
 enum Answer<'a> {
@@ -270,7 +277,7 @@ impl Proxy {
         route: &Route<'_>,
         body: Stream,
         client: ClientAddress,
-    ) -> (Response<Body>, CacheStatus) {
+    ) -> Answered {
         let live = self.live.load_full();
         let accepted = accept(collect(body, live.policy.max_key_body).await);
         let body = match accepted {
@@ -309,25 +316,25 @@ impl Proxy {
             Ok(view) => view,
             Err(refusal) => return Answer::Waits(Box::pin(self.refuse_or_stale(asked, refusal))),
         };
-        let Some((entry, age, ttl)) = self.look_up(&asked.plan, &view) else {
+        let Some(hit) = self.look_up(&asked.plan, &view) else {
             return Answer::Waits(Box::pin(self.miss(asked, view)));
         };
         let Understood { live, head, body, plan, candidate, arrival, .. } = asked;
         let key = plan.key;
-        self.dear.weigh(&key, view.reading_cost, entry.cost(), arrival);
-        self.shadow(head, body, plan, view, &entry);
+        self.dear.weigh(&key, view.reading_cost, hit.entry.cost(), arrival);
+        self.shadow(head, body, plan, view, &hit.entry);
         self.note_asked(live, head, candidate, StatusCode::OK);
-        match represent::at_once(live, head, &entry) {
-            Some(shown) => Answer::Here(self.hit(head, &entry, shown, age, ttl, key.prefix())),
+        match represent::at_once(live, head, &hit.entry) {
+            Some(shown) => Answer::Here(self.serve(head, &hit, shown, key)),
             None => Answer::Waits(Box::pin(async move {
-                let shown = self.represent(live, head, key, &entry).await;
-                self.hit(head, &entry, shown, age, ttl, key.prefix())
+                let shown = self.represent(live, head, key, &hit.entry).await;
+                self.serve(head, &hit, shown, key)
             })),
         }
     }
 
     /// No entry may be served: join or lead a flight, and respond with how it landed.
-    async fn miss(self: &Arc<Self>, asked: Understood<'_>, view: View) -> (Response<Body>, CacheStatus) {
+    async fn miss(self: &Arc<Self>, asked: Understood<'_>, view: View) -> Answered {
         let Understood { live, head, client, arrival, .. } = asked;
         let (body, plan) = (asked.body.clone(), &asked.plan);
         if asked.control.only_if_cached {
@@ -352,11 +359,7 @@ impl Proxy {
     }
 
     /// What is noted of every miss; and an older answer, if the engine is in trouble.
-    async fn end_miss(
-        &self,
-        asked: Understood<'_>,
-        mut answered: (Response<Body>, CacheStatus),
-    ) -> (Response<Body>, CacheStatus) {
+    async fn end_miss(&self, asked: Understood<'_>, mut answered: Answered) -> Answered {
         let Understood { live, head, control, plan, candidate, .. } = asked;
         answered.1.notes.key = Some(plan.key.prefix());
         self.note_asked(live, head, candidate, answered.0.status());
@@ -364,169 +367,15 @@ impl Proxy {
     }
 
     /// The target or who asks is not one whose answers are cached, or is not known: then the engine may be in trouble.
-    async fn refuse_or_stale(
-        &self,
-        asked: Understood<'_>,
-        refusal: Refusal,
-    ) -> (Response<Body>, CacheStatus) {
+    async fn refuse_or_stale(&self, asked: Understood<'_>, refusal: Refusal) -> Answered {
         let Understood { live, head, body, client, control, plan, .. } = asked;
         let answered = self.refuse(head, body, client, &control, refusal).await;
         self.or_stale(live, head, &plan, &control, answered).await
     }
 
-    /// The answer to a request whose body was not taken whole.
-    async fn not_whole(&self, head: &Parts, client: ClientAddress, why: NotWhole) -> Answered {
-        match why {
-            NotWhole::TooLong(body) => self.bypass(head, body, client, Reason::BodyTooLarge.into()).await,
-            NotWhole::Broken(error) => {
-                (respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))
-            }
-        }
-    }
-
-    /// Look up: an entry that may be served, its age, and how long its lifetime still is.
-    pub(crate) fn look_up(
-        &self,
-        plan: &Plan,
-        view: &View,
-    ) -> Option<(Arc<Entry>, Duration, Option<Duration>)> {
-        let entry = self.store.get(&plan.key)?;
-        let proof = match view.started {
-            Some(started) => Proof::Reading { generation: &view.generation, started },
-            None => Proof::Unwatched { mark: self.watcher.last_mark() },
-        };
-        match decide(&entry, proof, view.lifetime, self.watcher.now()) {
-            Decision::Serve { age, ttl } => {
-                self.note_proof(view, &entry);
-                if let Some(started) = view.started {
-                    entry.confirm(view.generation.state(), started);
-                }
-                return Some((entry, age, ttl));
-            }
-            Decision::Superseded => {
-                self.note_unconfirmed(view, &entry);
-                self.stats.plain.superseded.inc();
-                self.keep_superseded(plan, view, &entry);
-            }
-            Decision::Expired => self.stats.plain.expired.inc(),
-        }
-        None
-    }
-
-    /// Respond from an entry.
-    fn hit(
-        &self,
-        head: &Parts,
-        entry: &Entry,
-        shown: Representation,
-        age: Duration,
-        ttl: Option<Duration>,
-        key: u64,
-    ) -> (Response<Body>, CacheStatus) {
-        let not_modified = shown.body.is_none();
-        let response = respond::entry(entry, shown, &head.headers, Some(age));
-        self.count_hit(entry);
-        if not_modified {
-            self.stats.plain.not_modified.inc();
-        }
-        let ttl = ttl.map(|ttl| ttl.as_secs());
-        let notes = Notes { key: Some(key), age: Some(age), upstream: None };
-        (response, CacheStatus { ttl, unwatched: self.unwatched(), notes, ..CacheStatus::new(Outcome::Hit) })
-    }
-
-    fn count_hit(&self, entry: &Entry) {
-        entry.indices().hits.inc();
-        self.stats.searches.hit(entry.row(), entry.cost());
-        self.stats.plain.saved_microseconds.add(u64::try_from(entry.cost().as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// A miss that nobody shares: streamed.
-    async fn miss_alone(
-        &self,
-        head: &Parts,
-        body: Bytes,
-        client: ClientAddress,
-        view: &View,
-        reason: Option<Reason>,
-    ) -> (Response<Body>, CacheStatus) {
-        self.stats.indices(view.generation.metadata().names()).misses.inc();
-        let refusal = reason.map(Refusal::from);
-        let status = CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) };
-        self.forward_judged(head, body, client, status).await
-    }
-
-    /// Forward a request that was judged and refused; its body is at hand. What the refusal tells of the target is not
-    /// for those whom the engine turns away, and never where in the metadata it was found.
-    async fn refuse(
-        &self,
-        head: &Parts,
-        body: Bytes,
-        client: ClientAddress,
-        control: &Control,
-        refusal: Refusal,
-    ) -> (Response<Body>, CacheStatus) {
-        if control.only_if_cached {
-            // the engine has not said whether this client may know anything of the target
-            let told = if refusal.reason.tells_of_the_target() { Reason::Status.into() } else { refusal };
-            return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(told));
-        }
-        let status = CacheStatus::bypass(refusal);
-        let (response, mut status) = self.forward_judged(head, body, client, status).await;
-        let turned_away = matches!(response.status().as_u16(), 401 | 403 | 404);
-        if let Some(refusal) = status.refusal.as_mut().filter(|refusal| refusal.reason.tells_of_the_target())
-        {
-            refusal.place.clear();
-            if turned_away {
-                refusal.reason = Reason::Status;
-            }
-        }
-        (response, status)
-    }
-
-    /// Forward a search whose body is at hand, and tell what it cost.
-    async fn forward_judged(
-        &self,
-        head: &Parts,
-        body: Bytes,
-        client: ClientAddress,
-        mut status: CacheStatus,
-    ) -> (Response<Body>, CacheStatus) {
-        let (sent, began) = (Sent::of(&self.live.load(), head, &body), Instant::now());
-        let response = self.forward(head.clone(), Body::whole(body), client).await;
-        let took = began.elapsed();
-        self.tell(&sent, took, status.outcome, status.refusal.as_ref());
-        status.notes.upstream = Some(took);
-        (response, status)
-    }
-
-    async fn bypass(
-        &self,
-        head: &Parts,
-        body: Body,
-        client: ClientAddress,
-        refusal: Refusal,
-    ) -> (Response<Body>, CacheStatus) {
-        (self.forward(head.clone(), body, client).await, CacheStatus::bypass(refusal))
-    }
-
     /// Whether nothing is watched for changes (`freshness.ttl_only`).
     pub(crate) fn unwatched(&self) -> bool {
         self.unwatched
-    }
-}
-
-/// Why the body of a request that may be cached is not at hand.
-enum NotWhole {
-    TooLong(Body),
-    Broken(BodyError),
-}
-
-/// Accept: the body of a request that may be cached.
-fn accept(body: Result<Collected, BodyError>) -> Result<Bytes, NotWhole> {
-    match body {
-        Ok(Collected::Whole(body)) => Ok(body),
-        Ok(Collected::TooLong(body)) => Err(NotWhole::TooLong(body)),
-        Err(error) => Err(NotWhole::Broken(error)),
     }
 }
 

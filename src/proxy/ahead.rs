@@ -24,7 +24,7 @@ pub(super) use self::hottest::Candidate;
 use self::hottest::Hottest;
 pub use self::search::Search;
 use super::fill::Landed;
-use super::plans::Understood;
+use super::plans::Planned;
 use super::{Live, Proxy, Searches, View, plain};
 use crate::control::Control;
 use crate::elastic::api::route;
@@ -209,7 +209,7 @@ impl Proxy {
         live: &Live,
         head: &Parts,
         body: &Bytes,
-    ) -> Result<(Arc<Understood>, View), Refusal> {
+    ) -> Result<(Arc<Planned>, View), Refusal> {
         let (arrival, control) = (Instant::now(), Control::default());
         let route = route(&head.method, head.uri.path(), head.uri.query());
         let plan = self.understand_read(live, head, &route, body, &control, arrival).await?;

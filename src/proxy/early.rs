@@ -7,16 +7,13 @@
 
 use std::sync::Arc;
 
-use http::Response;
 use tokio::time::Instant;
 
 use super::validate::{Read, view_by_reading};
-use super::{Landed, Live, Proxy, Understood, View};
+use super::{Answered, Landed, Live, Proxy, Understood, View};
 use crate::cache::{Entry, Waiter};
 use crate::control::Control;
-use crate::outcome::CacheStatus;
 use crate::plan::Plan;
-use crate::upstream::Body;
 
 /// A flight that is led without a reading of its own.
 pub(super) struct Early {
@@ -36,11 +33,7 @@ impl Proxy {
     }
 
     /// Answer with how it landed.
-    pub(super) async fn miss_early(
-        self: &Arc<Self>,
-        asked: Understood<'_>,
-        led: Box<Early>,
-    ) -> (Response<Body>, CacheStatus) {
+    pub(super) async fn miss_early(self: &Arc<Self>, asked: Understood<'_>, led: Box<Early>) -> Answered {
         let Early { view, waiter } = *led;
         let Understood { live, head, client, .. } = asked;
         let landed = match waiter.landed().await {

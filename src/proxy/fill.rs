@@ -1,6 +1,5 @@
 //! What a flight does: forward a search, decide if its answer is storable, store it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -8,7 +7,6 @@ use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Response, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::told::Sent;
@@ -229,44 +227,4 @@ pub(super) fn bare_head(head: &Parts) -> Parts {
     control::for_fill(&mut head.headers);
     head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     head
-}
-
-/// Lets some fills through and some wait, so that a cold cache cannot flatten the cluster.
-#[derive(Debug)]
-pub(super) struct Fills {
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    most_waiting: usize,
-}
-
-impl Fills {
-    pub(super) fn new(most: usize) -> Fills {
-        let permits = Semaphore::new(most.min(Semaphore::MAX_PERMITS));
-        Fills { permits, waiting: AtomicUsize::new(0), most_waiting: most }
-    }
-
-    /// A permit, at once or after a wait; `None` if too many wait already.
-    pub(super) async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Some(permit);
-        }
-        let _waiting = Waiting::new(&self.waiting, self.most_waiting)?;
-        self.permits.acquire().await.ok()
-    }
-}
-
-/// A place among those who wait, given back when it is dropped.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Waiting<'_> {
-    fn new(count: &AtomicUsize, most: usize) -> Option<Waiting<'_>> {
-        let place = Waiting(count);
-        (count.fetch_add(1, Ordering::AcqRel) < most).then_some(place)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -3,19 +3,17 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
 use tokio::time::{Duration, Instant};
 
 use super::fill::{Fill, Keep, Landed, fill_head};
 use super::told::Sent;
-use super::{Live, Proxy, View};
+use super::{Answered, Live, Proxy, View};
 use crate::cache::{Epoch, Fetched, Waiter};
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Notes, Outcome, Reason};
 use crate::plan::Plan;
 use crate::respond;
-use crate::upstream::Body;
 
 /// What came of a flight, and whether this request led it.
 pub(super) struct Flown {
@@ -111,7 +109,7 @@ impl Proxy {
         key: CacheKey,
         landed: &Landed,
         led: bool,
-    ) -> Result<(Response<Body>, CacheStatus), Reason> {
+    ) -> Result<Answered, Reason> {
         let Landed::Stored(entry, fetched) = landed else { return self.land(head, landed, led) };
         let shown = self.represent(live, head, key, entry).await;
         // who has led gets all that the engine said
@@ -134,36 +132,26 @@ impl Proxy {
     }
 
     /// Respond from a flight, as it landed; or why this request has to ask for itself.
-    pub(super) fn land(
-        &self,
-        head: &Parts,
-        landed: &Landed,
-        led: bool,
-    ) -> Result<(Response<Body>, CacheStatus), Reason> {
+    pub(super) fn land(&self, head: &Parts, landed: &Landed, led: bool) -> Result<Answered, Reason> {
         let status = self.missed(led);
+        let whole = |fetched: &Fetched| {
+            if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) }
+        };
         Ok(match landed {
-            Landed::Stored(_, fetched) => {
-                let response =
-                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                (response, CacheStatus { stored: true, ..self.asked(led, fetched) })
-            }
-            Landed::Unstored(fetched, reason) => {
-                let response =
-                    if led { respond::fetched(fetched) } else { respond::shared(fetched, &head.headers) };
-                (response, CacheStatus { refusal: Some((*reason).into()), ..self.asked(led, fetched) })
-            }
             Landed::Own(_, reason) if !led => return Err(*reason),
-            Landed::Own(fetched, reason) => {
-                let status = self.asked(led, fetched);
-                (respond::fetched(fetched), CacheStatus { refusal: Some((*reason).into()), ..status })
-            }
             Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
+            Landed::Unusable(reason) => return Err(*reason),
+            Landed::Stored(_, fetched) => {
+                (whole(fetched), CacheStatus { stored: true, ..self.asked(led, fetched) })
+            }
+            Landed::Unstored(fetched, reason) | Landed::Own(fetched, reason) => {
+                (whole(fetched), CacheStatus { refusal: Some((*reason).into()), ..self.asked(led, fetched) })
+            }
             Landed::TooLarge(response) => {
                 let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let response = response.ok_or(Reason::EntryTooLarge)?;
                 (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
             }
-            Landed::Unusable(reason) => return Err(*reason),
             Landed::Refused => (
                 respond::too_many_misses(),
                 CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },

@@ -21,23 +21,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{ClientAddress, Live, Proxy, accept};
+use super::accept::accept;
+use super::serve::Hit;
+use super::{Answered, ClientAddress, Live, Proxy};
 use crate::control::{Control, is_signed};
 use crate::elastic::api::{Api, Route};
 use crate::error::ProxyError;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
-use crate::upstream::{Body, Stream, collect};
+use crate::upstream::{Stream, collect};
 
 use self::asking::Request;
 pub use self::asking::{Several, SeveralKey};
 pub use self::doors::Door;
-use self::items::{Hit, Item, first_refusal};
+use self::items::{Item, first_refusal};
 pub(crate) use self::items::{Searches, plain};
 
 impl Proxy {
@@ -48,7 +49,7 @@ impl Proxy {
         route: &Route<'_>,
         body: Stream,
         client: ClientAddress,
-    ) -> (Response<Body>, CacheStatus) {
+    ) -> Answered {
         let live = self.live.load_full();
         let body = match accept(collect(body, live.policy.max_key_body).await) {
             Ok(body) => body,
@@ -110,7 +111,7 @@ impl Proxy {
         door: CacheKey,
         client: ClientAddress,
         arrival: Instant,
-    ) -> (Response<Body>, CacheStatus) {
+    ) -> Answered {
         let Request { head, body, .. } = *request;
         if items.iter().all(|item| item.judged.is_err()) {
             let refusal = first_refusal(items).unwrap_or_else(|| Reason::Api.into());

@@ -6,7 +6,7 @@ use http::Response;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{ClientAddress, Proxy};
+use super::{Answered, ClientAddress, Proxy};
 use crate::elastic::api::Effect;
 use crate::error::ProxyError;
 use crate::outcome::{CacheStatus, Reason};
@@ -17,13 +17,7 @@ use crate::watcher::Watcher;
 impl Proxy {
     /// Everything that is not cached. What it may have changed is marked at any end of the exchange, also if the
     /// client hangs up, and before a byte of the answer goes to the client.
-    pub async fn pass(
-        &self,
-        head: Parts,
-        effect: Effect,
-        body: Stream,
-        client: ClientAddress,
-    ) -> (Response<Body>, CacheStatus) {
+    pub async fn pass(&self, head: Parts, effect: Effect, body: Stream, client: ClientAddress) -> Answered {
         let mark = (effect != Effect::None).then(|| MarkAtEnd(&self.watcher));
         let response = self.forward(head, Body::Stream(body), client).await;
         drop(mark);
@@ -38,7 +32,7 @@ impl Proxy {
         body: Stream,
         client: ClientAddress,
         purge: impl FnOnce(Arc<Self>) -> F + Send + 'static,
-    ) -> (Response<Body>, CacheStatus)
+    ) -> Answered
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -21,25 +21,25 @@ use crate::watcher::Spot;
 
 /// A request that was understood: its plan, and where what is read of its target was found last.
 #[derive(Debug)]
-pub(crate) struct Understood {
+pub(crate) struct Planned {
     plan: Plan,
     spot: Spot,
 }
 
-impl Understood {
+impl Planned {
     /// Where what is read of the target was found last.
     pub(super) fn spot(&self) -> &Spot {
         &self.spot
     }
 }
 
-impl From<Plan> for Understood {
-    fn from(plan: Plan) -> Understood {
-        Understood { plan, spot: Spot::default() }
+impl From<Plan> for Planned {
+    fn from(plan: Plan) -> Planned {
+        Planned { plan, spot: Spot::default() }
     }
 }
 
-impl Deref for Understood {
+impl Deref for Planned {
     type Target = Plan;
 
     fn deref(&self) -> &Plan {
@@ -50,7 +50,7 @@ impl Deref for Understood {
 /// What is understood of requests that came before.
 #[derive(Debug)]
 pub(super) struct Plans {
-    known: Bounded<RawKey, Result<Arc<Understood>, Refusal>>,
+    known: Bounded<RawKey, Result<Arc<Planned>, Refusal>>,
     bytes: u64,
     hashing: Hashing,
     /// Of requests that came lately: each place has a part of the hash of the latest one.
@@ -78,7 +78,7 @@ impl Plans {
         &self,
         sent: &Sent<'_>,
         understand: impl FnOnce() -> Result<Plan, Refusal>,
-    ) -> Result<Arc<Understood>, Refusal> {
+    ) -> Result<Arc<Planned>, Refusal> {
         sent.with_raw_key(|raw| {
             if let Some(known) = self.known.get(raw.bytes()) {
                 return known;
@@ -86,7 +86,7 @@ impl Plans {
             let compacted = raw.compacted();
             let known = compacted.as_deref().and_then(|key| self.known.get(key)).filter(Result::is_ok);
             let understood = known.unwrap_or_else(|| {
-                let understood = understand().map(|plan| Arc::new(Understood::from(plan)));
+                let understood = understand().map(|plan| Arc::new(Planned::from(plan)));
                 if let (Some(key), Ok(_)) = (&compacted, &understood) {
                     self.remember(key, &understood);
                 }
@@ -97,7 +97,7 @@ impl Plans {
         })
     }
 
-    fn remember(&self, key: &[u8], understood: &Result<Arc<Understood>, Refusal>) {
+    fn remember(&self, key: &[u8], understood: &Result<Arc<Planned>, Refusal>) {
         if self.has_come(key) {
             self.known.insert(RawKey::from(key), understood.clone());
         }
@@ -122,10 +122,10 @@ impl Plans {
 }
 
 /// The bytes that it takes to remember it: with the map's own, as measured for entries.
-fn weight(key: &RawKey, understood: &Result<Arc<Understood>, Refusal>) -> u32 {
+fn weight(key: &RawKey, understood: &Result<Arc<Planned>, Refusal>) -> u32 {
     const MAP: usize = 450;
     let held = match understood {
-        Ok(known) => size_of::<Understood>() + known.heap_size(),
+        Ok(known) => size_of::<Planned>() + known.heap_size(),
         Err(refusal) => refusal.place.len(),
     };
     u32::try_from(MAP + key.heap_size() + held).unwrap_or(u32::MAX)

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::fill::{Arrived, fill_head};
-use super::plans::Understood;
+use super::plans::Planned;
 use super::{Proxy, View};
 use crate::cache::{Entry, Fetched, Storable};
 use crate::control::Control;
@@ -60,7 +60,7 @@ impl Shadows {
 struct Shadow {
     head: Parts,
     body: Bytes,
-    plan: Arc<Understood>,
+    plan: Arc<Planned>,
     view: View,
     entry: Arc<Entry>,
 }
@@ -84,7 +84,7 @@ impl Proxy {
         self: &Arc<Self>,
         head: &Parts,
         body: Bytes,
-        plan: Arc<Understood>,
+        plan: Arc<Planned>,
         view: View,
         entry: &Arc<Entry>,
     ) {

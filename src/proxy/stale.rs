@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 
-use super::{Live, Proxy, View};
+use super::{Answered, Live, Proxy, View};
 use crate::cache::{Audience, Entry, Lifetime, StaleIfError, Store, decide_stale};
 use crate::control::Control;
 use crate::error::ProxyError;
@@ -49,8 +49,8 @@ impl Proxy {
         head: &Parts,
         plan: &Plan,
         control: &Control,
-        answered: (Response<Body>, CacheStatus),
-    ) -> (Response<Body>, CacheStatus) {
+        answered: Answered,
+    ) -> Answered {
         let Some(configured) = live.policy.stale_if_error else { return answered };
         // found in a good reading: when the engine is in trouble, nothing else will tell
         let reason = answered.1.refusal.as_ref().map(|refusal| refusal.reason);
@@ -100,9 +100,7 @@ impl Proxy {
     ) -> Option<(Arc<Entry>, Duration)> {
         let now_holds = match plan.until {
             None => true,
-            Some(until) => {
-                self.clocks.span().await.is_ok_and(|span| span.until(&plan.terms) == Ok(Some(until)))
-            }
+            Some(until) => self.is_before(until, &plan.terms).await,
         };
         let audience = self.last_audience(live, plan.anonymous, &head.headers);
         let now = self.watcher.now();

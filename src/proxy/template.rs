@@ -17,7 +17,7 @@ use http::{Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::fill::{Arrived, bare_head};
-use super::plans::Understood;
+use super::plans::Planned;
 use super::{Live, Proxy, plain};
 use crate::cache::{Bounded, shows_a_cache};
 use crate::cacheability::{self, Basis};
@@ -53,7 +53,7 @@ impl Proxy {
         body: &Bytes,
         control: &Control,
         arrival: Instant,
-    ) -> Result<Arc<Understood>, Refusal> {
+    ) -> Result<Arc<Planned>, Refusal> {
         if route.api != Api::SearchTemplate {
             return self.understand(live, head, route, body, control);
         }
@@ -69,7 +69,7 @@ impl Proxy {
         body: &Bytes,
         control: &Control,
         arrival: Instant,
-    ) -> Result<Arc<Known>, Refusal> {
+    ) -> Result<Arc<Planned>, Refusal> {
         let ruling = live.policy.ruling(route.index.as_deref().unwrap_or("_all"), route.api);
         // what is not cached whatever it renders to is not rendered
         if !live.policy.enabled || !ruling.cache || control.no_store {
@@ -87,7 +87,7 @@ impl Proxy {
         plan.key = plan.key.of_stored(blake3::hash(&body).as_bytes());
         plan.terms.basis = Basis::ReadersAndState;
         plan.within = Some(state.digest());
-        Ok(Arc::new(Understood::from(plan)))
+        Ok(Arc::new(Planned::from(plan)))
     }
 
     /// The cluster state in which a stored template is rendered: as new as the rules want the reading of the target.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 
-use super::plans::Understood;
+use super::plans::Planned;
 use super::{ClientCertificate, EngineInfo, Live, Proxy};
 use crate::control::Control;
 use crate::elastic::api::Route;
@@ -23,7 +23,7 @@ impl Proxy {
         route: &Route<'_>,
         body: &Bytes,
         control: &Control,
-    ) -> Result<Arc<Understood>, Refusal> {
+    ) -> Result<Arc<Planned>, Refusal> {
         if control.no_store {
             return Err(Reason::NoStore.into());
         }
@@ -42,12 +42,12 @@ impl Proxy {
     }
 
     /// With a rounded `now`, a question is another one after the next boundary, and has another key.
-    pub(crate) async fn at_this_time(&self, plan: Arc<Understood>) -> Result<Arc<Understood>, Refusal> {
+    pub(crate) async fn at_this_time(&self, plan: Arc<Planned>) -> Result<Arc<Planned>, Refusal> {
         if !plan.terms.now.is_empty()
             && let Some(moment) = Box::pin(self.clocks.span()).await?.until(&plan.terms)?
         {
             let (key, until) = (plan.key.until(moment), Some(moment));
-            return Ok(Arc::new(Understood::from(Plan { key, until, ..Plan::clone(&plan) })));
+            return Ok(Arc::new(Planned::from(Plan { key, until, ..Plan::clone(&plan) })));
         }
         Ok(plan)
     }

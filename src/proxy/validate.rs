@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::plans::Understood;
+use super::plans::Planned;
 use super::{Live, Proxy};
 use crate::cache::{Audience, Epoch, Lifetime};
 use crate::cacheability::Basis;
@@ -68,7 +68,7 @@ impl Proxy {
     pub(crate) async fn validate(
         &self,
         live: &Live,
-        plan: &Understood,
+        plan: &Planned,
         control: &Control,
         head: &Parts,
         arrival: Instant,
@@ -82,7 +82,7 @@ impl Proxy {
     }
 
     /// Validate with what is known; or what has to be asked for.
-    fn validate_at_hand(&self, live: &Live, plan: &Known, control: &Control, arrival: Instant) -> Checked {
+    fn validate_at_hand(&self, live: &Live, plan: &Planned, control: &Control, arrival: Instant) -> Checked {
         let policy = &live.policy;
         let epoch = self.store.epoch();
         if let Some(ttl) = policy.ttl_only {
@@ -105,7 +105,7 @@ impl Proxy {
     async fn validate_by_asking(
         &self,
         live: &Live,
-        plan: &Known,
+        plan: &Planned,
         control: &Control,
         head: &Parts,
         asking: Asking,
@@ -120,7 +120,7 @@ impl Proxy {
     async fn read_by_rules(
         &self,
         live: &Live,
-        plan: &Understood,
+        plan: &Planned,
         head: &Parts,
         needed: &impl Fn(&Ruling) -> Needed,
     ) -> Result<Read, Refusal> {
@@ -149,7 +149,7 @@ impl Proxy {
     fn at_hand_by_rules(
         &self,
         live: &Live,
-        plan: &Understood,
+        plan: &Planned,
         needed: &impl Fn(&Ruling) -> Needed,
     ) -> Option<Read> {
         let (reading, scope) = self.at_hand(plan, needed(&plan.ruling))?;
@@ -159,7 +159,7 @@ impl Proxy {
     }
 
     /// What a request needs to know, if it is known: with a bound, the target's last reading mostly serves.
-    fn at_hand(&self, plan: &Understood, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
+    fn at_hand(&self, plan: &Planned, since: Needed) -> Option<(Reading, Result<Scoped, Refusal>)> {
         if since.is_strict() {
             return None;
         }
@@ -171,7 +171,7 @@ impl Proxy {
     async fn read(
         &self,
         live: &Live,
-        plan: &Understood,
+        plan: &Planned,
         head: &Parts,
         since: Needed,
     ) -> (Reading, Result<Scoped, Refusal>) {

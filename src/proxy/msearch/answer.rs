@@ -12,12 +12,13 @@ use tokio::time::Instant;
 
 use super::asking::{Request, Several};
 use super::doors::Door;
-use super::items::{Hit, Item, Judged, first_refusal};
+use super::items::{Item, Judged, first_refusal};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::{self, Form, Piece};
 use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
 use crate::proxy::fill::Landed;
-use crate::proxy::{ClientAddress, Proxy};
+use crate::proxy::serve::Hit;
+use crate::proxy::{Answered, ClientAddress, Proxy};
 use crate::respond;
 use crate::upstream::Body;
 
@@ -29,7 +30,7 @@ impl Proxy {
         hits: &[Option<Hit>],
         doors: &[Arc<Door>],
         arrival: Instant,
-    ) -> (Response<Body>, CacheStatus) {
+    ) -> Answered {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
         let (response, age) = from_store(head, &hits, doors.first().map(Arc::as_ref), arrival.elapsed());
         let ttl = hits.iter().filter_map(|hit| hit.ttl).min().map(|ttl| ttl.as_secs());
@@ -50,7 +51,7 @@ impl Proxy {
         doors: &[Arc<Door>],
         several: Several,
         led: bool,
-    ) -> Result<(Response<Body>, CacheStatus), Reason> {
+    ) -> Result<Answered, Reason> {
         let (head, found) = (request.head, hits.iter().flatten().count());
         let status = CacheStatus {
             items: Some(Items { hits: found, all: items.len() }),
@@ -114,7 +115,7 @@ impl Proxy {
         client: ClientAddress,
         items: &[Item<'_>],
         reason: Option<Reason>,
-    ) -> (Response<Body>, CacheStatus) {
+    ) -> Answered {
         for Judged { view, .. } in items.iter().filter_map(|item| item.judged.as_ref().ok()) {
             self.stats.indices(view.generation.metadata().names()).misses.inc();
         }

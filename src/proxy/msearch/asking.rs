@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::doors::Door;
-use super::items::{Hit, Item, Judged, are_ambient, head_of_items};
+use super::items::{Item, Judged, are_ambient, head_of_items};
 use crate::cache::{Audience, Epoch, Fetched, Storable};
 use crate::elastic::api::{Api, Distribution};
 use crate::elastic::filter_path::Widening;
@@ -20,6 +20,7 @@ use crate::generation::StateVersion;
 use crate::key::CacheKey;
 use crate::outcome::{Outcome, Reason, Refusal};
 use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
+use crate::proxy::serve::Hit;
 use crate::proxy::told::Sent;
 use crate::proxy::{Live, Proxy};
 use crate::upstream::{Collected, Giver};

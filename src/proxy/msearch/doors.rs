@@ -5,13 +5,14 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::items::{Hit, Item, Judged};
+use super::items::{Item, Judged};
 use crate::cache::{Audience, Epoch, Stamp};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::Form;
 use crate::elastic::params::Params;
 use crate::key::identity::Identity;
 use crate::key::{CacheKey, Inputs};
+use crate::proxy::serve::Hit;
 use crate::proxy::{ClientCertificate, Live, Proxy, View};
 
 /// That the engine takes multi searches from who asks, in this representation. Who may search need not be allowed to

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 use std::vec::IntoIter;
 
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::cache::Entry;
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::msearch::{self, Common, Form, Lines, Piece};
@@ -23,6 +21,7 @@ use crate::key::CacheKey;
 use crate::outcome::{Reason, Refusal};
 use crate::plan::inflated;
 use crate::proxy::ahead::Candidate;
+use crate::proxy::serve::Hit;
 use crate::proxy::{Live, Proxy, View, plans};
 
 /// A search of a request.
@@ -48,22 +47,15 @@ impl Item<'_> {
 pub(super) struct One {
     pub(super) uri: Uri,
     pub(super) body: Bytes,
-    pub(super) plan: Arc<plans::Understood>,
+    pub(super) plan: Arc<plans::Planned>,
     /// What is remembered of it when it is answered.
     pub(super) candidate: Option<Box<Candidate>>,
 }
 
 /// A search that may be answered from the store.
 pub(super) struct Judged {
-    pub(super) plan: Arc<plans::Understood>,
+    pub(super) plan: Arc<plans::Planned>,
     pub(super) view: View,
-}
-
-/// A search that is answered from the store.
-pub(super) struct Hit {
-    pub(super) entry: Arc<Entry>,
-    pub(super) age: Duration,
-    pub(super) ttl: Option<Duration>,
 }
 
 impl Hit {
@@ -151,7 +143,7 @@ impl Proxy {
         join_all(understood).await
     }
 
-    fn one(&self, live: &Live, head: &Parts, body: Bytes, plan: Arc<plans::Understood>) -> One {
+    fn one(&self, live: &Live, head: &Parts, body: Bytes, plan: Arc<plans::Planned>) -> One {
         let candidate = self.candidate(live, head, &body, &plan);
         One { uri: head.uri.clone(), body, plan, candidate }
     }
@@ -159,9 +151,8 @@ impl Proxy {
     /// Look up: the answer to a search, if it may be served as an item.
     pub(super) fn item_hit(&self, item: &Item<'_>) -> Option<Hit> {
         let Judged { plan, view } = item.judged.as_ref().ok()?;
-        let (entry, age, ttl) = self.look_up(plan, view)?;
+        let hit = self.look_up(plan, view)?;
         // warnings of several searches come in an order that only the engine knows
-        let hit = Hit { entry, age, ttl };
         (hit.piece(Form::Status).is_some() && are_ambient(&hit.entry.head().to_map())).then_some(hit)
     }
 }

@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::answer::from_store;
 use super::asking::Request;
 use super::doors::Door;
-use super::items::{Hit, Item, Judged, are_ambient, head_of_items};
+use super::items::{Item, Judged, are_ambient, head_of_items};
 use crate::cache::Audience;
 use crate::control::Control;
 use crate::elastic::msearch::Form;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Items, Outcome};
+use crate::proxy::serve::Hit;
 use crate::proxy::stale::{Condition, could_be_served, is_forbidden, of_engine};
-use crate::proxy::{Live, Proxy};
-use crate::upstream::Body;
+use crate::proxy::{Answered, Live, Proxy};
 
 impl Proxy {
     /// The answer as it is; or one from the store in its place, if the engine is in trouble and the operator wants that.
@@ -36,8 +36,8 @@ impl Proxy {
         hits: &[Option<Hit>],
         control: &Control,
         door: CacheKey,
-        answered: (Response<Body>, CacheStatus),
-    ) -> (Response<Body>, CacheStatus) {
+        answered: Answered,
+    ) -> Answered {
         let Some(configured) = live.policy.stale_if_error else { return answered };
         let headers = &request.plain_head.headers;
         // found in a good reading: when the engine is in trouble, nothing else will tell

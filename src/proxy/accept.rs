@@ -1,0 +1,36 @@
+//! Accept: the body of a request that may be cached, or why it is not at hand.
+
+use bytes::Bytes;
+use http::request::Parts;
+
+use super::{Answered, ClientAddress, Proxy};
+use crate::outcome::{CacheStatus, Reason};
+use crate::respond;
+use crate::upstream::{Body, BodyError, Collected};
+
+/// Why the body of a request that may be cached is not at hand.
+pub(super) enum NotWhole {
+    TooLong(Body),
+    Broken(BodyError),
+}
+
+/// Accept: the body of a request that may be cached.
+pub(super) fn accept(body: Result<Collected, BodyError>) -> Result<Bytes, NotWhole> {
+    match body {
+        Ok(Collected::Whole(body)) => Ok(body),
+        Ok(Collected::TooLong(body)) => Err(NotWhole::TooLong(body)),
+        Err(error) => Err(NotWhole::Broken(error)),
+    }
+}
+
+impl Proxy {
+    /// The answer to a request whose body was not taken whole.
+    pub(super) async fn not_whole(&self, head: &Parts, client: ClientAddress, why: NotWhole) -> Answered {
+        match why {
+            NotWhole::TooLong(body) => self.bypass(head, body, client, Reason::BodyTooLarge.into()).await,
+            NotWhole::Broken(error) => {
+                (respond::error(&error.of_request()), CacheStatus::bypass(Reason::NotJson))
+            }
+        }
+    }
+}
