@@ -212,6 +212,12 @@ impl<S: Subject> Rounds<S> {
         self.latest.load_full()
     }
 
+    /// How many wait for the next measurement.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting()
+    }
+
     /// A measurement that serves: the latest one, the one under way, or the next. A failure that lasts is the answer for
     /// a while too, since it only leads to forwarding; one that came late, until an attempt has ended for which nobody
     /// waits. `None` if the driver was lost.

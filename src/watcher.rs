@@ -238,6 +238,12 @@ impl Watcher {
         self.questions.together.waiting()
     }
 
+    /// How many readings have their counters, and wait for the next question of the version to close them.
+    #[must_use]
+    pub fn closing(&self) -> usize {
+        self.version.waiting()
+    }
+
     /// How many targets are remembered.
     #[must_use]
     pub fn targets(&self) -> u64 {

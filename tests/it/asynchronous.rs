@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::engine::{Api, Engine, Flavour, engine_with};
 use crate::support::escache::{Escache, verdict};
+use crate::support::patience::until;
 
 /// The flavours with where each is asked.
 const SUBMITS: [(Flavour, &str); 3] = [
@@ -68,9 +69,7 @@ async fn a_search_that_goes_on_is_for_who_asked() {
         let ask = async || escache.search(&path, all()).await;
         let open = async {
             // both wait for one flight before it goes on
-            while escache.proxy.stats.plain.followers.get() == 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
+            until("one follows", async || escache.proxy.stats.plain.followers.get() > 0).await;
             gate.release();
         };
         let (one, other, ()) = tokio::join!(ask(), ask(), open);

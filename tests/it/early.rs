@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::engine::{Api, engine};
 use crate::support::escache::{Escache, verdict};
+use crate::support::patience::until;
 
 const STORED: &str = "escache; fwd=miss; stored";
 
@@ -23,16 +24,6 @@ async fn known_for_long(escache: &Escache) {
     tokio::time::advance(Duration::from_secs(600)).await;
     tokio::time::resume();
     assert_eq!(ask(escache, 1).await.0, "HIT");
-}
-
-/// Waits for what must come; it takes about a second, and a minute is not waited for.
-async fn until(condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("they have left");
 }
 
 fn early(escache: &Escache) -> (u64, u64) {
@@ -118,7 +109,7 @@ async fn entries_leave_when_their_target_has_changed() {
     engine.refresh("logs");
     assert_eq!(ask(&escache, 1).await.1, STORED);
     // the other target's, and the one that was asked for since
-    until(|| store.iter().count() == 2).await;
+    until("they have left", async || store.iter().count() == 2).await;
     assert_eq!(escache.send("GET", "/other/_count", &[], "").await.status, 200);
     assert_eq!(ask(&escache, 1).await.0, "HIT");
     assert_eq!(store.iter().count(), 2);
@@ -143,7 +134,7 @@ async fn entries_that_stale_if_error_wants_are_kept_beside_the_others() {
     engine.refresh("logs");
     assert_eq!(ask(&escache, 1).await.1, STORED);
     let store = &escache.proxy.store;
-    until(|| {
+    until("they have left", async || {
         store.settle();
         store.iter().count() == 1 && store.superseded().0 == 19
     })

@@ -1,12 +1,11 @@
 //! Equal concurrent misses share one upstream search, and nobody is stranded.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::engine::{Api, Engine, Twist};
 use crate::support::escache::{Escache, two, verdict};
+use crate::support::patience::until;
 
 const SEARCH: &str = "/logs/_search";
 
@@ -19,20 +18,13 @@ async fn board(escache: &Escache, n: u64) -> Vec<tokio::task::JoinHandle<crate::
             tokio::spawn(async move { client.get(url).await })
         })
         .collect();
-    until(|| aboard(escache) >= before + n).await;
+    until("all are aboard", async || aboard(escache) >= before + n).await;
     searches
 }
 
 fn aboard(escache: &Escache) -> u64 {
     let plain = &escache.proxy.stats.plain;
     plain.flights.get() + plain.followers.get()
-}
-
-/// Waits for a condition; the tests are about order, never about how long this takes.
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +65,7 @@ async fn when_all_hang_up_the_search_is_cancelled() {
         search.abort();
     }
     engine.until_aborted(Api::Search, 1).await;
-    until(|| escache.proxy.stats.plain.flights_cancelled.get() == 1).await;
+    until("cancelled", async || escache.proxy.stats.plain.flights_cancelled.get() == 1).await;
     gate.release();
     // and the next one asks anew
     assert_eq!(verdict(&escache.search(SEARCH, json!({})).await.headers).0, "MISS");

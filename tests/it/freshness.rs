@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, engine_with};
 use crate::support::escache::{Escache, two, verdict};
 use crate::support::http::Response;
+use crate::support::patience::{until, until_hit};
 
 const SEARCH: &str = "/logs/_search";
 
@@ -130,12 +131,8 @@ async fn what_came_and_went_around_a_search_is_in_no_hit() {
     // what was lost once is not lost again: now who has answered is asked for its state
     let stored = escache.send("GET", "/log*/_search?size=3", &[], "").await;
     assert_eq!(verdict(&stored.headers).1, "escache; fwd=miss; stored");
-    let confirmed = async {
-        while !escache.proxy.store.iter().all(|(_, entry)| entry.is_confirmed()) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), confirmed).await.expect("nobody asks");
+    let entries = || escache.proxy.store.iter();
+    until("all are confirmed", async || entries().all(|(_, entry)| entry.is_confirmed())).await;
     engine.bump_state();
     assert_eq!(verdict(&escache.send("GET", "/log*/_search?size=3", &[], "").await.headers).0, "HIT");
 }
@@ -322,9 +319,7 @@ async fn metadata_that_may_not_have_reached_every_node_is_waited_for() {
     let settling = Duration::from_millis(200);
     let escache = Escache::start_with(&engine.url(), |s| s.watcher.metadata_settling = settling).await;
     let warm = async || {
-        while verdict(&escache.search(SEARCH, all()).await.headers).0 != "HIT" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_hit(async || escache.search(SEARCH, all()).await).await;
     };
     let refused = ("BYPASS", "escache; fwd=bypass; detail=metadata-settling");
     assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers), refused, "first sight");

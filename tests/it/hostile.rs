@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::support::engine::{Api, engine};
 use crate::support::escache::verdict;
 use crate::support::http::Client;
+use crate::support::patience::until;
 use crate::support::program::Program;
 use crate::support::wire::Wire;
 
@@ -70,12 +71,8 @@ async fn ten_thousand_idle_connections_are_held() {
             }
         }
     }
-    let accepted = async {
-        while counter(&client, &program, "connections").await < MANY as u64 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), accepted).await.expect("all are let in");
+    let connections = async || counter(&client, &program, "connections").await;
+    until("all are let in", async || connections().await >= MANY as u64).await;
     served(&client, &program, 100).await;
     let each = program.resident().saturating_sub(before) / MANY;
     println!("{MANY} idle connections: {each} bytes each");

@@ -4,27 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escache::probe;
-use escache::proxy::ProxySettings;
-use escache::upstream::Host;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::{Escache, verdict};
-use crate::support::wire;
+use crate::support::patience::{ends, until};
+use crate::support::still::Still;
 
 const SEARCH: &str = "/logs/_search";
 
 async fn in_front_of(hosts: &[&Engine]) -> Escache {
-    in_front_of_with(hosts, |_| {}).await
-}
-
-async fn in_front_of_with(hosts: &[&Engine], change: impl FnOnce(&mut ProxySettings)) -> Escache {
-    Escache::start_with(&hosts[0].url(), |settings| {
-        settings.upstream.hosts = hosts.iter().map(|host| Host::parse(&host.url()).unwrap()).collect();
-        change(settings);
-    })
-    .await
+    Escache::in_front_of(hosts, |_| {}).await
 }
 
 /// A search that no other one is equal to, so that it goes to the engine.
@@ -160,7 +150,7 @@ async fn who_has_the_address_of_a_node_that_has_gone_is_asked_first() {
     let uuid = json!({"cluster_uuid": other.cluster().uuid.clone(), "version": 9, "state_uuid": "x"});
     two.on(Api::Version).always(Twist::Status(200, uuid.to_string().into()));
     two.start_again();
-    wire::until("the connections have closed", || closed() > 0).await;
+    until("the connections have closed", async || closed() > 0).await;
     let before = two.seen_in_all() - two.seen(Api::Version);
     for number in 8..20 {
         assert_eq!(fresh(&escache, number).await, 200);
@@ -178,11 +168,12 @@ async fn with_all_hosts_down_the_error_comes_at_once_and_the_end_is_seen() {
     escache.send("GET", SEARCH, &[], "").await;
     one.stop().await;
     two.stop().await;
-    let start = Instant::now();
+    // the clock stands, so nobody can wait for a time to be over
+    let still = Still::stand();
     for number in 0..10 {
-        assert_eq!(fresh(&escache, number).await, 502);
+        assert_eq!(ends("a search", fresh(&escache, number)).await, 502);
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    still.end();
     probed(&escache).await;
     one.start_again();
     two.start_again();
@@ -366,9 +357,7 @@ async fn who_waits_for_the_same_question_shares_its_answer() {
         .collect();
     gate.arrived(1).await;
     let flights = || escache.proxy.stats.plain.flights.get();
-    while flights() < 20 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("all are aboard", async || flights() == 20).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     gate.release();
     for search in searches {
@@ -394,16 +383,15 @@ async fn hosts_that_do_not_tell_are_used_if_none_tells() {
     assert!(one.seen(Api::Search) > 0 && two.seen(Api::Search) > 0);
     // one that hangs cannot hold up the health check for ever, nor the others
     two.on(Api::Version).always(Twist::Hang);
-    let start = Instant::now();
-    probed(&escache).await;
-    assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
+    ends("the health check", probed(&escache)).await;
 }
 
 /// `ttl_only` has no tag, so no question either.
 #[tokio::test]
 async fn without_readings_no_version_is_asked_for() {
     let engine = engine();
-    let escache = in_front_of_with(&[&engine], |s| s.policy.ttl_only = Some(Duration::from_secs(60))).await;
+    let escache =
+        Escache::in_front_of(&[&engine], |s| s.policy.ttl_only = Some(Duration::from_secs(60))).await;
     let before = engine.seen(Api::Version);
     assert_eq!(fresh(&escache, 1).await, 200);
     assert_eq!(engine.seen(Api::Version), before);

@@ -62,7 +62,7 @@ async fn the_configuration_is_read_again_and_the_cache_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_running_requests_and_has_a_deadline() {
     let (engine, client) = (engine(), Client::new());
-    let program = Program::start(&engine.url(), "drain.timeout: 20s\n");
+    let program = Program::start(&engine.url(), "drain.timeout: 10m\n");
     let gate = engine.gate_before(Api::Doc);
     let mut running = Wire::to(&program.url).await;
     running.send("GET /logs/_doc/1 HTTP/1.1\r\nHost: a\r\n\r\n").await;

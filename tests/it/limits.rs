@@ -12,7 +12,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
-use crate::support::wire::{Wire, address, ask, until};
+use crate::support::patience::until;
+use crate::support::wire::{Wire, address, ask};
 
 /// Short enough for a test to wait for, and far too long for an exchange on this machine to take.
 const SHORT: Duration = Duration::from_millis(150);
@@ -53,7 +54,7 @@ async fn heads_have_a_size() {
     assert_eq!(many.status, 431);
     assert_eq!(engine.seen_in_all(), seen, "none of it reached the engine");
     let counted = &escache.proxy.stats.plain;
-    until("all counted", || counted.limited_headers.get() == 3).await;
+    until("all counted", async || counted.limited_headers.get() == 3).await;
     assert_eq!(counted.limited_request_lines.get(), 1);
 }
 
@@ -164,7 +165,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     let mut deaf = Wire::to(&escache.url).await;
     deaf.send("GET /_big?bytes=100000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     engine.until_aborted(Api::Big, 1).await;
-    until("counted", || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
+    until("counted", async || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
 }
 
 #[tokio::test]
@@ -172,7 +173,7 @@ async fn connections_are_counted() {
     let (_engine, escache) = within(|limits| limits.max_connections = 2).await;
     let counted = &escache.proxy.stats.plain;
     let mut held = vec![Wire::to(&escache.url).await, Wire::to(&escache.url).await];
-    until("two connections", || counted.connections.get() == 2).await;
+    until("two connections", async || counted.connections.get() == 2).await;
     let refused = ask(&escache.url, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(
         (refused.status, &refused.json()["error"]["type"]),
@@ -186,7 +187,7 @@ async fn connections_are_counted() {
     let admitted = || escache.proxy.stats.plain.connections.get();
     let before = admitted();
     drop(held.pop());
-    until("a place", || {
+    until("a place", async || {
         let _knock = std::net::TcpStream::connect(address(&escache.url));
         admitted() > before
     })
@@ -194,7 +195,7 @@ async fn connections_are_counted() {
 
     let (_engine, escache) = within(|limits| limits.max_connections_per_address = 1).await;
     let _held = Wire::to(&escache.url).await;
-    until("one connection", || escache.proxy.stats.plain.connections.get() == 1).await;
+    until("one connection", async || escache.proxy.stats.plain.connections.get() == 1).await;
     let refused = ask(&escache.url, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!((refused.status, &refused.json()["status"]), (429, &json!(429)));
     assert_eq!(escache.proxy.stats.plain.limited_connections_per_address.get(), 1);

@@ -8,9 +8,10 @@ mod asynchronous;
 mod churn;
 
 mod codings;
-mod copies;
 
 mod config_files;
+
+mod copies;
 
 mod drills;
 
@@ -38,11 +39,11 @@ mod keys;
 
 mod life;
 
+mod limits;
+
 mod msearch;
 
 mod msearch_real;
-
-mod limits;
 
 mod network;
 
@@ -54,11 +55,11 @@ mod page;
 
 mod parity;
 
-mod real;
-
 mod readings;
 
 mod reads;
+
+mod real;
 
 mod review;
 

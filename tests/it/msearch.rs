@@ -8,8 +8,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::engine::{Api, Engine, Flavour, Twist};
-use crate::support::escache::{Escache, prove, until_hit, verdict};
+use crate::support::escache::{Escache, prove, verdict};
 use crate::support::http::{Client, Response};
+use crate::support::patience::{until, until_hit};
 
 pub(crate) const NDJSON: (&str, &str) = ("content-type", "application/x-ndjson");
 
@@ -323,13 +324,7 @@ async fn identities_have_entries_and_doors_of_their_own() {
     assert_eq!(warm(&alice).await, 0);
     // the permission to multi search is taken away, and what is in the store is of before
     engine.restrict("bob", Some(json!({"term": {"team": "x"}})));
-    for _ in 0..100 {
-        let search = escache.send("POST", "/a/_search", &[("authorization", &bob)], "").await;
-        if verdict(&search.headers).0 == "HIT" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_hit(async || escache.send("POST", "/a/_search", &[("authorization", &bob)], "").await).await;
     engine.on(Api::Msearch).always(Twist::forbidden("indices:data/read/msearch"));
     assert_eq!(ask(&bob).await.status, 403);
     assert_eq!(ask("Basic bm9ib2R5").await.status, 403);
@@ -486,9 +481,7 @@ async fn equal_multi_searches_are_one() {
         })
         .collect();
     let plain = &scene.escache.proxy.stats.plain;
-    while plain.followers.get() + plain.flights.get() < 50 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("all are aboard", async || plain.followers.get() + plain.flights.get() == 50).await;
     gate.release();
     let answers = join_all(asks).await;
     let first = answers[0].as_ref().unwrap();

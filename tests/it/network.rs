@@ -9,19 +9,23 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::middleman::{Fault, Middleman};
+use crate::support::patience::{ends, until};
 
 const SEARCH: &str = "/logs/_search";
 
-/// How long an engine may be silent here.
-const SILENCE: Duration = Duration::from_millis(500);
+/// How long an engine may be silent, where it is.
+const SILENCE: Duration = Duration::from_secs(2);
 
 fn engine() -> Engine {
     engine_with(Flavour::Es8, json!({"team": "a", "text": "x".repeat(2_000)}))
 }
 
-async fn in_front_of(middleman: &Middleman, max_entry_size: usize) -> Escache {
+/// escache, and a network that will have this fault.
+async fn in_front_of(middleman: &Middleman, fault: &Fault, max_entry_size: usize) -> Escache {
     Escache::start_with(&middleman.url(), |settings| {
-        settings.upstream.response_timeout = SILENCE;
+        if matches!(fault, Fault::Silence(_)) {
+            settings.upstream.response_timeout = SILENCE;
+        }
         settings.policy.max_entry_size = max_entry_size;
     })
     .await
@@ -110,7 +114,7 @@ async fn a_broken_answer_is_never_stored_nor_presented_as_whole() {
             [(SEARCH, 1 << 20, taken), (SEARCH, 50, streamed), ("/logs/_search?scroll=1m", 1 << 20, streamed)]
         {
             let middleman = Middleman::before(engine.addr());
-            let escache = in_front_of(&middleman, max).await;
+            let escache = in_front_of(&middleman, &fault, max).await;
             middleman.set(fault.clone());
             let what = format!("{name}, {path}, {max}");
             let found = seen(&escache, path, &whole).await;
@@ -140,8 +144,9 @@ async fn escache_less(engine: &Engine) -> Value {
 async fn a_body_that_stops_is_given_up() {
     let engine = engine();
     let middleman = Middleman::before(engine.addr());
-    let escache = in_front_of(&middleman, 1 << 20).await;
-    middleman.set(Fault::Silence(900));
+    let fault = Fault::Silence(900);
+    let escache = in_front_of(&middleman, &fault, 1 << 20).await;
+    middleman.set(fault);
     let answer = escache.search(SEARCH, json!({})).await;
     assert_eq!((answer.status, verdict(&answer.headers).0), (504, "MISS"));
     assert_eq!(escache.proxy.store.iter().count(), 0);
@@ -158,9 +163,7 @@ async fn an_answer_that_is_late_is_the_engines_all_the_same() {
     middleman.set(Fault::Wait);
     let (client, url) = (escache.client.clone(), format!("{}{SEARCH}", escache.url));
     let late = tokio::spawn(async move { client.get(url).await });
-    while middleman.searches() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("it is asked", async || middleman.searches() > 0).await;
     for _ in 0..10 {
         assert_eq!(escache.send("GET", "/logs/_doc/1", &[], "").await.status, 200);
     }
@@ -201,10 +204,7 @@ async fn a_write_goes_to_another_host_only_if_nothing_of_it_was_sent() {
     for length in [20, 3_000_000] {
         let one = engine();
         let two = one.another_host();
-        let escache = Escache::start_with(&one.url(), |settings| {
-            settings.upstream.hosts.push(escache::upstream::Host::parse(&two.url()).unwrap());
-        })
-        .await;
+        let escache = Escache::in_front_of(&[&one, &two], |_| {}).await;
         // no connection is left that could be reused
         one.stop().await;
         let body = format!("{}\n", "x".repeat(length - 1));
@@ -260,14 +260,9 @@ async fn an_engine_that_stops_reading_a_write_is_given_up() {
     // more than all buffers on the way hold
     let lines = vec![b'\n'; 1 << 20];
     let writer = tokio::spawn(async move { while client.write_all(&lines).await.is_ok() {} });
-    let given_up = async {
-        while errors() == before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(SILENCE * 30, given_up).await.expect("it hangs");
+    until("it is given up", async || errors() > before).await;
     // and the client, which has not looked for an answer, cannot go on sending for ever
-    tokio::time::timeout(Duration::from_secs(20), writer).await.expect("its connection stays open").unwrap();
+    ends("its connection", writer).await.unwrap();
 }
 
 /// All hosts are left for their silence: one request at a time asks whether they are back, the others do not wait for it.

@@ -9,7 +9,7 @@ use escache::surface::overview;
 use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, keys};
-use crate::support::engine::{Api, Engine, Flavour, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_of};
 use crate::support::escache::{Escache, verdict};
 
 const LITERAL: &str = "wanted-by-alice";
@@ -19,11 +19,7 @@ fn by_user(size: u64) -> Value {
 }
 
 async fn two() -> (Engine, Escache) {
-    let engine = Engine::start_as(Flavour::Es8);
-    for index in ["logs", "products"] {
-        engine.index(index, "1", json!({"team": "a"}));
-        engine.refresh(index);
-    }
+    let engine = engine_of(Flavour::Es8, &["logs", "products"]);
     let escache = Escache::start(&engine.url()).await;
     (engine, escache)
 }

@@ -5,17 +5,14 @@ use std::time::Duration;
 use escache::policy::ReadingDearer;
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine, Seen, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
+use crate::support::patience::until;
+use crate::support::still::{Still, wall};
 
 fn engine(indices: &[&str]) -> Engine {
-    let engine = Engine::start();
-    for index in indices {
-        engine.index(index, "1", json!({"team": "a"}));
-        engine.refresh(index);
-    }
-    engine
+    engine_of(Flavour::Es8, indices)
 }
 
 fn spawn(escache: &Escache, index: &str) -> tokio::task::JoinHandle<Response> {
@@ -30,11 +27,9 @@ async fn outcome(escache: &Escache, index: &str) -> String {
 
 const HIT: &str = "escache; hit";
 
-/// Waits until the engine has answered so many more questions than before.
-async fn answered(engine: &Engine, api: Api, before: usize, more: usize) {
-    engine.until_answered(api, before + more).await;
-    // the answers have yet to reach the proxy
-    tokio::time::sleep(Duration::from_millis(50)).await;
+/// Waits until so many readings have their counters, and wait for the version that closes them.
+async fn counted(escache: &Escache, readings: usize) {
+    until("they are counted", async || escache.proxy.watcher.closing() == readings).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,19 +41,12 @@ async fn one_question_of_the_version_closes_the_readings_of_many_targets() {
     for name in &names {
         outcome(&escache, name).await;
     }
-    let (stats, versions) = (engine.seen(Api::Stats), engine.seen(Api::Version));
+    let versions = engine.seen(Api::Version);
     let gate = engine.gate_before(Api::Version);
     let first = spawn(&escache, names[0]);
     gate.arrived(1).await;
     let others: Vec<_> = names[1..].iter().map(|name| spawn(&escache, name)).collect();
-    let indices_read = || {
-        let uris = engine.requests(Api::Stats)[stats..].iter().map(Seen::uri).collect::<Vec<_>>();
-        uris.iter().map(|uri| uri.split('/').nth(1).unwrap().split(',').count()).sum::<usize>()
-    };
-    while indices_read() < names.len() {
-        tokio::task::yield_now().await;
-    }
-    answered(&engine, Api::Stats, 0, engine.seen(Api::Stats)).await;
+    counted(&escache, others.len()).await;
     gate.release_one();
     gate.arrived(1).await;
     assert_eq!(verdict(&first.await.unwrap().headers).1, HIT);
@@ -82,9 +70,8 @@ async fn a_version_from_before_the_counters_closes_nothing() {
     let one = spawn(&escache, "one");
     gate.arrived(1).await;
     engine.put_mapping("other", json!({"properties": {"x": {"type": "keyword"}}}));
-    let stats = engine.answered(Api::Stats);
     let other = spawn(&escache, "other");
-    answered(&engine, Api::Stats, stats, 1).await;
+    counted(&escache, 1).await;
     gate.release();
     assert_eq!(verdict(&one.await.unwrap().headers).1, HIT);
     assert_eq!(verdict(&other.await.unwrap().headers).0, "MISS");
@@ -147,39 +134,40 @@ async fn what_does_not_change_the_counters_is_seen_too() {
     assert_eq!(outcome(&escache, "logs").await, "escache; fwd=miss; stored");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn with_a_bound_a_used_target_is_read_in_the_background() {
     let engine = engine(&["logs", "unused"]);
-    let bound = Duration::from_secs(2);
-    let escache = Escache::start_with(&engine.url(), |s| s.policy.max_staleness = bound).await;
+    let bound = Duration::from_secs(60);
+    let escache = Escache::start_with(&engine.url(), |settings| {
+        (settings.policy.max_staleness, settings.watcher.wall) = (bound, wall);
+    })
+    .await;
     for index in ["unused", "logs", "logs"] {
         outcome(&escache, index).await;
     }
+    let still = Still::stand();
     let gate = engine.gate_before(Api::Stats);
     let read = engine.seen(Api::Stats);
     assert_eq!(outcome(&escache, "logs").await, HIT);
     // nobody has asked for it, and nobody waits for it
+    still.pass(bound * 3 / 4).await;
     gate.arrived(1).await;
     assert!(engine.last(Api::Stats).path.starts_with("/logs/"));
     assert_eq!(outcome(&escache, "logs").await, HIT);
     engine.index("logs", "2", json!({"team": "b"}));
     engine.refresh("logs");
     gate.release();
-    engine.until_answered(Api::Stats, read + 1).await;
     let told =
         async || escache.send("GET", "/logs/_search", &[], "").await.json()["hits"]["total"]["value"].clone();
-    while told().await != 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    until("the change is seen", async || told().await == 2).await;
+    // the latest reading was used, so there is one more; what nobody uses costs nothing
+    still.pass(bound).await;
+    engine.until_answered(Api::Stats, read + 2).await;
+    for _ in 0..4 {
+        still.pass(bound).await;
     }
-    // what nobody uses costs nothing
-    tokio::time::sleep(2 * bound).await;
-    let later = engine.seen(Api::Stats);
-    tokio::time::sleep(2 * bound).await;
-    assert_eq!(engine.seen(Api::Stats), later);
-    assert_eq!(
-        engine.requests(Api::Stats).iter().filter(|asked| asked.path.starts_with("/unused/")).count(),
-        1
-    );
+    assert_eq!(engine.seen(Api::Stats), read + 2);
+    assert!(engine.requests(Api::Stats)[read..].iter().all(|asked| asked.path.starts_with("/logs/")));
 }
 
 /// A mark calls for a reading, though one for the bound is at hand.

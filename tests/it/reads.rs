@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Client, Response};
 use crate::support::node::{Engine, Node};
+use crate::support::patience::until_hit;
 
 const ENGINES: [Engine; 2] = [Engine::Elasticsearch7, Engine::OpenSearch2];
 
@@ -27,14 +28,8 @@ impl Scene {
 
     /// Asks until the answer comes from the cache, which is the engine's.
     async fn warm(&self, path: &str) {
-        for _ in 0..1_000 {
-            let through = self.through(path).await;
-            if verdict(&through.headers).0 == "HIT" {
-                return self.check_equal(path, "warm").await;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        panic!("{}: {path} is never a hit: {:?}", self.name, self.through(path).await.headers);
+        until_hit(async || self.through(path).await).await;
+        self.check_equal(path, "warm").await;
     }
 
     async fn check_equal(&self, path: &str, what: &str) {
@@ -166,24 +161,15 @@ async fn a_stored_template_is_what_is_stored_now() {
             let through = scene.escache.search(path, asked()).await;
             let (_, direct) = scene.engine.json("POST", path, Some(asked())).await;
             assert_eq!(through.json()["hits"], direct["hits"], "{}", scene.name);
-            verdict(&through.headers).0.to_owned()
-        };
-        let settle = async || {
-            for _ in 0..1_000 {
-                if ask().await == "HIT" {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-            panic!("{}: never a hit", scene.name);
+            through
         };
         store(by_tag.clone()).await;
-        settle().await;
+        until_hit(ask).await;
         // between two requests the template changes, and changes back
         for template in [json!({"query": {"match_none": {}}}), by_tag, json!({"size": 0})] {
             store(template).await;
-            assert_eq!(ask().await, "MISS", "{}", scene.name);
-            settle().await;
+            assert_eq!(verdict(&ask().await.headers).0, "MISS", "{}", scene.name);
+            until_hit(ask).await;
         }
         scene.ok("DELETE", "/_scripts/mine", None).await;
         assert_eq!(scene.escache.search(path, asked()).await.status, 404, "{}", scene.name);

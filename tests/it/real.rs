@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Client, Response};
 use crate::support::node::{Engine, Node};
+use crate::support::patience::{until, until_hit};
 
 const ENGINES: [Engine; 3] = [Engine::Elasticsearch7, Engine::Elasticsearch8, Engine::OpenSearch2];
 
@@ -68,13 +69,7 @@ impl Scene {
 
     /// Searches until the answer comes from the cache.
     async fn warm(&self, path: &str) {
-        for _ in 0..200 {
-            if verdict(&self.through(path).await.headers).0 == "HIT" {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("never a hit: {:?}", self.through(path).await.headers);
+        until_hit(async || self.through(path).await).await;
     }
 
     /// The answer through the proxy is the engine's own.
@@ -255,9 +250,7 @@ async fn the_clusters_default_refresh_interval_is_what_opensearch_goes_by() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     set(json!("500ms")).await;
-    while found(&scene.index).await == 0 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is refreshed", async || found(&scene.index).await > 0).await;
     // the default that somebody has set lets shards sleep; an interval of the index's own does not
     let refreshes = async |index: &str| {
         let stats = scene.engine.get(format!("/{index}/_stats/refresh")).await.json();
@@ -281,9 +274,7 @@ async fn the_clusters_default_refresh_interval_is_what_opensearch_goes_by() {
             // and the search that wakes it finds what has waited
             assert_eq!(found(index).await, 1);
         } else {
-            while refreshes(index).await == before {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            until("it is refreshed", async || refreshes(index).await > before).await;
         }
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use escache::elastic::api::{Effect, route};
 use escache::policy::Rule;
 use escache::probe;
-use escache::upstream::Host;
 use serde_json::{Value, json};
 
 use crate::support::engine::{Api, Engine, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Response, raw};
+use crate::support::patience::until;
 
 const SEARCH: &str = "/logs/_search";
 
@@ -30,19 +30,9 @@ fn spawn(
     tokio::spawn(async move { client.request("GET", url, headers, "").await })
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..5_000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("waited in vain: {what}");
-}
-
 async fn aboard(escache: &Escache, n: u64) {
     let plain = &escache.proxy.stats.plain;
-    until("aboard", || plain.flights.get() + plain.followers.get() >= n).await;
+    until("aboard", async || plain.flights.get() + plain.followers.get() >= n).await;
 }
 
 /// `land()` gives the streamed answer of the leader to whoever takes it first, with the leader's own headers.
@@ -102,7 +92,7 @@ async fn a_purge_whose_client_hangs_up_still_purges() {
     purge.abort();
     let _ = purge.await;
     gate.release();
-    until("purged", || escache.proxy.stats.plain.purges.get() > 0).await;
+    until("purged", async || escache.proxy.stats.plain.purges.get() > 0).await;
     assert_ne!(verdict(&escache.send("GET", SEARCH, &[], "").await.headers).0, "HIT");
 }
 
@@ -229,8 +219,7 @@ async fn hosts_of_different_clusters_are_not_mixed() {
     let (one, other) = (engine(), engine());
     other.index("logs", "2", json!({"team": "b"}));
     other.refresh("logs");
-    let escache =
-        Escache::start_with(&one.url(), |s| s.upstream.hosts.push(Host::parse(&other.url()).unwrap())).await;
+    let escache = Escache::in_front_of(&[&one, &other], |_| {}).await;
     for _ in 0..40 {
         escache.send("GET", SEARCH, &[], "").await;
     }

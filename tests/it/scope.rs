@@ -8,15 +8,16 @@ use escache::policy::Rule;
 use escache::proxy::ProxySettings;
 use escache::rounds::Needed;
 use escache::scope::{Found, Way};
-use escache::upstream::{Credentials, Host};
+use escache::upstream::Credentials;
 use futures_util::future::join_all;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, secured, team};
-use crate::support::escache::{Escache, prove, until_hit, verdict};
+use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, engine, secured, team};
+use crate::support::escache::{Escache, prove, verdict};
 use crate::support::http::Response;
+use crate::support::patience::until_hit;
 
 const SEARCH: &str = "/logs/_search";
 
@@ -179,13 +180,7 @@ async fn a_stricter_rule_is_one_for_permissions_too() {
     scene.engine.put_alias("logs", "al");
     let alice = [("authorization", scene.alice.as_str())];
     let by_alias = async || scene.escache.send("GET", "/al/_search", &alice, "").await;
-    for _ in 0..100 {
-        if verdict(&by_alias().await.headers).0 == "HIT" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(verdict(&by_alias().await.headers).0, "HIT");
+    until_hit(by_alias).await;
     scene.engine.restrict("alice", team("a"));
     assert_eq!(total(&by_alias().await), 1);
 }
@@ -367,14 +362,11 @@ async fn a_lifetime_never_stands_in_for_a_proof_that_fails() {
 /// search that the other has carried out.
 #[tokio::test]
 async fn the_host_that_searches_is_the_one_that_must_say_the_same() {
-    let engine = Engine::start_as(Flavour::Es8);
+    let engine = engine();
     let other = engine.another_host();
     let hosts = [&engine, &other];
-    engine.index("logs", "1", json!({"team": "a"}));
-    engine.refresh("logs");
     let (watcher, alice) = (engine.add_user("watcher"), engine.add_user("alice"));
-    let escache = Escache::start_with(&engine.url(), |settings| {
-        settings.upstream.hosts = hosts.map(|host| Host::parse(&host.url()).unwrap()).to_vec();
+    let escache = Escache::in_front_of(&hosts, |settings| {
         settings.upstream.credentials = Some(Credentials::new(&watcher).unwrap());
         settings.scope.gap = Duration::ZERO;
     })

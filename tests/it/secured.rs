@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Client, Response};
 use crate::support::node::{Cluster, Engine, Node};
+use crate::support::patience::{until, until_hit};
 
 /// Shorter than the default, so that tests can wait for it; still many times what these nodes take.
 const GAP: Duration = Duration::from_secs(2);
@@ -49,13 +50,8 @@ impl Scene {
     }
 
     async fn until_secured(&self) {
-        for _ in 0..600 {
-            if self.admin.get("/_cluster/health?wait_for_status=yellow").await.status == 200 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("security is not initialised");
+        let health = "/_cluster/health?wait_for_status=yellow";
+        until("security is initialised", async || self.admin.get(health).await.status == 200).await;
     }
 
     /// A request of the administrator that must succeed. The time is when its answer had come.
@@ -105,15 +101,7 @@ async fn ask(escache: &Escache, headers: &[(&str, &str)]) -> Response {
 }
 
 async fn warm(escache: &Escache, headers: &[(&str, &str)]) -> Response {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let answer = ask(escache, headers).await;
-        if verdict(&answer.headers).0 == "HIT" {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "never a hit: {} {:?}", answer.status, verdict(&answer.headers));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_hit(async || ask(escache, headers).await).await
 }
 
 /// The teams of the documents in an answer, each once.

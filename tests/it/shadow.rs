@@ -11,9 +11,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::parity;
 use crate::support::engine::{Api, Engine, Flavour, Twist, Users, engine, engine_with, secured, team};
-use crate::support::escache::{Escache, prove, until_hit, verdict};
+use crate::support::escache::{Escache, prove, verdict};
 use crate::support::http::Response;
 use crate::support::node::{self, Node};
+use crate::support::patience::{until, until_hit};
 
 const SEARCH: &str = "/logs/_search";
 const TOTAL: &str = "/hits/total/value";
@@ -87,14 +88,8 @@ impl Scene {
 
 /// Waits until so many hits were judged.
 async fn judged(escache: &Escache, number: u64) -> Tally {
-    for _ in 0..20_000 {
-        let tally = Tally::of(escache);
-        if tally.judged() >= number {
-            return tally;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    panic!("waited in vain: {:?}", Tally::of(escache));
+    until("they are judged", async || Tally::of(escache).judged() >= number).await;
+    Tally::of(escache)
 }
 
 #[tokio::test]
@@ -297,13 +292,8 @@ async fn a_share_of_hits_is_sampled_and_none_if_it_is_0() {
         scene.hit().await;
     }
     let sampled = |tally: Tally| tally.judged() + tally.skipped;
-    for _ in 0..1_000 {
-        if sampled(scene.tally()) >= 20 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    assert!((20..=60).contains(&sampled(scene.tally())), "{:?}", scene.tally());
+    until("some are sampled", async || sampled(scene.tally()) >= 20).await;
+    assert!(sampled(scene.tally()) <= 60, "{:?}", scene.tally());
 }
 
 /// Without readings there is nothing to hold it against.

@@ -2,17 +2,16 @@
 //! of escache stands and is moved by hand; the engines have clocks of their own.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use escache::proxy::ProxySettings;
-use escache::upstream::Host;
 use serde_json::json;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
+use crate::support::still::{MOMENT, Still, wall};
 
 /// Not to be answered from the cache, so that no reading is waited for.
 const SEARCH: &str = "/logs/_search?request_cache=false";
@@ -20,57 +19,14 @@ const SEARCH: &str = "/logs/_search?request_cache=false";
 /// How long a host may owe answers before it is asked who it is, and a read be held up.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What is a little less or more than a time.
-const MOMENT: Duration = Duration::from_millis(10);
-
 /// How long it may take to say so, where another one speaks.
 const TO_ANSWER: Duration = Duration::from_secs(2);
 
-/// Stops the clock. It stands, even where everybody waits, until this is dropped: tokio would move it else to the next
-/// time that somebody waits for, while an engine's answer is on its way.
-struct Still(#[allow(dead_code, reason = "held, and dropped")] std::sync::mpsc::Sender<()>);
-
-impl Still {
-    fn stand() -> Still {
-        tokio::time::pause();
-        let (held, dropped) = std::sync::mpsc::channel();
-        tokio::task::spawn_blocking(move || dropped.recv());
-        Still(held)
-    }
-
-    /// This time, and the little that timers are rounded up by.
-    async fn pass(&self, time: Duration) {
-        settle().await;
-        tokio::time::advance(time + MOMENT / 5).await;
-        settle().await;
-    }
-}
-
-/// Goes with the clock that stands: a machine whose clocks differ was suspended, and nothing that was found before holds.
-fn wall() -> SystemTime {
-    thread_local!(static BORN: Instant = Instant::now());
-    SystemTime::UNIX_EPOCH + BORN.with(Instant::elapsed)
-}
-
-/// Lets everybody get as far as they can without the network.
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Two hosts of one cluster, and escache in front of them.
 async fn two_hosts(change: impl FnOnce(&mut ProxySettings)) -> (Engine, Engine, Arc<Escache>) {
-    let one = Engine::start();
-    one.index("logs", "1", json!({"team": "a"}));
-    one.refresh("logs");
+    let one = engine();
     let two = one.another_host();
-    let url = one.url();
-    let escache = Escache::start_with(&url, |settings| {
-        settings.upstream.hosts = [&one, &two].map(|host| Host::parse(&host.url()).unwrap()).into();
-        change(settings);
-    });
-    let escache = Arc::new(escache.await);
+    let escache = Arc::new(Escache::in_front_of(&[&one, &two], change).await);
     (one, two, escache)
 }
 
@@ -256,11 +212,7 @@ async fn readings_are_not_waited_for_while_a_host_is_silent() {
 #[tokio::test]
 async fn one_reading_that_is_late_is_enough() {
     const TIMEOUT: Duration = Duration::from_secs(4);
-    let engine = Engine::start();
-    for index in ["logs", "other"] {
-        engine.index(index, "1", json!({"team": "a"}));
-        engine.refresh(index);
-    }
+    let engine = engine_of(Flavour::Es8, &["logs", "other"]);
     let url = engine.url();
     let escache = Escache::start_with(&url, |settings| settings.watcher.timeout = TIMEOUT);
     let escache = Arc::new(escache.await);

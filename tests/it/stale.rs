@@ -1,5 +1,9 @@
 //! `stale_if_error`: what is served when the engine is in trouble, and everything that never is.
 
+mod identities;
+
+mod several;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -7,9 +11,10 @@ use escache::policy::Rule;
 use escache::proxy::ProxySettings;
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine, Flavour, Twist, Users, engine, secured, team};
-use crate::support::escache::{Escache, prove, until_hit, verdict};
+use crate::support::engine::{Api, Engine, Twist, engine};
+use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
+use crate::support::patience::until;
 
 const SEARCH: &str = "/logs/_search";
 
@@ -18,8 +23,6 @@ const BOUND: Duration = Duration::from_secs(300);
 async fn in_front_of(engine: &Engine, change: impl FnOnce(&mut ProxySettings)) -> Escache {
     Escache::start_with(&engine.url(), |settings| {
         settings.policy.stale_if_error = Some(BOUND);
-        // what hangs is not waited for long
-        settings.upstream.response_timeout = Duration::from_millis(500);
         change(settings);
     })
     .await
@@ -99,9 +102,10 @@ async fn an_older_generation_is_served_when_the_engine_is_in_trouble() {
 
 #[tokio::test]
 async fn an_older_generation_is_served_when_the_engine_is_unreachable() {
-    for twist in [Twist::Drop, Twist::Hang, Twist::Truncate(10)] {
+    for (twist, patience) in [(Twist::Drop, 60), (Twist::Hang, 2), (Twist::Truncate(10), 60)] {
         let engine = engine();
-        let escache = in_front_of(&engine, |_| {}).await;
+        let patience = Duration::from_secs(patience);
+        let escache = in_front_of(&engine, |s| s.upstream.response_timeout = patience).await;
         let first = ask(&escache, &[]).await;
         change(&engine);
         engine.on(Api::Search).always(twist);
@@ -162,151 +166,6 @@ async fn a_no_of_the_engine_outlasts_the_trouble_that_follows() {
         engine.stop().await;
         check_honest(&ask(&escache, &[]).await, 502, &format!("after {status}"));
     }
-}
-
-/// It is no other word where it is told of one search of a multi search.
-#[tokio::test]
-async fn a_no_to_one_search_of_several_outlasts_it_too() {
-    for (status, remembered) in [(401, false), (403, false), (404, false), (500, true)] {
-        let engine = engine();
-        engine.index("other", "1", json!({}));
-        engine.refresh("other");
-        let escache = in_front_of(&engine, |_| {}).await;
-        // as it is asked for in a multi search
-        let alone = || escache.search(SEARCH, json!({}));
-        let first = alone().await;
-        change(&engine);
-        let error = json!({"error": {"root_cause": [], "type": "any", "reason": "any"}, "status": status});
-        let whole = json!({"took": 1, "timed_out": false, "hits": {"hits": []}, "status": 200,
-            "_shards": {"total": 1, "successful": 1, "skipped": 0, "failed": 0}});
-        let told = format!(r#"{{"took":1,"responses":[{whole},{error}]}}"#);
-        engine.on(Api::Msearch).next(Twist::Status(200, told.into()));
-        let lines = "{\"index\":\"other\"}\n{}\n{\"index\":\"logs\"}\n{}\n";
-        let json = [("content-type", "application/json")];
-        let several = escache.send("POST", "/_msearch", &json, lines).await;
-        assert_eq!(several.json()["responses"][1]["status"], status, "{}", several.text());
-        engine.stop().await;
-        match alone().await {
-            stale if remembered => check_stale(&stale, &first, "escache; fwd=stale"),
-            honest => check_honest(&honest, 502, &format!("after {status}")),
-        }
-    }
-}
-
-/// Nor where all of them are refused at once.
-#[tokio::test]
-async fn a_no_to_several_searches_at_once_outlasts_it_too() {
-    for (status, remembered) in [(401, false), (403, false), (500, true)] {
-        let engine = engine();
-        let escache = in_front_of(&engine, |_| {}).await;
-        // as it is asked for in a multi search
-        let alone = || escache.search(SEARCH, json!({}));
-        let first = alone().await;
-        change(&engine);
-        engine.on(Api::Msearch).next(Twist::error(status, "security_exception", "no"));
-        let json = [("content-type", "application/json")];
-        let several = escache.send("POST", "/_msearch", &json, "{\"index\":\"logs\"}\n{}\n").await;
-        assert_eq!(several.status, status);
-        engine.stop().await;
-        match alone().await {
-            stale if remembered => check_stale(&stale, &first, "escache; fwd=stale"),
-            honest => check_honest(&honest, 502, &format!("after {status}")),
-        }
-    }
-}
-
-const LINES: &str = "{\"index\":\"other\"}\n{}\n{\"index\":\"logs\"}\n{}\n";
-
-async fn ask_several(escache: &Escache, lines: &str) -> Response {
-    escache.send("POST", "/_msearch", &[("content-type", "application/json")], lines).await
-}
-
-fn with_another(engine: &Engine) {
-    engine.index("other", "1", json!({}));
-    engine.refresh("other");
-}
-
-/// Of a multi search, old answers stand in for an answer that did not come: for all of it, or for none.
-#[tokio::test]
-async fn a_multi_search_is_served_when_the_engine_is_in_trouble() {
-    for (status, all) in [(503, true), (429, false), (502, false)] {
-        let engine = engine();
-        with_another(&engine);
-        let escache = in_front_of(&engine, |_| {}).await;
-        let first = ask_several(&escache, LINES).await;
-        // one of the two is current, the other is not
-        change(&engine);
-        if all {
-            trouble(&engine, status);
-        } else {
-            engine.on(Api::Msearch).always(Twist::error(status, "unavailable_exception", "in trouble"));
-        }
-        let hits = if all { 0 } else { 1 };
-        let stale = ask_several(&escache, LINES).await;
-        let told = format!("escache; fwd=stale; fwd-status={status}; detail=\"items-hit={hits}/2\"");
-        assert_eq!((stale.status, verdict(&stale.headers)), (200, ("STALE", told.as_str())));
-        assert_eq!(stale.json()["responses"], first.json()["responses"]);
-        assert!(stale.header("age").is_some() && stale.header("etag").is_none());
-        // one that nothing is stored for
-        let more = format!("{LINES}{{\"index\":\"logs\"}}\n{{\"size\":7}}\n");
-        check_honest(&ask_several(&escache, &more).await, status, "never asked");
-        // one that would not be cached now
-        let moving = "{\"index\":\"logs\"}\n{\"query\":{\"range\":{\"at\":{\"gte\":\"now\"}}}}\n";
-        check_honest(&ask_several(&escache, &format!("{LINES}{moving}")).await, status, "now");
-        let refused = [("content-type", "application/json"), ("cache-control", "stale-if-error=0")];
-        check_honest(&escache.send("POST", "/_msearch", &refused, LINES).await, status, "not wanted");
-        engine.calm();
-        tokio::time::sleep(Duration::from_millis(1_100)).await; // the pause after a failed reading
-        let fresh = ask_several(&escache, LINES).await;
-        assert_eq!(verdict(&fresh.headers).0, "MISS");
-        assert_ne!(fresh.json()["responses"], first.json()["responses"]);
-    }
-    let engine = engine();
-    with_another(&engine);
-    let escache = in_front_of(&engine, |_| {}).await;
-    let first = ask_several(&escache, LINES).await;
-    engine.stop().await;
-    let stale = ask_several(&escache, LINES).await;
-    assert_eq!(verdict(&stale.headers).1, "escache; fwd=stale; detail=\"items-hit=0/2\"");
-    assert_eq!(stale.json()["responses"], first.json()["responses"]);
-}
-
-/// What would not be cached now is not served, and gone.
-#[tokio::test]
-async fn a_multi_search_of_what_is_no_more_cached_is_not_served() {
-    let engine = engine();
-    with_another(&engine);
-    let escache = in_front_of(&engine, |_| {}).await;
-    ask_several(&escache, LINES).await;
-    engine.put_settings("logs", json!({"index.requests.cache.enable": "false"}));
-    engine.on(Api::Msearch).always(Twist::error(503, "unavailable_exception", "in trouble"));
-    check_honest(&ask_several(&escache, LINES).await, 503, "the index says no");
-    engine.stop().await;
-    check_honest(&ask_several(&escache, LINES).await, 502, "nobody says anything");
-}
-
-/// Entries alone do not say that the engine takes a multi search; and its no is a word of its own.
-#[tokio::test]
-async fn a_multi_search_that_the_engine_never_took_is_not_served() {
-    let engine = engine();
-    with_another(&engine);
-    let escache = in_front_of(&engine, |_| {}).await;
-    for index in ["other", "logs"] {
-        escache.search(&format!("/{index}/_search"), json!({})).await;
-    }
-    let ailing = || engine.on(Api::Msearch).always(Twist::error(503, "unavailable_exception", "in trouble"));
-    ailing();
-    check_honest(&ask_several(&escache, LINES).await, 503, "no door");
-    engine.calm();
-    ask_several(&escache, LINES).await;
-    ailing();
-    change(&engine);
-    assert_eq!(verdict(&ask_several(&escache, LINES).await.headers).0, "STALE");
-    engine.calm();
-    engine.on(Api::Msearch).next(Twist::forbidden("indices:data/read/msearch"));
-    check_honest(&ask_several(&escache, LINES).await, 403, "turned away");
-    ailing();
-    check_honest(&ask_several(&escache, LINES).await, 503, "after that");
 }
 
 #[tokio::test]
@@ -428,9 +287,7 @@ async fn a_full_queue_is_no_trouble_of_the_engine() {
     };
     let others = [spawn(1), spawn(2)];
     gate.arrived(1).await;
-    while escache.proxy.stats.plain.flights.get() < 3 {
-        tokio::task::yield_now().await;
-    }
+    until("all are aboard", async || escache.proxy.stats.plain.flights.get() == 3).await;
     let refused = ask(&escache, &[]).await;
     check_honest(&refused, 429, "the queue");
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -448,7 +305,6 @@ async fn a_rounded_now_ends_at_its_boundary() {
     let engine = engine();
     let escache = in_front_of(&engine, |s| {
         s.watcher.wall = || SystemTime::now() + Duration::from_secs(AHEAD.load(Ordering::SeqCst));
-        s.upstream.response_timeout = Duration::from_secs(20);
     })
     .await;
     let body = json!({"size": 0, "aggs": {"a": {"filter": {"range": {"at": {"gte": "now/h"}}}}}});
@@ -541,109 +397,4 @@ async fn with_ttl_only_it_is_served_after_its_time() {
     tokio::time::sleep(Duration::from_millis(5)).await;
     check_stale(&ask(&escache, &[]).await, &first, "escache; fwd=stale; detail=ttl-only");
     check_honest(&ask(&escache, &[("authorization", "Basic eDp5")]).await, 502, "somebody else");
-}
-
-// -- identities
-
-const GAP: Duration = Duration::from_millis(200);
-
-struct Secured {
-    engine: Engine,
-    escache: Escache,
-    alice: String,
-    bob: String,
-}
-
-impl Secured {
-    async fn new(flavour: Flavour) -> Secured {
-        let (engine, Users { watcher, alice, bob }) = secured(flavour);
-        let escache = in_front_of(&engine, |settings| prove(settings, &watcher, GAP)).await;
-        Secured { engine, escache, alice, bob }
-    }
-
-    async fn ask(&self, who: &str) -> Response {
-        ask(&self.escache, &[("authorization", who)]).await
-    }
-
-    async fn warm(&self, who: &str) -> Response {
-        until_hit(async || self.ask(who).await).await
-    }
-}
-
-#[tokio::test]
-async fn an_identity_is_served_what_was_proven_to_be_its_own() {
-    for flavour in [Flavour::Es8, Flavour::Os2] {
-        let scene = Secured::new(flavour).await;
-        let first = scene.warm(&scene.alice).await;
-        trouble(&scene.engine, 503);
-        let stale = scene.ask(&scene.alice).await;
-        check_stale(&stale, &first, "escache; fwd=stale; fwd-status=503");
-        check_honest(&scene.ask(&scene.bob).await, 503, "bob has asked nothing");
-        check_honest(&ask(&scene.escache, &[]).await, 503, "nobody");
-        scene.engine.calm();
-        scene.engine.stop().await;
-        check_stale(&scene.ask(&scene.alice).await, &first, "escache; fwd=stale");
-    }
-}
-
-/// The last successful reading has shown other permissions: also where somebody else's request made it, also if they
-/// have not settled yet.
-#[tokio::test]
-async fn an_identity_is_not_served_what_the_last_reading_has_taken_away() {
-    for flavour in [Flavour::Es8, Flavour::Os2] {
-        let scene = Secured::new(flavour).await;
-        scene.warm(&scene.alice).await;
-        scene.warm(&scene.bob).await;
-        scene.engine.restrict("alice", team("a"));
-        // on OpenSearch the security index tells of it, whoever looks
-        let who = if flavour == Flavour::Os2 { &scene.bob } else { &scene.alice };
-        assert_eq!(verdict(&scene.ask(who).await.headers).1, "escache; fwd=bypass; detail=scope-settling");
-        scene.engine.stop().await;
-        check_honest(&scene.ask(&scene.alice).await, 502, &format!("{flavour:?}"));
-    }
-}
-
-/// The engine does not know the identity any more.
-#[tokio::test]
-async fn an_identity_that_was_turned_away_is_not_served() {
-    for flavour in [Flavour::Es8, Flavour::Os2] {
-        let scene = Secured::new(flavour).await;
-        scene.warm(&scene.alice).await;
-        scene.engine.cluster().remove_user("alice");
-        check_honest(&scene.ask(&scene.alice).await, 401, "the word");
-        scene.engine.stop().await;
-        check_honest(&scene.ask(&scene.alice).await, 502, "after it");
-        // the question about who asks is refused, and the search itself finds the engine in trouble
-        let scene = Secured::new(flavour).await;
-        scene.warm(&scene.alice).await;
-        scene.engine.on(Api::Authenticate).always(Twist::error(401, "security_exception", "who are you"));
-        search_trouble(&scene.engine, 503);
-        check_honest(&scene.ask(&scene.alice).await, 503, "unknown to the engine");
-        // another of its entries neither
-        let scene = Secured::new(flavour).await;
-        scene.warm(&scene.alice).await;
-        let other = escache_count(&scene).await;
-        assert_eq!(verdict(&other.headers).0, "MISS");
-        scene.engine.on(Api::Search).always(Twist::forbidden("indices:data/read/search"));
-        change(&scene.engine);
-        check_honest(&scene.ask(&scene.alice).await, 403, "forbidden");
-        scene.engine.stop().await;
-        check_honest(&escache_count(&scene).await, 502, "the count");
-    }
-}
-
-async fn escache_count(scene: &Secured) -> Response {
-    scene.escache.send("GET", "/logs/_count", &[("authorization", &scene.alice)], "").await
-}
-
-/// `auth.entry_ttl` is no proof.
-#[tokio::test]
-async fn an_identity_of_which_nothing_is_proven_is_not_served() {
-    let engine = engine();
-    let escache = in_front_of(&engine, |s| s.policy.entry_ttl = Some(Duration::from_secs(60))).await;
-    let named = [("authorization", "Basic eDp5")];
-    ask(&escache, &named).await;
-    assert_eq!(verdict(&ask(&escache, &named).await.headers).0, "HIT");
-    engine.stop().await;
-    check_honest(&ask(&escache, &named).await, 502, "unproven");
 }

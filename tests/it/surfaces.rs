@@ -3,17 +3,13 @@
 use escache::surface::admin::{Controls, Token};
 use serde_json::{Value, json};
 
-use crate::support::engine::{Engine, Flavour};
+use crate::support::engine::{Engine, Flavour, engine_of};
 use crate::support::escache::{Escache, verdict};
 
 const SEARCH: &str = "/logs/_search";
 
 async fn warm(flavour: Flavour) -> (Engine, Escache) {
-    let engine = Engine::start_as(flavour);
-    for index in ["logs", "other"] {
-        engine.index(index, "1", json!({"team": "a"}));
-        engine.refresh(index);
-    }
+    let engine = engine_of(flavour, &["logs", "other"]);
     let escache = Escache::start(&engine.url()).await;
     for _ in 0..3 {
         escache.search(SEARCH, json!({})).await;

@@ -18,6 +18,7 @@ use crate::support::authority::Authority;
 use crate::support::engine::Engine;
 use crate::support::escache::{two, verdict};
 use crate::support::http::Client;
+use crate::support::patience::until;
 use crate::support::program::Program;
 use crate::support::wire::{Wire, address};
 
@@ -198,13 +199,9 @@ async fn a_drain_does_not_wait_for_a_handshake() {
     );
     let program = Program::start(&engine.url(), &config);
     let mut silent = Wire::to(&program.url).await;
-    loop {
-        let stats = client.get(format!("{}/stats", program.admin)).await.json();
-        // that of the one who asks is another one
-        if stats["counters"]["connections"].as_u64() >= Some(2) {
-            break;
-        }
-    }
+    let stats = async || client.get(format!("{}/stats", program.admin)).await.json();
+    // that of the one who asks is another one
+    until("both are connected", async || stats().await["counters"]["connections"].as_u64() >= Some(2)).await;
     program.signal(Signal::TERM);
     assert_eq!(silent.rest().await, "");
     assert_eq!(program.exit_code().await, Some(0));

@@ -5,21 +5,17 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::engine::{Api, Engine, Gate, Seen, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Gate, Seen, Twist, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
-use crate::support::wire::until;
+use crate::support::patience::until;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const HIT: &str = "escache; hit";
 
 /// An engine with an index of each name, and escache that has read each by its own name and has an answer of each.
 async fn read_before() -> (Engine, Escache) {
-    let engine = Engine::start();
-    for index in NAMES {
-        engine.index(index, "1", json!({"team": "a"}));
-        engine.refresh(index);
-    }
+    let engine = engine_of(Flavour::Es8, &NAMES);
     // however slow this machine is, no call is a slow one
     let escache = Escache::start_with(&engine.url(), |s| s.watcher.timeout = Duration::from_secs(600)).await;
     // again, so that their state is known to have been the same after the search
@@ -68,7 +64,7 @@ async fn all_at_once(
     asked.push(ask(escache, NAMES[1]));
     gate.arrived(2).await;
     asked.extend(NAMES[2..].iter().map(|index| ask(escache, index)));
-    until("they wait", || escache.proxy.watcher.waiting() == joining).await;
+    until("they wait", async || escache.proxy.watcher.waiting() == joining).await;
     (gate, asked)
 }
 

@@ -101,7 +101,7 @@ async fn an_engine_that_is_away_is_an_honest_error() {
     }
     let (engine, _) = two().await;
     let escache = Escache::start_with(&engine.url(), |s| {
-        s.upstream.response_timeout = std::time::Duration::from_millis(50);
+        s.upstream.response_timeout = std::time::Duration::from_secs(1);
     })
     .await;
     engine.on(Api::Search).always(Twist::Hang);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -19,8 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// How long what must come may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::patience::PATIENCE;
 
 /// A listening collector, stopped when it is dropped.
 pub(crate) struct Collector {

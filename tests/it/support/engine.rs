@@ -58,15 +58,13 @@ pub(crate) use names::*;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use host::{Host, Server};
 
-/// How long a test waits for what it expects of the engine before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::patience::PATIENCE;
 
 /// The handle of a pretend engine: one host and the cluster behind it. It runs on a thread of its own, so a test may
 /// pause its clock or block. Dropped, it is gone.
@@ -164,9 +162,23 @@ pub(crate) fn engine() -> Engine {
 /// An engine of this flavour whose index `logs` has this one document, which searches see.
 pub(crate) fn engine_with(flavour: Flavour, document: Value) -> Engine {
     let engine = Engine::start_as(flavour);
-    engine.index("logs", "1", document);
-    engine.refresh("logs");
+    add(&engine, "logs", document);
     engine
+}
+
+/// An engine of this flavour with these indices, each of which has one document.
+pub(crate) fn engine_of(flavour: Flavour, indices: &[&str]) -> Engine {
+    let engine = Engine::start_as(flavour);
+    for index in indices {
+        add(&engine, index, json!({"team": "a"}));
+    }
+    engine
+}
+
+/// A first document of an index, which searches see.
+pub(crate) fn add(engine: &Engine, index: &str, document: Value) {
+    engine.index(index, "1", document);
+    engine.refresh(index);
 }
 
 /// The `Authorization` headers of an engine's users.

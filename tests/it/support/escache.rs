@@ -44,7 +44,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
             hosts: vec![Host::parse(url).unwrap()],
             credentials: None,
             tls: None,
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(30),
             response_timeout: Duration::from_secs(60),
             max_idle_per_host: 1024,
             idle_timeout: Duration::from_secs(60),
@@ -92,6 +92,16 @@ impl Escache {
     /// escache with changed settings.
     pub(crate) async fn start_with(url: &str, change: impl FnOnce(&mut ProxySettings)) -> Escache {
         Escache::start_within(url, Limits::default(), change).await
+    }
+
+    /// escache with changed settings in front of several hosts.
+    pub(crate) async fn in_front_of(hosts: &[&Engine], change: impl FnOnce(&mut ProxySettings)) -> Escache {
+        let hosts: Vec<_> = hosts.iter().map(|host| Host::parse(&host.url()).unwrap()).collect();
+        Escache::start_with(&hosts[0].to_string(), |settings| {
+            settings.upstream.hosts = hosts;
+            change(settings);
+        })
+        .await
     }
 
     /// escache with changed settings and limits.
@@ -157,18 +167,6 @@ impl Drop for Escache {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
     }
-}
-
-/// Asks until the answer comes from the cache: permissions must have been seen for a while before it may.
-pub(crate) async fn until_hit(ask: impl AsyncFn() -> Response) -> Response {
-    for _ in 0..200 {
-        let answer = ask().await;
-        if verdict(&answer.headers).0 == "HIT" {
-            return answer;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never a hit: {:?}", ask().await.headers);
 }
 
 /// `HIT`, `MISS`, `BYPASS`, and the whole `Cache-Status`.

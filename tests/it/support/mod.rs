@@ -18,6 +18,10 @@ pub(crate) mod middleman;
 
 pub(crate) mod node;
 
+pub(crate) mod patience;
+
 pub(crate) mod program;
+
+pub(crate) mod still;
 
 pub(crate) mod wire;

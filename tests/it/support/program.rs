@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::http::Client;
-
-/// How long the program may take to say or do something.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::patience::{PATIENCE, ends};
 
 /// A running program, killed when it is dropped.
 pub(crate) struct Program {
@@ -120,7 +118,7 @@ impl Program {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, exited).await.expect("it exits")
+        ends("the program", exited).await
     }
 }
 

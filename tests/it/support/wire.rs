@@ -1,14 +1,12 @@
 //! Bytes on a connection, for what no HTTP client would send, or wait for.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long is waited for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::patience::{PATIENCE, ends};
 
 /// The address of `http://address`.
 pub(crate) fn address(url: &str) -> SocketAddr {
@@ -74,7 +72,7 @@ impl Wire {
             self.0.read_exact(&mut body).await.unwrap();
             text.extend(body);
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("an answer");
+        ends("an answer", read).await;
         let text = String::from_utf8_lossy(&text).into_owned();
         Answer { status: text[9..12].parse().unwrap(), text }
     }
@@ -85,14 +83,4 @@ pub(crate) async fn ask(url: &str, bytes: impl AsRef<[u8]>) -> Answer {
     let mut wire = Wire::to(url).await;
     wire.send(bytes).await;
     wire.last_answer().await
-}
-
-/// Waits until something holds, which must be before a test's patience ends.
-pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "waited in vain for: {what}");
 }
