@@ -7,10 +7,14 @@ mod questions;
 
 mod together;
 
+mod usual;
+
+mod watch;
+
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapWeak;
@@ -21,11 +25,11 @@ pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 pub use self::questions::CLUSTER_SETTINGS;
 use self::questions::{Questions, Version, Watched};
 use self::together::Together;
+use self::watch::{Watch, lost};
 use crate::cache::{Bounded, Stamp};
 use crate::elastic::target::Target;
-use crate::generation::{Generation, Reading, Settling};
-use crate::outcome::{Reason, Refusal};
-use crate::rounds::{Measured, Needed, Pace, Rounds};
+use crate::generation::Reading;
+use crate::rounds::{Needed, Pace, Rounds};
 use crate::stats::Stats;
 use crate::upstream::Upstream;
 
@@ -96,21 +100,6 @@ pub struct Watcher {
 #[derive(Debug, Default)]
 pub struct Spot(ArcSwapWeak<Watch>);
 
-/// What is known of one target.
-#[derive(Debug)]
-struct Watch {
-    rounds: Arc<Rounds<Watched>>,
-    metadata: Mutex<Settling>,
-    /// How long that must have been what it is.
-    settling: Duration,
-    /// The watcher's, when this was begun.
-    epoch: u64,
-    /// Nanoseconds from the watcher's birth to the start of the latest reading that was found by a spot.
-    found: AtomicU64,
-    /// What it weighed when it was last put among the targets.
-    weighed: AtomicU32,
-}
-
 impl Watcher {
     /// A watcher that asks through `upstream`.
     #[must_use]
@@ -146,44 +135,9 @@ impl Watcher {
         })
     }
 
-    /// From now on only readings that start later serve. Called when a write, refresh or metadata call that passes
-    /// through ends, in whatever way, before a byte of its answer goes to the client.
-    pub fn mark(&self, now: Instant) {
-        self.mark.fetch_max(self.nanos(now) + 1, Ordering::AcqRel);
-        self.stats.plain.marks.inc();
-    }
-
-    /// When the last mark was set.
-    #[must_use]
-    pub fn last_mark(&self) -> Option<Instant> {
-        match self.mark.load(Ordering::Acquire) {
-            0 => None,
-            at => Some(self.born + Duration::from_nanos(at - 1)),
-        }
-    }
-
-    /// How long a request waits for what it needs to know before it is forwarded.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.settings.timeout
-    }
-
-    /// How many readings one request may wait for at once, so that one alone does not use up what all have.
-    #[must_use]
-    pub fn share_of_readings(&self) -> usize {
-        (self.settings.max_concurrent / 4).clamp(1, 16)
-    }
-
-    /// The wall clock that tells whether the machine slept.
-    #[must_use]
-    pub fn wall(&self) -> fn() -> SystemTime {
-        self.settings.wall
-    }
-
-    /// Now, on both clocks.
-    #[must_use]
-    pub fn now(&self) -> Stamp {
-        self.pace.now()
+    /// A reading of a target that serves: the latest one, the one under way, or the next.
+    pub async fn reading(&self, target: &Target, needed: Needed) -> Reading {
+        self.next_of(target, &self.watch(target), needed).await
     }
 
     /// [`reading`](Watcher::reading), but who has waited for the time of one reading waits no longer.
@@ -211,6 +165,61 @@ impl Watcher {
             read = read => Some(read),
             () = tokio::time::sleep_until(begun + patience) => None,
             () = self.questions.upstream.silence() => None,
+        }
+    }
+
+    /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock. `spot` is of this
+    /// target, and is filled here.
+    #[must_use]
+    pub fn at_hand(&self, target: &Target, spot: &Spot, needed: Needed) -> Option<Reading> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let watch = match spot.0.load().upgrade().filter(|watch| watch.epoch == epoch) {
+            Some(watch) => watch,
+            None => {
+                let watch = self.targets.get(target)?;
+                spot.0.store(Arc::downgrade(&watch));
+                watch
+            }
+        };
+        let measured = watch.rounds.serving(needed)?;
+        // so that what is found by its spot counts as used: once for each reading is enough
+        let started = self.nanos(measured.started.at);
+        if watch.found.load(Ordering::Relaxed) != started {
+            watch.found.store(started, Ordering::Relaxed);
+            let _ = self.targets.get(target);
+        }
+        Some(watch.reading(&measured))
+    }
+
+    /// The latest reading of a target that found something, however old it is. No proof of anything; but for a search
+    /// that is sent from now on, a safe tag (R1).
+    #[must_use]
+    pub fn latest(&self, target: &Target) -> Option<Reading> {
+        let watch = self.targets.get(target)?;
+        watch.rounds.latest().map(|measured| watch.reading(&measured))
+    }
+
+    /// A search was sent with the tag of [`latest`](Watcher::latest). The next reading of the target tells whether that was
+    /// in vain.
+    pub fn note_early(&self, target: &Target) {
+        if let Some(watch) = self.targets.get(target) {
+            watch.rounds.subject.note_early();
+        }
+    }
+
+    /// From now on only readings that start later serve. Called when a write, refresh or metadata call that passes
+    /// through ends, in whatever way, before a byte of its answer goes to the client.
+    pub fn mark(&self, now: Instant) {
+        self.mark.fetch_max(self.nanos(now) + 1, Ordering::AcqRel);
+        self.stats.plain.marks.inc();
+    }
+
+    /// When the last mark was set.
+    #[must_use]
+    pub fn last_mark(&self) -> Option<Instant> {
+        match self.mark.load(Ordering::Acquire) {
+            0 => None,
+            at => Some(self.born + Duration::from_nanos(at - 1)),
         }
     }
 
@@ -250,32 +259,16 @@ impl Watcher {
         self.targets.len()
     }
 
-    /// A reading of a target that serves: the latest one, the one under way, or the next.
-    pub async fn reading(&self, target: &Target, needed: Needed) -> Reading {
-        self.next_of(target, &self.watch(target), needed).await
+    /// How long a request waits for what it needs to know before it is forwarded.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.settings.timeout
     }
 
-    /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock. `spot` is of this
-    /// target, and is filled here.
+    /// How many readings one request may wait for at once, so that one alone does not use up what all have.
     #[must_use]
-    pub fn at_hand(&self, target: &Target, spot: &Spot, needed: Needed) -> Option<Reading> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let watch = match spot.0.load().upgrade().filter(|watch| watch.epoch == epoch) {
-            Some(watch) => watch,
-            None => {
-                let watch = self.targets.get(target)?;
-                spot.0.store(Arc::downgrade(&watch));
-                watch
-            }
-        };
-        let measured = watch.rounds.serving(needed)?;
-        // so that what is found by its spot counts as used: once for each reading is enough
-        let started = self.nanos(measured.started.at);
-        if watch.found.load(Ordering::Relaxed) != started {
-            watch.found.store(started, Ordering::Relaxed);
-            let _ = self.targets.get(target);
-        }
-        Some(watch.reading(&measured))
+    pub fn share_of_readings(&self) -> usize {
+        (self.settings.max_concurrent / 4).clamp(1, 16)
     }
 
     /// For how long it watches.
@@ -284,34 +277,25 @@ impl Watcher {
         self.born.elapsed()
     }
 
-    fn nanos(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1)
-    }
-
-    /// The latest reading of a target that found something, however old it is. No proof of anything; but for a search
-    /// that is sent from now on, a safe tag (R1).
+    /// The wall clock that tells whether the machine slept.
     #[must_use]
-    pub fn latest(&self, target: &Target) -> Option<Reading> {
-        let watch = self.targets.get(target)?;
-        watch.rounds.latest().map(|measured| watch.reading(&measured))
+    pub fn wall(&self) -> fn() -> SystemTime {
+        self.settings.wall
     }
 
-    /// A search was sent with the tag of [`latest`](Watcher::latest). The next reading of the target tells whether that was
-    /// in vain.
-    pub fn note_early(&self, target: &Target) {
-        if let Some(watch) = self.targets.get(target) {
-            watch.rounds.subject.note_early();
-        }
+    /// Now, on both clocks.
+    #[must_use]
+    pub fn now(&self) -> Stamp {
+        self.pace.now()
     }
 
     fn watch(&self, target: &Target) -> Arc<Watch> {
         self.targets.get(target).unwrap_or_else(|| {
             self.targets.get_or_insert_with(target.clone(), || {
                 let watched = Watched::new(self, target.clone());
-                let rounds = Arc::new(Rounds::new(watched, Arc::clone(&self.pace)));
-                let (metadata, settling) = (Mutex::default(), self.settings.metadata_settling);
-                let (epoch, found) = (self.epoch.load(Ordering::Acquire), AtomicU64::new(u64::MAX));
-                Arc::new(Watch { rounds, metadata, settling, epoch, found, weighed: AtomicU32::new(0) })
+                let rounds = Rounds::new(watched, Arc::clone(&self.pace));
+                let epoch = self.epoch.load(Ordering::Acquire);
+                Arc::new(Watch::new(rounds, self.settings.metadata_settling, epoch))
             })
         })
     }
@@ -327,36 +311,8 @@ impl Watcher {
         }
         watch.reading(&measured)
     }
-}
 
-impl Watch {
-    fn weigh(&self) -> u32 {
-        let weight = self.rounds.subject.weight();
-        self.weighed.store(weight, Ordering::Relaxed);
-        weight
+    fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX - 1)
     }
-
-    fn reading(&self, measured: &Measured<Generation, Refusal>) -> Reading {
-        let usual_cost = self.rounds.subject.usual_cost();
-        let (started, found) = (measured.started.at, measured.found.clone());
-        let settled = self.settling.is_zero() || found.as_ref().is_ok_and(|found| self.note(found, started));
-        Reading { started, found, settled, usual_cost }
-    }
-
-    /// Whether the metadata has been what it is for long enough: a node that has missed the change may search by the old
-    /// one until it has caught up, or is out of the cluster.
-    fn note(&self, found: &Generation, started: Instant) -> bool {
-        let mut metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-        metadata.note(found.metadata().digest(), started, Instant::now(), self.settling)
-    }
-
-    fn has_grown(&self) -> bool {
-        self.rounds.subject.weight() != self.weighed.load(Ordering::Relaxed)
-    }
-}
-
-/// Nobody reads any more.
-fn lost() -> Reading {
-    let found = Err(Refusal::at(Reason::GenerationUnknown, "timeout"));
-    Reading { started: Instant::now(), found, settled: false, usual_cost: None }
 }

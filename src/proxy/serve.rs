@@ -25,11 +25,7 @@ impl Proxy {
     /// Look up: an entry that may be served.
     pub(crate) fn look_up(&self, plan: &Plan, view: &View) -> Option<Hit> {
         let entry = self.store.get(&plan.key)?;
-        let proof = match view.started {
-            Some(started) => Proof::Reading { generation: &view.generation, started },
-            None => Proof::Unwatched { mark: self.watcher.last_mark() },
-        };
-        match decide(&entry, proof, view.lifetime, self.watcher.now()) {
+        match decide(&entry, self.proof(view), view.lifetime, self.watcher.now()) {
             Decision::Serve { age, ttl } => {
                 self.note_proof(view, &entry);
                 if let Some(started) = view.started {
@@ -45,6 +41,14 @@ impl Proxy {
             Decision::Expired => self.stats.plain.expired.inc(),
         }
         None
+    }
+
+    /// What shows that an entry is current.
+    pub(crate) fn proof<'v>(&self, view: &'v View) -> Proof<'v> {
+        match view.started {
+            Some(started) => Proof::Reading { generation: &view.generation, started },
+            None => Proof::Unwatched { mark: self.watcher.last_mark() },
+        }
     }
 
     /// Respond from an entry.

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::fill::{Arrived, bare_head};
 use super::plans::Planned;
-use super::{Live, Proxy, plain};
+use super::{EngineInfo, Live, Proxy, plain};
 use crate::cache::{Bounded, shows_a_cache};
 use crate::cacheability::{self, Basis};
 use crate::control::Control;
@@ -126,21 +126,7 @@ impl Proxy {
         // another type is another text of the same bytes
         let kind = head.headers.get(CONTENT_TYPE).filter(|kind| kind.to_str().is_ok_and(is_json));
         let kind = kind.ok_or_else(|| Refusal::at(Reason::ContentType, CONTENT_TYPE.as_str()))?;
-        let key = {
-            let engine = self.engine.load();
-            let mut fields = Fields::new("escache 1 rendering");
-            fields.put(Field::Engine, engine.cluster_uuid.as_bytes());
-            let version = engine.engine.map(|engine| engine.to_string()).unwrap_or_default();
-            fields.put(Field::Version, version.as_bytes());
-            fields.put(Field::HeaderValue, kind.as_bytes());
-            if let Some(StateVersion { cluster_uuid, version, state_uuid }) = stored {
-                fields.put(Field::Engine, cluster_uuid.as_bytes());
-                fields.put(Field::State, &version.to_le_bytes());
-                fields.put(Field::State, state_uuid.as_bytes());
-            }
-            fields.put(Field::Body, body);
-            fields.finish()
-        };
+        let key = rendering_key(&self.engine.load(), kind, body, stored);
         if let Some(known) = self.renderings.get(&key) {
             return Ok(known);
         }
@@ -176,4 +162,25 @@ impl Proxy {
         self.renderings.insert(key, text.clone());
         Ok(text)
     }
+}
+
+/// What is rendered, by which engine; a stored template in this cluster state.
+fn rendering_key(
+    engine: &EngineInfo,
+    kind: &HeaderValue,
+    body: &[u8],
+    stored: Option<&StateVersion>,
+) -> [u8; 32] {
+    let mut fields = Fields::new("escache 1 rendering");
+    fields.put(Field::Engine, engine.cluster_uuid.as_bytes());
+    let version = engine.engine.map(|engine| engine.to_string()).unwrap_or_default();
+    fields.put(Field::Version, version.as_bytes());
+    fields.put(Field::HeaderValue, kind.as_bytes());
+    if let Some(StateVersion { cluster_uuid, version, state_uuid }) = stored {
+        fields.put(Field::Engine, cluster_uuid.as_bytes());
+        fields.put(Field::State, &version.to_le_bytes());
+        fields.put(Field::State, state_uuid.as_bytes());
+    }
+    fields.put(Field::Body, body);
+    fields.finish()
 }

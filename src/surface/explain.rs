@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::advice::advice;
-use crate::cache::{Decision, Proof, decide};
+use crate::cache::{Decision, decide};
 use crate::control::Control;
 use crate::elastic::api::{Route, route};
 use crate::key::headers::Role;
@@ -105,18 +105,23 @@ async fn explain_items(
     arrival: Instant,
 ) -> Value {
     let mut out = json!({"api": route.api.name(), "index": route.index});
-    let whole = plain(head, body, live.policy.max_key_body);
-    let whole = match &whole {
-        Ok((head, body)) => Searches::of(head, route, body),
-        Err(refusal) => Err(refusal.clone()),
-    };
-    let mut searches = match whole {
-        Ok(searches) => searches,
-        Err(refusal) => {
-            refuse(&mut out, &refusal);
-            return out;
-        }
-    };
+    match explain_each(proxy, live, head, route, body, arrival).await {
+        Ok(items) => out["items"] = items.into(),
+        Err(refusal) => refuse(&mut out, &refusal),
+    }
+    out
+}
+
+async fn explain_each(
+    proxy: &Arc<Proxy>,
+    live: &Live,
+    head: &Parts,
+    route: &Route<'_>,
+    body: &Bytes,
+    arrival: Instant,
+) -> Result<Vec<Value>, Refusal> {
+    let (head, body) = &plain(head, body, live.policy.max_key_body)?;
+    let mut searches = Searches::of(head, route, body)?;
     let mut items = Vec::new();
     while let Some((_, search)) = searches.next() {
         items.push(match search {
@@ -128,8 +133,7 @@ async fn explain_items(
             }
         });
     }
-    out["items"] = items.into();
-    out
+    Ok(items)
 }
 
 /// Explains a request that is no multi search.
@@ -141,57 +145,48 @@ async fn explain_one(
     body: &Bytes,
     arrival: Instant,
 ) -> Value {
-    let keyed: Vec<&str> =
-        head.headers.keys().filter(|n| live.headers.role(n) == Role::Keyed).map(HeaderName::as_str).collect();
-    let carriers: Vec<&str> = head
-        .headers
-        .keys()
-        .filter(|n| live.headers.role(n) == Role::Identity)
-        .map(HeaderName::as_str)
-        .collect();
+    let of_role = |role: Role| -> Vec<&str> {
+        head.headers.keys().filter(|name| live.headers.role(name) == role).map(HeaderName::as_str).collect()
+    };
     let mut out = json!({
         "api": route.api.name(),
         "index": route.index,
-        "headers_in_key": keyed,
-        "identity_headers": carriers,
+        "headers_in_key": of_role(Role::Keyed),
+        "identity_headers": of_role(Role::Identity),
     });
+    if let Err(refusal) = decide_one(proxy, live, head, route, body, arrival, &mut out).await {
+        refuse(&mut out, &refusal);
+    }
+    out
+}
+
+/// Walks the street up to the store, and writes down what is found; or why the request goes no further.
+async fn decide_one(
+    proxy: &Arc<Proxy>,
+    live: &Live,
+    head: &Parts,
+    route: &Route<'_>,
+    body: &Bytes,
+    arrival: Instant,
+    out: &mut Value,
+) -> Result<(), Refusal> {
     if !route.api.is_read() {
-        refuse(&mut out, &route.effect.reason().into());
-        return out;
+        return Err(route.effect.reason().into());
     }
     if body.len() > live.policy.max_key_body {
-        refuse(&mut out, &Reason::BodyTooLarge.into());
-        return out;
+        return Err(Reason::BodyTooLarge.into());
     }
     out["scope"] = scope(proxy, live, head, arrival).await;
     let control = Control::of(&head.headers);
-    let plan = match proxy.understand_read(live, head, route, body, &control, arrival).await {
-        Ok(plan) => plan,
-        Err(refusal) => {
-            refuse(&mut out, &refusal);
-            return out;
-        }
-    };
-    let plan = match proxy.at_this_time(plan).await {
-        Ok(plan) => plan,
-        Err(refusal) => {
-            refuse(&mut out, &refusal);
-            return out;
-        }
-    };
+    let plan = proxy.understand_read(live, head, route, body, &control, arrival).await?;
+    let plan = proxy.at_this_time(plan).await?;
     if let Some(until) = plan.until {
         out["holds_until_ms"] = until.into();
     }
     out["key"] = plan.key.to_string().into();
     out["target"] = plan.target.to_string().into();
     out["rule"] = plan.ruling.rule.map_or(Value::Null, Value::from);
-    let view = match proxy.validate(live, &plan, &control, head, arrival).await {
-        Ok(view) => view,
-        Err(refusal) => {
-            refuse(&mut out, &refusal);
-            return out;
-        }
-    };
+    let view = proxy.validate(live, &plan, &control, head, arrival).await?;
     out["verdict"] = "cacheable".into();
     out["indices"] =
         view.generation.metadata().names().iter().map(AsRef::as_ref).collect::<Vec<&str>>().into();
@@ -202,12 +197,8 @@ async fn explain_one(
     let entry = proxy.store.get(&plan.key);
     out["stored"] = entry.is_some().into();
     if let Some(entry) = entry {
-        let proof = match view.started {
-            Some(started) => Proof::Reading { generation: &view.generation, started },
-            None => Proof::Unwatched { mark: proxy.watcher.last_mark() },
-        };
         out["entry"] = json!({
-            "state": match decide(&entry, proof, view.lifetime, proxy.watcher.now()) {
+            "state": match decide(&entry, proxy.proof(&view), view.lifetime, proxy.watcher.now()) {
                 Decision::Serve { .. } => "current",
                 Decision::Superseded => "superseded",
                 Decision::Expired => "expired",
@@ -218,7 +209,7 @@ async fn explain_one(
             "engine_time_ms": millis(entry.cost()),
         });
     }
-    out
+    Ok(())
 }
 
 /// What proves that who asks may still see what it may see, or why nothing does; whatever the verdict is.

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::together::{self, Joining, SLOW, Together};
+use super::usual::Usual;
 use super::{DOUBT, Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
@@ -54,9 +55,7 @@ pub(super) struct Watched {
     joining: Mutex<Joining>,
     /// How many bytes it takes, about.
     weight: AtomicU32,
-    usual: Mutex<Usual>,
-    /// Of `usual`, in nanoseconds, for who has no time to wait; 0 while it is not known well.
-    usual_cost: AtomicU64,
+    usual: Usual,
 }
 
 /// What is set, and of the defaults the one that decides how long shards without an interval of their own go without a
@@ -68,24 +67,6 @@ pub const CLUSTER_SETTINGS: &str = concat!(
 
 /// What is kept of a target beside its metadata.
 const OVERHEAD: usize = 900;
-
-/// What readings of a target usually cost each of those who share them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Usual {
-    cost: Duration,
-    readings: u32,
-}
-
-impl Usual {
-    /// The latest ones count most, each by one part in this many.
-    const MEMORY: u32 = 8;
-
-    fn add(&mut self, took: Duration, shared: usize) {
-        self.readings = (self.readings + 1).min(Self::MEMORY);
-        let cost = took / u32::try_from(shared.max(1)).unwrap_or(u32::MAX);
-        self.cost = (self.cost * (self.readings - 1) + cost) / self.readings;
-    }
-}
 
 impl Subject for Version {
     type Found = StateVersion;
@@ -124,12 +105,7 @@ impl Subject for Watched {
     }
 
     fn ended(&self, took: Duration, shared: usize) {
-        let mut usual = self.usual.lock().unwrap_or_else(PoisonError::into_inner);
-        usual.add(took, shared);
-        if usual.readings == Usual::MEMORY {
-            let nanos = u64::try_from(usual.cost.as_nanos()).unwrap_or(u64::MAX);
-            self.usual_cost.store(nanos.max(1), Ordering::Relaxed);
-        }
+        self.usual.add(took, shared);
     }
 }
 
@@ -145,17 +121,13 @@ impl Watched {
             early: AtomicU64::new(0),
             joining: Mutex::default(),
             weight: AtomicU32::new(weight),
-            usual: Mutex::default(),
-            usual_cost: AtomicU64::new(0),
+            usual: Usual::default(),
         }
     }
 
     /// What a reading usually costs each of those who share it; `None` while there were few.
     pub(super) fn usual_cost(&self) -> Option<Duration> {
-        match self.usual_cost.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
+        self.usual.cost()
     }
 
     pub(super) fn note_early(&self) {
@@ -210,28 +182,25 @@ impl Watched {
                     sandwich.counters(stats, segments)?;
                     None
                 }
-                Layer::Version => {
-                    let needed = Needed::after(Instant::now());
-                    let mut asked = self.version.get(needed).await;
-                    // one answer that was lost is not to fail all targets that share it
-                    if asked.as_deref().is_none_or(|asked| asked.found.is_err()) {
-                        asked = self.version.get(needed).await;
-                    }
-                    match asked.as_deref().map(|asked| &asked.found) {
-                        Some(Ok(version)) => sandwich.version(version)?,
-                        Some(Err(refusal)) => return Err(refusal.clone()),
-                        None => return Err(Reason::GenerationUnknown.into()),
-                    }
-                }
+                Layer::Version => sandwich.version(&self.closing_version().await?)?,
             };
             if let Some(whole) = whole {
                 return Ok(whole);
             }
         }
     }
-}
 
-impl Watched {
+    /// Which state the master is at, asked from now on.
+    async fn closing_version(&self) -> Result<StateVersion, Refusal> {
+        let needed = Needed::after(Instant::now());
+        let mut asked = self.version.get(needed).await;
+        // one answer that was lost is not to fail all targets that share it
+        if asked.as_deref().is_none_or(|asked| asked.found.is_err()) {
+            asked = self.version.get(needed).await;
+        }
+        asked.map_or_else(|| Err(Reason::GenerationUnknown.into()), |asked| asked.found.clone())
+    }
+
     /// The counters, of these indices beside those of other targets if that is possible.
     async fn counters(&self, indices: Option<&Arc<[String]>>) -> Result<(Bytes, Option<Bytes>), Refusal> {
         let questions = &self.questions;
