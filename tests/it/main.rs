@@ -41,6 +41,8 @@ mod life;
 
 mod limits;
 
+mod map;
+
 mod msearch;
 
 mod msearch_real;
