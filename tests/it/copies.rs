@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine};
+use crate::support::patience::until;
 
 /// How often copies are refreshed. The two begin to count at different times.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -83,15 +84,11 @@ async fn a_copy_that_lags_is_followed_by_its_own_counters() {
     for _ in 0..60 {
         written += 1;
         ok(&scene.engine, "PUT", &format!("/apart/_doc/{written}"), json!({})).await;
-        while scene.shown(0).await < written {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the primary shows it", async || scene.shown(0).await >= written).await;
         // the fill, and the hit that shows that it was stored
         scene.through(1).await;
         let kept = scene.through(1).await;
-        while scene.shown(1).await < written {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the replica shows it", async || scene.shown(1).await >= written).await;
         let (found, status) = scene.through(1).await;
         assert_eq!(found, written, "{status}: the replica shows all of them");
         provoked += u64::from(kept.0 < written && kept.1.contains("hit"));

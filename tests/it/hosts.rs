@@ -243,9 +243,7 @@ async fn the_last_host_is_asked_before_it_is_used() {
     let escache = in_front_of(&[&one, &two]).await;
     let other = json!({"cluster_uuid": "another", "version": 9, "state_uuid": "x"}).to_string();
     two.stop().await;
-    while counted(&escache).1 == 0 {
-        fresh(&escache, 1).await;
-    }
+    until("it is left", async || fresh(&escache, 1).await == 200 && counted(&escache).1 > 0).await;
     two.on(Api::Version).always(Twist::Status(200, other.into()));
     two.start_again();
     one.stop().await;

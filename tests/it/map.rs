@@ -23,6 +23,8 @@ fn the_files_that_it_names_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let map = read("ARCHITECTURE.md");
     let named: Vec<&str> = map.split('`').filter(|word| word.ends_with(".rs")).collect();
-    let gone = named.iter().filter(|file| !["src", ".", "tests/it"].iter().any(|at| root.join(at).join(file).is_file()));
+    let gone = named
+        .iter()
+        .filter(|file| !["src", ".", "tests/it"].iter().any(|at| root.join(at).join(file).is_file()));
     assert_eq!((gone.collect::<Vec<_>>(), named.len() > 20), (Vec::new(), true));
 }

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine, Node};
+use crate::support::patience::until;
 
 /// The engines that are not needed in every run; the Elasticsearch ones among them come in large downloads.
 const OTHERS: [Engine; 5] = [
@@ -167,13 +168,7 @@ async fn nodes_die_with_the_test_process() {
         assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
 
         holder.kill().await.unwrap();
-        let gone = async {
-            while TcpStream::connect(("127.0.0.1", port)).is_ok() || Path::new(data).exists() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), gone)
-            .await
-            .expect("the node has ended and its data is gone");
+        let runs = || TcpStream::connect(("127.0.0.1", port)).is_ok() || Path::new(data).exists();
+        until("the node has ended and its data is gone", async || !runs()).await;
     }
 }

@@ -164,12 +164,12 @@ async fn a_stored_template_is_what_is_stored_now() {
             through
         };
         store(by_tag.clone()).await;
-        until_hit(ask).await;
+        until_hit(&ask).await;
         // between two requests the template changes, and changes back
         for template in [json!({"query": {"match_none": {}}}), by_tag, json!({"size": 0})] {
             store(template).await;
             assert_eq!(verdict(&ask().await.headers).0, "MISS", "{}", scene.name);
-            until_hit(ask).await;
+            until_hit(&ask).await;
         }
         scene.ok("DELETE", "/_scripts/mine", None).await;
         assert_eq!(scene.escache.search(path, asked()).await.status, 404, "{}", scene.name);

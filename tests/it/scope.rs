@@ -180,7 +180,7 @@ async fn a_stricter_rule_is_one_for_permissions_too() {
     scene.engine.put_alias("logs", "al");
     let alice = [("authorization", scene.alice.as_str())];
     let by_alias = async || scene.escache.send("GET", "/al/_search", &alice, "").await;
-    until_hit(by_alias).await;
+    until_hit(&by_alias).await;
     scene.engine.restrict("alice", team("a"));
     assert_eq!(total(&by_alias().await), 1);
 }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::support::engine::{Api, Engine, Flavour, Twist, engine, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
+use crate::support::patience::until;
 use crate::support::still::{MOMENT, Still, wall};
 
 /// Not to be answered from the cache, so that no reading is waited for.
@@ -140,9 +141,7 @@ async fn a_read_that_is_held_up_by_a_silent_host_is_sent_once_more() {
     }
     let search = send(&escache, "GET", SEARCH);
     settle().await;
-    while one.seen(Api::Search) + two.seen(Api::Search) == before {
-        tokio::task::yield_now().await;
-    }
+    until("one is asked", async || one.seen(Api::Search) + two.seen(Api::Search) > before).await;
     still.pass(5 * SECOND).await;
     assert!(!search.is_finished() && one.seen(Api::Search) + two.seen(Api::Search) == before + 1);
 }
@@ -191,9 +190,8 @@ async fn readings_are_not_waited_for_while_a_host_is_silent() {
     for (index, path) in [("/logs/", "/logs/_count"), ("/other/", "/other/_count")] {
         let count = send(&escache, "GET", path);
         // the reading of the one before may ask once more
-        while !one.requests(Api::Stats)[stats..].iter().any(|seen| seen.uri().starts_with(index)) {
-            tokio::task::yield_now().await;
-        }
+        let asked = || one.requests(Api::Stats).split_off(stats);
+        until("it is read", async || asked().iter().any(|seen| seen.uri().starts_with(index))).await;
         still.pass(TIMEOUT / 4 - MOMENT).await;
         assert!(!count.is_finished(), "it may take a while");
         still.pass(MOMENT).await;
