@@ -215,6 +215,7 @@ struct Understood<'a> {
 pub type Answered = (Response<Body>, CacheStatus);
 
 /// An answer that is here, or one that is waited for. What waits is in memory of its own, and costs a hit nothing.
+#[expect(clippy::large_enum_variant, reason = "a hit is to cost no allocation for it")]
 enum Answer<'a> {
     Here(Answered),
     Waits(Pin<Box<dyn Future<Output = Answered> + Send + 'a>>),

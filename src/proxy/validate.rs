@@ -38,6 +38,7 @@ pub(crate) struct View {
 }
 
 /// What came of looking at what is known.
+#[expect(clippy::large_enum_variant, reason = "a hit is to cost no allocation for it")]
 enum Checked {
     Done(Result<View, Refusal>),
     Asks(Asking),

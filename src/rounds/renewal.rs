@@ -44,7 +44,7 @@ impl<S: Subject> Rounds<S> {
 
     /// Renews a measurement at this age, unless another renewal does. Others with another bound may have come in since the
     /// caller looked, so what is needed is decided here, under the lock.
-    fn renew_at(self: &Arc<Self>, used: &Measured<S::Found, S::Failure>, due: Duration) {
+    pub(super) fn renew_at(self: &Arc<Self>, used: &Measured<S::Found, S::Failure>, due: Duration) {
         let (rounds, of) = (Arc::downgrade(self), used.started.at);
         let at = of + due;
         let task = tokio::spawn(async move {

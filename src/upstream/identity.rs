@@ -121,7 +121,7 @@ impl Upstream {
         let trusted = self.trusts(index, host);
         let Stated { status, state, from } = self.ask_state(host, trusted).await?;
         if let Some(StateVersion { cluster_uuid, version, .. }) = state {
-            return Ok(known(&cluster_uuid).then(|| Told { cluster_uuid, applied: Some((from, version)) }));
+            return Ok(known(&cluster_uuid).then_some(Told { cluster_uuid, applied: Some((from, version)) }));
         }
         if !status.is_client_error() {
             return Ok(None);

@@ -12,7 +12,7 @@ use crate::support::engine::{Api, Engine, Flavour, Twist, engine, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 use crate::support::patience::until;
-use crate::support::still::{MOMENT, Still, wall};
+use crate::support::still::{MOMENT, Still, settle, wall};
 
 /// Not to be answered from the cache, so that no reading is waited for.
 const SEARCH: &str = "/logs/_search?request_cache=false";
