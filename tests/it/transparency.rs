@@ -6,7 +6,7 @@ use crate::support;
 use crate::support::engine::{Api, Engine, Flavour, Twist, engine_with};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::raw;
-use crate::support::wire::until;
+use crate::support::patience::until;
 
 async fn two() -> (Engine, Escache) {
     let engine = Engine::start();
@@ -187,7 +187,7 @@ async fn followers_are_told_what_pages_of_another_origin_need() {
         escache.send("POST", "/logs/_search", &headers, "{}").await
     };
     let (one, other, ()) = tokio::join!(ask(), ask(), async {
-        until("both wait", || escache.proxy.stats.plain.followers.get() == 1).await;
+        until("both wait", async || escache.proxy.stats.plain.followers.get() == 1).await;
         gate.release();
     });
     for answer in [one, other] {
