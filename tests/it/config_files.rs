@@ -160,10 +160,10 @@ fn the_prefix_of_the_program_is_for_its_settings() {
             // what is built there, and names that are wrong on purpose
             let left_out = [".build", "__pycache__"].iter().any(|name| entry.file_name() == *name)
                 || path == root.join("src/config/tests.rs");
-            match () {
-                () if left_out => {}
-                () if kind.is_dir() => folders.push(path),
-                () => texts.push(path),
+            match kind.is_dir() {
+                _ if left_out => {}
+                true => folders.push(path),
+                false => texts.push(path),
             }
         }
     }

@@ -30,7 +30,8 @@ async fn run_into(out: Stdio, escache: &Escache, line: &str, directory: &Path) -
     if !escache.admin.is_empty() {
         command.args(["--url", &escache.admin]);
     }
-    let done = command.stdin(Stdio::null()).stdout(out).kill_on_drop(true).output();
+    command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).kill_on_drop(true);
+    let done = command.spawn().unwrap().wait_with_output();
     let Output { status, stdout, stderr } = timeout(PATIENCE, done).await.expect("it ends").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))

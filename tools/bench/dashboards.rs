@@ -132,10 +132,9 @@ impl Recorded {
         for (name, value) in &self.params {
             let value = value.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| value.clone());
             match name.as_str() {
-                // how many shards are reduced together: no header line takes it, and no answer shows it
-                "batched_reduce_size" => {}
                 "track_total_hits" if body.get(name).is_none() => body[name] = value,
-                "track_total_hits" => {}
+                // no header line takes either; how many shards are reduced together no answer shows
+                "batched_reduce_size" | "track_total_hits" => {}
                 _ => header[name] = value,
             }
         }
