@@ -152,8 +152,11 @@ fn the_prefix_of_the_program_is_for_its_settings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // what is there; a package has not all of it
     let mut folders: Vec<PathBuf> =
-        [".ci", "benches", "docs", "examples", "scripts", "src", "tests", "tools"].map(|f| root.join(f)).into();
-    let mut texts: Vec<PathBuf> = ["ARCHITECTURE.md", "Dockerfile", "README.md", "SECURITY.md"].map(|f| root.join(f)).into();
+        [".ci", "benches", "docs", "examples", "scripts", "src", "tests", "tools"]
+            .map(|f| root.join(f))
+            .into();
+    let mut texts: Vec<PathBuf> =
+        ["ARCHITECTURE.md", "Dockerfile", "README.md", "SECURITY.md"].map(|f| root.join(f)).into();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).into_iter().flatten().map(Result::unwrap) {
             let (path, kind) = (entry.path(), entry.file_type().unwrap());

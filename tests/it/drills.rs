@@ -41,8 +41,7 @@ fn engine() -> Engine {
 
 /// Which drills: all, or those that `TEST_DRILLS` names.
 fn wanted(name: &str) -> bool {
-    std::env::var("TEST_DRILLS")
-        .map_or(true, |names| names.is_empty() || names.split(',').any(|n| n == name))
+    std::env::var("TEST_DRILLS").map_or(true, |names| names.is_empty() || names.split(',').any(|n| n == name))
 }
 
 /// `scripts/drills`.

@@ -158,11 +158,8 @@ fn scenarios() -> Vec<(String, Scenario)> {
 /// The searches that the tests of the verdict use, over the index `parity-dates`; each date field in turn if there is
 /// time for it.
 fn searches_of_the_verdict() -> Vec<Request> {
-    let fields: &[&str] = if std::env::var_os("TEST_PARITY_ENGINES").is_some() {
-        &["d", "e", "r", "nest.d"]
-    } else {
-        &["d"]
-    };
+    let fields: &[&str] =
+        if std::env::var_os("TEST_PARITY_ENGINES").is_some() { &["d", "e", "r", "nest.d"] } else { &["d"] };
     let text = include_str!("../../src/cacheability/tests/searches.json");
     let bodies = fields
         .iter()

@@ -96,7 +96,8 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
         report.say(&format!("\nThe engine refuses {}.", refused.join(", ")));
     }
     report.say("");
-    let recorded: Vec<Recorded> = recorded.into_iter().filter(|search| !refused.contains(&search.name)).collect();
+    let recorded: Vec<Recorded> =
+        recorded.into_iter().filter(|search| !refused.contains(&search.name)).collect();
     replay(&boards(&recorded), &[engine, strict, bounded], options.rounds.max(3), report).await
 }
 
@@ -130,7 +131,10 @@ impl Recorded {
         let index = self.path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let (mut header, mut body) = (json!({"index": index}), self.body.clone());
         for (name, value) in &self.params {
-            let value = value.as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| value.clone());
+            let value = value
+                .as_str()
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_else(|| value.clone());
             match name.as_str() {
                 "track_total_hits" if body.get(name).is_none() => body[name] = value,
                 // no header line takes either; how many shards are reduced together no answer shows
