@@ -13,7 +13,7 @@
 #   with_lock FILE CMD...     runs CMD while no other process runs one under the same FILE
 #   checksum FILE...          one word for the content of the files
 #
-# ESCACHE_INSTALL=no: install no packages, give up instead.
+# INSTALL_PACKAGES=no: install no packages, give up instead.
 
 say() {
   printf '%s\n' "$*" >&2
@@ -42,7 +42,7 @@ package_manager() {
 
 # Installs the first of the named packages that there is.
 install_first() {
-  [ "${ESCACHE_INSTALL:-yes}" != no ] || return 1
+  [ "${INSTALL_PACKAGES:-yes}" != no ] || return 1
   manager=$(package_manager)
   [ -n "$manager" ] || return 1
   if [ "$manager" != brew ] && [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then return 1; fi

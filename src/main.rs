@@ -40,12 +40,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(*shell, &mut Cli::command(), "escache", &mut std::io::stdout());
-            return ExitCode::SUCCESS;
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "escache", &mut script);
+            return print(&script);
         }
         Some(Command::Man) => {
-            return match clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()) {
-                Ok(()) => ExitCode::SUCCESS,
+            let mut page = Vec::new();
+            return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+                Ok(()) => print(&page),
                 Err(error) => complain(&error.to_string(), EX_OSERR),
             };
         }
@@ -59,10 +61,7 @@ fn main() -> ExitCode {
         Err(error) => return complain(&format!("the configuration cannot be used:\n{error}"), EX_CONFIG),
     };
     match cli.command {
-        Some(Command::Check) => {
-            let _ = write!(std::io::stdout(), "{}", config.report());
-            ExitCode::SUCCESS
-        }
+        Some(Command::Check) => print(config.report().as_bytes()),
         Some(Command::Health) => run(health(config.settings)),
         _ => start(cli.options, config),
     }
@@ -273,6 +272,13 @@ async fn ask(command: &Command, options: &Options) -> ExitCode {
     };
     match terminal::run(command, address).await {
         Ok(code) => code,
+        Err(Failure(error, code)) => complain(&error, code),
+    }
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    match terminal::show(text) {
+        Ok(_) => ExitCode::SUCCESS,
         Err(Failure(error, code)) => complain(&error, code),
     }
 }

@@ -29,8 +29,9 @@ const ABOUT: &str = "An exact HTTP cache in front of Elasticsearch or OpenSearch
 const AFTER_HELP: &str = "Without any option escache listens on 127.0.0.1:9280 and forwards to http://localhost:9200. \
     All other settings are in the configuration file (config/escache.yml has every one, with its default) or in the \
     environment: cache.hits is ESCACHE_CACHE_HITS. A flag wins over the environment, the environment over the file.\n\n\
-    Exit codes: 0 done; 1 a running escache does not answer; 2 the command line is wrong; 3 explain: the request is not \
-    cacheable, warm: not all is stored; 71 an address cannot be bound; 78 the configuration cannot be used.";
+    Exit codes: 0 done; 1 a running escache does not answer, or FILE cannot be used; 2 the command line is wrong; \
+    3 explain: the request is not cacheable, warm: not all is stored; 71 an address cannot be bound; 74 the output cannot \
+    be written; 78 the configuration cannot be used.";
 
 /// What to do instead of serving.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

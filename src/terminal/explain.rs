@@ -5,21 +5,24 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Admin, Failure, NOT_SO, read, show};
+use super::{Admin, Failure, NOT_SO, name, read, show};
 use crate::config::cli::ExplainArgs;
 
 pub(super) async fn run(admin: &Admin, asked: &ExplainArgs) -> Result<ExitCode, Failure> {
-    let question = request(&read(&asked.file)?, asked.index.as_deref())?;
+    let question = request(&read(&asked.file)?, asked.index.as_deref())
+        .map_err(|Failure(why, code)| Failure(format!("{}: {why}", name(&asked.file)), code))?;
     let told = admin.post("/explain", question.to_string()).await?;
     if asked.running.json {
-        show(&format!("{told:#}\n"));
+        show(format!("{told:#}\n"))?;
     } else {
-        show(&render(&question, &told));
+        show(render(&question, &told))?;
     }
     let items = told["items"].as_array().cloned().unwrap_or_else(|| vec![told]);
     let cacheable = items.iter().all(|item| item["verdict"] == "cacheable");
     Ok(ExitCode::from(if cacheable { 0 } else { NOT_SO }))
 }
+
+const WANTED: &str = "a request begins with METHOD /path, or is the JSON of a search";
 
 /// A request as people write it down: JSON as `POST /explain` takes it, `METHOD /path` with headers and a body behind it
 /// (as in Kibana's console), or a body alone.
@@ -27,7 +30,8 @@ fn request(text: &str, index: Option<&str>) -> Result<Value, Failure> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let target = index.map_or_else(|| "/_search".to_owned(), |index| format!("/{index}/_search"));
     if text.is_empty() {
-        return Ok(json!({"method": "GET", "path": target}));
+        // it would be a search for everything, which nobody means who sends nothing
+        return Err(format!("there is no request in it: {WANTED}; {{}} finds everything").into());
     }
     if text.starts_with('{') {
         if let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text)
@@ -39,8 +43,7 @@ fn request(text: &str, index: Option<&str>) -> Result<Value, Failure> {
     }
     let (first, mut rest) = text.split_once('\n').unwrap_or((text, ""));
     let Some((method, path)) = first.trim().split_once(char::is_whitespace) else {
-        let wanted = "a request begins with METHOD /path, or is the JSON of a search";
-        return Err(format!("[{}] is not understood: {wanted}", first.trim()).into());
+        return Err(format!("[{}] is not understood: {WANTED}", first.trim()).into());
     };
     let path = path.trim();
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -129,7 +132,6 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_people_write_them() {
-        check("", Some("logs"), &json!({"method": "GET", "path": "/logs/_search"}));
         let body = "{\"size\":0,\n\"query\":{}}";
         check(body, None, &json!({"method": "POST", "path": "/_search", "body": body}));
         check(
@@ -150,7 +152,10 @@ mod tests {
             &json!({"method": "GET", "path": "/_msearch", "headers": {}, "body": "{}\n{\"size\":1}\n"}),
         );
         check(r#"{"path":"/a/_search","body":{}}"#, None, &json!({"path": "/a/_search", "body": {}}));
-        assert!(request("hello", None).is_err());
+        check("{}", Some("logs"), &json!({"method": "POST", "path": "/logs/_search", "body": "{}"}));
+        for (text, index) in [("hello", None), ("", None), (" \n", Some("logs"))] {
+            assert!(request(text, index).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@ mod stats;
 
 mod warm;
 
+use std::borrow::Cow;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ use crate::config::cli::{Command, Running};
 pub const NO_ANSWER: u8 = 1;
 /// What was asked is not so: a request that is not cacheable, a list that could not be warmed up whole.
 pub const NOT_SO: u8 = 3;
+/// Standard output cannot be written (`EX_IOERR` of sysexits).
+pub const EX_IOERR: u8 = 74;
 
 /// What went wrong, and the exit code for it.
 #[derive(Debug)]
@@ -68,11 +71,24 @@ fn read(path: &Path) -> Result<String, Failure> {
         true => std::io::stdin().read_to_string(&mut text).map(|_| text),
         false => fs::read_to_string(path),
     };
-    read.map_err(|error| Failure(format!("{}: cannot be read: {error}", path.display()), NO_ANSWER))
+    read.map_err(|error| Failure(format!("{}: cannot be read: {error}", name(path)), NO_ANSWER))
 }
 
-/// Writes to standard output; that nobody reads it any more is no error.
-fn show(text: &str) {
+/// What people call it.
+fn name(path: &Path) -> Cow<'_, str> {
+    if path.as_os_str() == "-" { "standard input".into() } else { path.to_string_lossy() }
+}
+
+/// Writes to standard output, and tells whether it is still read. Who has seen enough, as `head` has, closes it: that is no
+/// error.
+///
+/// # Errors
+/// If it cannot be written for another reason, such as a full disk.
+pub fn show(text: impl AsRef<[u8]>) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure(format!("standard output cannot be written: {error}"), EX_IOERR)),
+    }
 }

@@ -24,10 +24,9 @@ pub(super) async fn run(admin: &Admin, asked: &StatsArgs) -> Result<ExitCode, Fa
             false => render(admin.address(), &stats, before.as_ref().map(|before| (before, asked.every))),
         };
         if asked.watch && !asked.running.json && std::io::stdout().is_terminal() {
-            show(CLEAR);
+            show(CLEAR)?;
         }
-        show(&text);
-        if !asked.watch {
+        if !show(&text)? || !asked.watch {
             return Ok(ExitCode::SUCCESS);
         }
         before = Some(stats);

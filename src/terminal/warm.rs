@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Admin, Failure, NO_ANSWER, NOT_SO, read, show};
+use super::{Admin, Failure, NO_ANSWER, NOT_SO, name, read, show};
 use crate::config::cli::WarmArgs;
 use crate::surface::warm::lines;
 
@@ -21,7 +21,7 @@ const COUNTS: [&str; 7] =
 
 pub(super) async fn run(admin: &Admin, asked: &WarmArgs) -> Result<ExitCode, Failure> {
     let list = lines(&read(&asked.file)?)
-        .map_err(|error| Failure(format!("{}: {error}", asked.file.display()), NO_ANSWER))?;
+        .map_err(|error| Failure(format!("{}: {error}", name(&asked.file)), NO_ANSWER))?;
     let mut total = json!({"reasons": {}, "problems": []});
     for batch in batches(&list) {
         let texts: Vec<&str> = batch.iter().map(|line| line.get()).collect();
@@ -35,7 +35,7 @@ pub(super) async fn run(admin: &Admin, asked: &WarmArgs) -> Result<ExitCode, Fai
     if std::io::stderr().is_terminal() && !list.is_empty() {
         let _ = writeln!(std::io::stderr());
     }
-    show(&if asked.running.json { format!("{total:#}\n") } else { render(&total) });
+    show(if asked.running.json { format!("{total:#}\n") } else { render(&total) })?;
     let whole = ["not_stored", "refused", "failed", "not_understood"]
         .iter()
         .all(|name| total[*name].as_u64().unwrap_or_default() == 0);

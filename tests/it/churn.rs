@@ -21,8 +21,8 @@
 //! never be stored nor come from the cache. Some clients ask the engine directly and are judged alike: were one of those
 //! answers illegal, the oracle would be wrong.
 //!
-//! `ESCACHE_CHURN_ANSWERS` says how many answers are checked, `ESCACHE_CHURN_SEED` where chance begins,
-//! `ESCACHE_CHURN_ENGINES` which of [`CLUSTERS`] the long run takes (`scripts/churn`).
+//! `TEST_CHURN_ANSWERS` says how many answers are checked, `TEST_CHURN_SEED` where chance begins,
+//! `TEST_CHURN_ENGINES` which of [`CLUSTERS`] the long run takes (`scripts/churn`).
 
 pub(crate) mod events;
 
@@ -132,7 +132,7 @@ impl Scenario {
     }
 }
 
-/// What the long run may take, by the names that `ESCACHE_CHURN_ENGINES` has.
+/// What the long run may take, by the names that `TEST_CHURN_ENGINES` has.
 const CLUSTERS: [(&str, Scenario); 7] = [
     ("elasticsearch-7", Scenario::long(Engine::Elasticsearch7)),
     ("elasticsearch-8", Scenario::long(Engine::Elasticsearch8Full)),
@@ -281,8 +281,8 @@ fn setting(name: &str, default: u64) -> u64 {
 
 async fn check(name: &str, scenario: Scenario) {
     let Some(Cluster { nodes }) = Cluster::start(scenario.engine, scenario.nodes).await else { return };
-    let seed = setting("ESCACHE_CHURN_SEED", 20_261_121);
-    let scenario = Scenario { answers: setting("ESCACHE_CHURN_ANSWERS", scenario.answers), ..scenario };
+    let seed = setting("TEST_CHURN_SEED", 20_261_121);
+    let scenario = Scenario { answers: setting("TEST_CHURN_ANSWERS", scenario.answers), ..scenario };
     let bound = |bound: Duration| {
         let hosts: Vec<_> = nodes.iter().map(|node| node.url().to_owned()).collect();
         async move {
@@ -324,7 +324,7 @@ async fn no_answer_is_illegal_under_churn_on_two_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes many minutes and all engines"]
 async fn no_answer_is_illegal_under_churn_on_any_cluster() {
-    let wanted = std::env::var("ESCACHE_CHURN_ENGINES").unwrap_or_default();
+    let wanted = std::env::var("TEST_CHURN_ENGINES").unwrap_or_default();
     for name in wanted.split(',').filter(|name| !name.is_empty()) {
         let known = CLUSTERS.iter().find(|(known, _)| *known == name);
         let (name, scenario) =

@@ -133,15 +133,60 @@ fn the_dashboard_is_whole() {
     }
 }
 
-#[test]
-fn compose_and_kubernetes_name_settings_and_files_that_exist() {
+/// The variables of all settings that `escache.yml` has.
+fn variables() -> BTreeSet<String> {
     let documented = read("escache.yml");
-    let settings: BTreeSet<String> = documented
-        .lines()
-        .filter_map(|line| line.strip_prefix('#')?.split_once(':'))
+    let names = documented.lines().filter_map(|line| line.strip_prefix('#')?.split_once(':'));
+    names
         .filter(|(name, _)| !name.is_empty() && !name.contains(' '))
         .map(|(name, _)| format!("ESCACHE_{}", name.to_uppercase().replace('.', "_")))
-        .collect();
+        .collect()
+}
+
+/// escache refuses to start where a variable has its prefix and is none of its settings. So none that a script or a test
+/// reads may have it, or who has set one cannot start the program from the same shell.
+#[test]
+fn the_prefix_of_the_program_is_for_its_settings() {
+    let (mut files, mut found, mut wrong) = (0, 0, Vec::new());
+    let known = variables();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // what is there; a package has not all of it
+    let mut folders: Vec<PathBuf> =
+        [".ci", "benches", "docs", "examples", "scripts", "src", "tests", "tools"]
+            .map(|f| root.join(f))
+            .into();
+    let mut texts: Vec<PathBuf> =
+        ["ARCHITECTURE.md", "Dockerfile", "README.md", "SECURITY.md"].map(|f| root.join(f)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().map(Result::unwrap) {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            // what is built there, and names that are wrong on purpose
+            let left_out = [".build", "__pycache__"].iter().any(|name| entry.file_name() == *name)
+                || path == root.join("src/config/tests.rs");
+            match kind.is_dir() {
+                _ if left_out => {}
+                true => folders.push(path),
+                false => texts.push(path),
+            }
+        }
+    }
+    for path in texts {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        files += 1;
+        for word in words(&text, "ESCACHE_").into_iter().filter(|word| *word != "ESCACHE_") {
+            found += 1;
+            if word != "ESCACHE_CONFIG" && !known.contains(word) {
+                wrong.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(files > 200 && found > 15, "{found} in {files} files");
+    assert!(wrong.is_empty(), "no settings of escache:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn compose_and_kubernetes_name_settings_and_files_that_exist() {
+    let settings = variables();
     let mut found = 0;
     for name in ["compose.yml", "kubernetes/deployment.yaml", "kubernetes/sidecar.yaml"] {
         let text = read(name);

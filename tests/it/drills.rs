@@ -30,19 +30,18 @@ use crate::support::node::{Engine, Node};
 
 const FAULT: Duration = Duration::from_secs(20);
 
-/// `elasticsearch-7` unless `ESCACHE_DRILLS_ENGINE` names another.
+/// `elasticsearch-7` unless `TEST_DRILLS_ENGINE` names another.
 fn engine() -> Engine {
-    match std::env::var("ESCACHE_DRILLS_ENGINE").as_deref() {
+    match std::env::var("TEST_DRILLS_ENGINE").as_deref() {
         Ok("opensearch-2") => Engine::OpenSearch2,
         Ok("elasticsearch-7") | Err(_) => Engine::Elasticsearch7,
         Ok(other) => panic!("{other} is neither elasticsearch-7 nor opensearch-2"),
     }
 }
 
-/// Which drills: all, or those that `ESCACHE_DRILLS` names.
+/// Which drills: all, or those that `TEST_DRILLS` names.
 fn wanted(name: &str) -> bool {
-    std::env::var("ESCACHE_DRILLS")
-        .map_or(true, |names| names.is_empty() || names.split(',').any(|n| n == name))
+    std::env::var("TEST_DRILLS").map_or(true, |names| names.is_empty() || names.split(',').any(|n| n == name))
 }
 
 /// `scripts/drills`.

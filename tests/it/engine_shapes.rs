@@ -77,12 +77,12 @@ async fn answers_have_the_real_shapes() {
     assert!(different.is_empty(), "{different}");
 }
 
-/// How the fixtures are made anew: `ESCACHE_CAPTURE=http://127.0.0.1:9200 cargo test --test it capture -- --ignored
+/// How the fixtures are made anew: `TEST_CAPTURE=http://127.0.0.1:9200 cargo test --test it capture -- --ignored
 /// --nocapture` asks a node without indices, and prints.
 #[tokio::test]
-#[ignore = "asks a real node, to be named in ESCACHE_CAPTURE"]
+#[ignore = "asks a real node, to be named in TEST_CAPTURE"]
 async fn capture() {
-    let url = std::env::var("ESCACHE_CAPTURE").unwrap();
+    let url = std::env::var("TEST_CAPTURE").unwrap();
     let pairs = replay(&Client::new(), &url, SHAPES[0].1).await;
     let lines: Vec<String> = pairs.into_iter().map(|(_, now)| now.to_string()).collect();
     println!("[\n{}\n]", lines.join(",\n"));

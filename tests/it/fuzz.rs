@@ -1,6 +1,6 @@
 //! Fuzzing of what reads a request: each line of a file in `tests/corpus` is an input (`␤` is a line break), and so are
-//! its mutations. A new finding becomes a line there. Stable Rust; `ESCACHE_FUZZ_CASES` makes it longer, and
-//! `ESCACHE_FUZZ_SECONDS` repeats it for so long (`scripts/fuzz`).
+//! its mutations. A new finding becomes a line there. Stable Rust; `TEST_FUZZ_CASES` makes it longer, and
+//! `TEST_FUZZ_SECONDS` repeats it for so long (`scripts/fuzz`).
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::support::engine::Engine;
 use crate::support::escache::Escache;
 use crate::support::wire::Wire;
 
-/// How many mutations in a run, but for `ESCACHE_FUZZ_CASES`.
+/// How many mutations in a run, but for `TEST_FUZZ_CASES`.
 const CASES: u32 = 4000;
 
 /// Runs a target over its corpus, and over mutations of it.
@@ -70,8 +70,8 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 fn run<S: Strategy>(name: &str, inputs: S, target: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let cases = number("ESCACHE_FUZZ_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap());
-    let until = number("ESCACHE_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let cases = number("TEST_FUZZ_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap());
+    let until = number("TEST_FUZZ_SECONDS").map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let executions = Cell::new(0_u64);
     loop {
         let config = Config { cases, failure_persistence: None, ..Config::default() };

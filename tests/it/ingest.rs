@@ -1,7 +1,7 @@
 //! How often a repeated search is answered from the cache while documents come in all the time: where the refresh
 //! interval is set explicitly, an answer lives from one refresh to the next, however much is written meanwhile.
 //!
-//! `cargo test --test it -- --ignored --nocapture ingest::` prints the figures; `ESCACHE_INGEST_SECONDS` is the time
+//! `cargo test --test it -- --ignored --nocapture ingest::` prints the figures; `TEST_INGEST_SECONDS` is the time
 //! that each of them takes.
 
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ async fn ingest(node: &Node, interval: Option<&str>, time: Duration) -> (u64, u6
 #[ignore = "measures for minutes"]
 async fn an_explicit_refresh_interval_keeps_answers_under_ingest() {
     let Some(node) = Node::start(Engine::Elasticsearch7).await else { return };
-    let seconds = std::env::var("ESCACHE_INGEST_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(90);
+    let seconds = std::env::var("TEST_INGEST_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(90);
     let mut shares = Vec::new();
     for interval in [None, Some("1s"), Some("5s"), Some("30s")] {
         let (written, answers, hits) = ingest(&node, interval, Duration::from_secs(seconds)).await;

@@ -19,7 +19,7 @@ use crate::parity;
 use crate::support::http::Client;
 use crate::support::node::{Engine, Node};
 
-/// How many pairs in a run, but for `ESCACHE_KEY_PAIRS`.
+/// How many pairs in a run, but for `TEST_KEY_PAIRS`.
 const PAIRS: usize = 1_600;
 
 /// How many requests are under way.
@@ -332,7 +332,7 @@ async fn check(engine: Engine, name: &'static str, version: Version) {
         .filter(|search| search.key(version).is_some())
         .collect();
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (pairs, seed) = (number("ESCACHE_KEY_PAIRS", PAIRS), number("ESCACHE_KEY_SEED", 1));
+    let (pairs, seed) = (number("TEST_KEY_PAIRS", PAIRS), number("TEST_KEY_SEED", 1));
     let mut dice = Dice(seed as u64);
     let (mut made, mut refused) = (Vec::new(), 0);
     for _ in 0..pairs {

@@ -134,7 +134,7 @@ async fn clusters_of_all_other_engines_survive_it_too() {
 #[ignore = "only as a process of nodes_die_with_the_test_process"]
 async fn hold_nodes_until_killed() {
     let Some(node) = Node::start(Engine::Elasticsearch7).await else { return };
-    if std::env::var_os("ESCACHE_IT_FREEZE").is_some() {
+    if std::env::var_os("TEST_FREEZE").is_some() {
         node.sigstop().await;
     }
     println!("HOLDING {} {}", node.port(), node.data().display());
@@ -148,7 +148,7 @@ async fn nodes_die_with_the_test_process() {
         holder.args(["--exact", "nodes::hold_nodes_until_killed", "--ignored", "--nocapture"]);
         holder.stdin(Stdio::null()).stdout(Stdio::piped());
         if freeze {
-            holder.env("ESCACHE_IT_FREEZE", "1");
+            holder.env("TEST_FREEZE", "1");
         }
         let mut holder = holder.spawn().unwrap();
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();

@@ -158,11 +158,8 @@ fn scenarios() -> Vec<(String, Scenario)> {
 /// The searches that the tests of the verdict use, over the index `parity-dates`; each date field in turn if there is
 /// time for it.
 fn searches_of_the_verdict() -> Vec<Request> {
-    let fields: &[&str] = if std::env::var_os("ESCACHE_PARITY_ENGINES").is_some() {
-        &["d", "e", "r", "nest.d"]
-    } else {
-        &["d"]
-    };
+    let fields: &[&str] =
+        if std::env::var_os("TEST_PARITY_ENGINES").is_some() { &["d", "e", "r", "nest.d"] } else { &["d"] };
     let text = include_str!("../../src/cacheability/tests/searches.json");
     let bodies = fields
         .iter()
@@ -455,7 +452,7 @@ fn allowed(name: &str) -> BTreeSet<String> {
 }
 
 async fn check(name: &'static str) {
-    let wanted = std::env::var("ESCACHE_PARITY_ENGINES").unwrap_or_default();
+    let wanted = std::env::var("TEST_PARITY_ENGINES").unwrap_or_default();
     let in_ci = matches!(name, "elasticsearch-7" | "opensearch-2");
     if !(wanted == "all" || wanted.split(',').any(|one| one == name) || wanted.is_empty() && in_ci) {
         return;
@@ -484,7 +481,7 @@ async fn check(name: &'static str) {
         (began.elapsed() - set_up_in).as_secs_f32(),
         set_up_in.as_secs_f32(),
     );
-    if std::env::var_os("ESCACHE_PARITY_MISSING").is_some() {
+    if std::env::var_os("TEST_PARITY_MISSING").is_some() {
         println!("{name}: not shown: {}", missing.join(" "));
     }
     let count = failures.len();

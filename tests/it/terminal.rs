@@ -1,25 +1,38 @@
 //! The commands for the terminal, as they are run.
 
 use std::fs;
+use std::io::pipe;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use escache::surface::admin::{Controls, Token};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::support::engine::Engine;
 use crate::support::escache::{Escache, two, verdict};
 
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs `escache` with the listener's address, in a directory of its own.
 async fn run(escache: &Escache, line: &str, directory: &Path) -> (i32, String, String) {
+    run_into(Stdio::piped(), escache, line, directory).await
+}
+
+/// The same, with what it prints going there.
+async fn run_into(out: Stdio, escache: &Escache, line: &str, directory: &Path) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_escache"));
     command.current_dir(directory).args(line.split(' ')).env_remove("ESCACHE_ADMIN_TOKEN");
     if !escache.admin.is_empty() {
         command.args(["--url", &escache.admin]);
     }
-    let done = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let Output { status, stdout, stderr } = done.await.unwrap();
+    command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped()).kill_on_drop(true);
+    let done = command.spawn().unwrap().wait_with_output();
+    let Output { status, stdout, stderr } = timeout(PATIENCE, done).await.expect("it ends").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
 }
@@ -51,7 +64,12 @@ async fn a_running_escache_is_asked_from_a_terminal() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &told["reason"]), (3, &json!("stateful")), "{out}");
     let (code, _, err) = run(&escache, "explain nothing", at).await;
-    assert!(code == 1 && err.contains("[hello] is not understood"), "{code} {err}");
+    assert!(code == 1 && err.contains("nothing: [hello] is not understood"), "{code} {err}");
+    // standard input is empty
+    for line in ["explain -", "explain - --index logs"] {
+        let (code, out, err) = run(&escache, line, at).await;
+        assert!(code == 1 && err.contains("standard input: there is no request in it"), "{code} {out} {err}");
+    }
 
     let (code, out, _) = run(&escache, "warm list", at).await;
     assert_eq!((code, out.as_str()), (0, "       2 in the list\n       2 asked, and stored\n"));
@@ -91,6 +109,46 @@ async fn what_goes_wrong_has_an_exit_code() {
     escache.admin.clear();
     let (code, _, err) = run(&escache, "stats --config nothing", at).await;
     assert!(code == 78 && err.contains("the configuration cannot be used"), "{code} {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_read_enough_ends_a_command_quietly() {
+    let (_engine, mut escache, files) = start().await;
+    let closed = || {
+        let (_, writer) = pipe().unwrap();
+        Stdio::from(writer)
+    };
+    let asking = [
+        ("stats", 0),
+        ("stats --json", 0),
+        ("stats --watch --every 1", 0),
+        ("explain body", 0),
+        ("explain --json console", 3),
+        ("warm list", 0),
+    ];
+    for (line, expected) in asking {
+        let (code, _, err) = run_into(closed(), &escache, line, files.path()).await;
+        assert_eq!((code, err.as_str()), (expected, ""), "{line}");
+    }
+    escache.admin.clear();
+    for line in ["completions bash", "man", "check", "--help"] {
+        let (code, _, err) = run_into(closed(), &escache, line, files.path()).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{line}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_said() {
+    let (_engine, mut escache, files) = start().await;
+    let full = || Stdio::from(fs::File::options().write(true).open("/dev/full").unwrap());
+    let (code, _, err) = run_into(full(), &escache, "stats", files.path()).await;
+    assert!(code == 74 && err.contains("standard output cannot be written"), "{code} {err}");
+    escache.admin.clear();
+    for line in ["completions fish", "man", "check"] {
+        let (code, _, err) = run_into(full(), &escache, line, files.path()).await;
+        assert!(code == 74 && err.contains("standard output cannot be written"), "{line}: {code} {err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,7 +21,7 @@
 //! The parts carry the copy, the operations seen, the merges seen, the mapping and the dictionary of analyzers.
 //! Shards are judged one by one, since no search reads them all at one instant.
 //!
-//! `ESCACHE_MODEL_DEEP=1` explores larger bounds (about 10,000 states a second of one core's time; operations under way
+//! `TEST_MODEL_DEEP=1` explores larger bounds (about 10,000 states a second of one core's time; operations under way
 //! have 1,023,562, 30 steps deep; docs/exactness.md says what was seen to end).
 
 #![allow(clippy::print_stdout, reason = "what was explored, for who asks with --nocapture")]
@@ -95,7 +95,7 @@ fn needs(name: &str, setup: &Setup, without: Without) {
 
 /// Larger bounds, if they are wanted.
 fn deep(usual: u8, deep: u8) -> u8 {
-    if std::env::var_os("ESCACHE_MODEL_DEEP").is_some() { deep } else { usual }
+    if std::env::var_os("TEST_MODEL_DEEP").is_some() { deep } else { usual }
 }
 
 fn setup(shards: u8, copies: u8, budget: Budget) -> Setup {

@@ -1,4 +1,5 @@
-//! Recorded dashboards on a real engine: the sum of the medians of their searches, each way.
+//! Recorded dashboards on a real engine: the sum of the medians of their searches, each way; and each dashboard as a whole,
+//! in one `_msearch`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,10 +8,11 @@ use bytes::Bytes;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::measure::Spread;
-use super::servers::Kind;
+use super::report::Report;
+use super::servers::{Kind, Server};
 use super::stage::Stage;
 use crate::Failure;
 use crate::http::Client;
@@ -94,7 +96,118 @@ pub(super) async fn run(stage: &mut Stage<'_>) -> Result<(), Failure> {
         report.say(&format!("\nThe engine refuses {}.", refused.join(", ")));
     }
     report.say("");
+    let recorded: Vec<Recorded> =
+        recorded.into_iter().filter(|search| !refused.contains(&search.name)).collect();
+    replay(&boards(&recorded), &[engine, strict, bounded], options.rounds.max(3), report).await
+}
+
+/// A dashboard: all of its searches in one request.
+struct Board {
+    name: String,
+    searches: usize,
+    lines: Bytes,
+}
+
+/// What is recorded, by dashboard: a name begins with it.
+fn boards(recorded: &[Recorded]) -> Vec<Board> {
+    let mut lines: Vec<(String, usize, String)> = Vec::new();
+    for search in recorded {
+        let parts: Vec<&str> = search.name.split('/').collect();
+        let name = parts[..if parts.len() > 2 { 2 } else { 1 }].join("/");
+        if lines.last().is_none_or(|(last, ..)| *last != name) {
+            lines.push((name, 0, String::new()));
+        }
+        let Some((_, count, text)) = lines.last_mut() else { continue };
+        *count += 1;
+        text.push_str(&search.item());
+    }
+    let board = |(name, searches, lines)| Board { name, searches, lines: Bytes::from(lines) };
+    lines.into_iter().map(board).collect()
+}
+
+impl Recorded {
+    /// Its two lines in a multi search. A header line takes fewer parameters than a URL does.
+    fn item(&self) -> String {
+        let index = self.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let (mut header, mut body) = (json!({"index": index}), self.body.clone());
+        for (name, value) in &self.params {
+            let value = value
+                .as_str()
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_else(|| value.clone());
+            match name.as_str() {
+                "track_total_hits" if body.get(name).is_none() => body[name] = value,
+                // no header line takes either; how many shards are reduced together no answer shows
+                "batched_reduce_size" | "track_total_hits" => {}
+                _ => header[name] = value,
+            }
+        }
+        format!("{header}\n{body}\n")
+    }
+}
+
+/// Each dashboard twice at each server, which has nothing cached at first: median times, and how many searches were found.
+async fn replay(
+    boards: &[Board],
+    servers: &[Server; 3],
+    rounds: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    report.say(
+        "### The same dashboards, each in one `_msearch`, sent twice (ms)\n\n\
+         | dashboard | searches | direct | again | strict: first | second | found | 1 s bound: first | second | found |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    );
+    let [engine, ..] = servers;
+    for board in boards {
+        eprintln!("measuring {}", board.name);
+        let mut took = [(); 3].map(|()| (Vec::new(), Vec::new()));
+        let mut found = [board.searches; 3];
+        for _ in 0..rounds {
+            for ((server, (first, second)), found) in servers.iter().zip(&mut took).zip(&mut found) {
+                engine.client.ok(Method::POST, "/_all/_cache/clear", None).await?;
+                if let Some(admin) = &server.admin {
+                    admin.ok(Method::POST, "/clear", Some(&json!({}))).await?;
+                }
+                first.push(board.ask(server).await?.0);
+                let (millis, hits) = board.ask(server).await?;
+                second.push(millis);
+                *found = hits.min(*found);
+            }
+        }
+        let mut row = format!("| {} | {} |", board.name, board.searches);
+        for ((server, (first, second)), found) in servers.iter().zip(took).zip(found) {
+            for times in [first, second] {
+                row += &format!(" {:.1} |", Spread::of(times).map_or(0.0, |spread| spread.median));
+            }
+            if server.admin.is_some() {
+                row += &format!(" {found} |");
+            }
+        }
+        report.say(&row);
+    }
+    report.say("");
     Ok(())
+}
+
+impl Board {
+    /// Milliseconds, and how many of its searches came from the cache.
+    async fn ask(&self, server: &Server) -> Result<(f64, usize), Failure> {
+        let answer = server.client.send_lines("/_msearch", self.lines.clone()).await?;
+        let told = answer.json()?;
+        let whole = |item: &Value| item["hits"].is_object() && item["_shards"]["failed"] == 0;
+        let items = told["responses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if items.len() != self.searches || !items.iter().all(whole) {
+            let text: String = told.to_string().chars().take(500).collect();
+            return Err(format!("{}: {} {text}", self.name, answer.status).into());
+        }
+        let hits = match answer.cache_status().split_once("items-hit=") {
+            _ if answer.x_cache() == "HIT" => self.searches,
+            Some((_, rest)) => rest.split('/').next().unwrap_or_default().parse()?,
+            None => 0,
+        };
+        Ok((answer.took.as_secs_f64() * 1e3, hits))
+    }
 }
 
 /// Milliseconds, and whether it was a hit; `None` if the engine refuses it.

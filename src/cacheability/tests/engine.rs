@@ -1,4 +1,4 @@
-//! The verdict against a real engine, where `ESCACHE_ENGINE` names one (`127.0.0.1:9200`).
+//! The verdict against a real engine, where `TEST_ENGINE` names one (`127.0.0.1:9200`).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -75,7 +75,7 @@ const ABSENT: [&str; 37] = [
 /// It knows each word that is allowed, and does not know each word of which the tables say so.
 #[test]
 fn the_engine_knows_the_same_words() {
-    let Ok(address) = std::env::var("ESCACHE_ENGINE") else { return };
+    let Ok(address) = std::env::var("TEST_ENGINE") else { return };
     let engine = engine(&address);
     let mapping =
         json!({"mappings": {"properties": {"x": {"type": "keyword"}, "my_name": {"type": "keyword"}}}});
@@ -110,7 +110,7 @@ fn the_engine_knows_the_same_words() {
 /// enter its own request cache) only if escache does, too.
 #[test]
 fn the_engine_finds_now_nowhere_else() {
-    let Ok(address) = std::env::var("ESCACHE_ENGINE") else { return };
+    let Ok(address) = std::env::var("TEST_ENGINE") else { return };
     let (engine, index) = (engine(&address), Index::new(&address, "escache-now"));
     let (mut asked, mut missed) = (0, Vec::new());
     let mut entered = index.cache_entries();
@@ -145,7 +145,7 @@ fn the_engine_finds_now_nowhere_else() {
 /// Where the order of members is said to be free, the reverse order gets the same answer.
 #[test]
 fn the_engine_answers_the_same_in_another_order() {
-    let Ok(address) = std::env::var("ESCACHE_ENGINE") else { return };
+    let Ok(address) = std::env::var("TEST_ENGINE") else { return };
     let index = Index::new(&address, "escache-order");
     let mut compared = 0;
     for search in searches() {

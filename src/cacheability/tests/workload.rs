@@ -1,11 +1,11 @@
-//! Recorded searches, where `ESCACHE_WORKLOAD` names a file of them: `[{"name", "params": {..}, "body"}, ..]`.
+//! Recorded searches, where `BENCH_WORKLOAD` names a file of them: `[{"name", "params": {..}, "body"}, ..]`.
 
 use super::*;
 
 /// At least 95 of 100 recorded searches are allowed; what is refused is printed.
 #[test]
 fn recorded_searches_are_allowed() {
-    let Ok(path) = std::env::var("ESCACHE_WORKLOAD") else { return };
+    let Ok(path) = std::env::var("BENCH_WORKLOAD") else { return };
     let searches: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     for engine in [None, Some(ES8_19)] {
         let refused: Vec<_> = searches.iter().filter_map(|search| refusal(engine, search)).collect();

@@ -278,7 +278,7 @@ async fn open_pit(es: &Client, index: &str) -> Value {
 
 #[cfg(feature = "opensearch")]
 async fn close_pit(es: &Client, id: &Value) {
-    let closed = es.delete_pit(client::DeletePitParts::None).body(json!({"pit_id": [id]})).send().await;
+    let closed = es.delete_pit().body(json!({"pit_id": [id]})).send().await;
     assert_eq!(Answer::of(closed).await.status, 200);
 }
 
@@ -371,7 +371,8 @@ async fn opaque_id(es: &Client) -> Found {
 /// Runs a check on a task of its own, so that its panic is its result.
 macro_rules! check {
     ($failed:ident, $name:literal, $check:ident) => {
-        let done = LocalSet::new().run_until(async {
+        let local = LocalSet::new();
+        let done = local.run_until(async {
             tokio::task::spawn_local(async { $check(&client("CLIENT_URL")).await }).await
         });
         match done.await {

@@ -1,4 +1,4 @@
-//! An hour, or as long as `ESCACHE_SOAK_MINUTES` says, of everything at once: searches, writes, churn of mappings,
+//! An hour, or as long as `TEST_SOAK_MINUTES` says, of everything at once: searches, writes, churn of mappings,
 //! settings, aliases and indices, nodes killed and started again, configurations read again.
 
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn middle(samples: &[Use], of: impl Fn(&Use) -> usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes as long as it is told to"]
 async fn nothing_is_lost_and_nothing_grows() {
-    let minutes: f64 = std::env::var("ESCACHE_SOAK_MINUTES").map_or(60.0, |m| m.parse().unwrap());
+    let minutes: f64 = std::env::var("TEST_SOAK_MINUTES").map_or(60.0, |m| m.parse().unwrap());
     let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let scenario = Scenario::soak(engine());
     let Some(Cluster { nodes }) = Cluster::start(engine(), 2).await else { return };

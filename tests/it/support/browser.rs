@@ -35,7 +35,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// A browser; `None` where there is no Chromium, unless `ESCACHE_REQUIRE_CHROMIUM` says that there has to be.
+    /// A browser; `None` where there is no Chromium, unless `TEST_REQUIRE_CHROMIUM` says that there has to be.
     pub(crate) async fn start() -> Option<Browser> {
         let driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -44,7 +44,7 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn();
         let Ok(mut driver) = driver else {
-            let required = std::env::var("ESCACHE_REQUIRE_CHROMIUM").is_ok_and(|value| value == "1");
+            let required = std::env::var("TEST_REQUIRE_CHROMIUM").is_ok_and(|value| value == "1");
             assert!(!required, "there is no chromedriver");
             println!("SKIPPED: there is no chromedriver (packages chromium and chromium-driver)");
             return None;

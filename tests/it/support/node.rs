@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A test gets no node where none can be had (no Java, no network): that is said as `SKIPPED: reason`, and the test
-//! passes, unless `ESCACHE_REQUIRE_NODES=1`. A node that can be had and does not boot fails the test, with its log.
+//! passes, unless `TEST_REQUIRE_NODES=1`. A node that can be had and does not boot fails the test, with its log.
 //!
 //! No node outlives the test process, however that ends: a node's stdin is a pipe from here, and a node ends and takes its
 //! data along when its stdin does.
@@ -249,15 +249,15 @@ impl Start {
     /// Starts it; `None` where it cannot be had.
     ///
     /// # Panics
-    /// If it does not boot; if it cannot be had and `ESCACHE_REQUIRE_NODES=1`.
+    /// If it does not boot; if it cannot be had and `TEST_REQUIRE_NODES=1`.
     pub(crate) async fn start(self) -> Option<Node> {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         off_the_runtime(move || match ensure_built(self.engine) {
             Ok(()) => Some(self.boot()),
             Err(reason) => {
                 assert!(
-                    !std::env::var("ESCACHE_REQUIRE_NODES").is_ok_and(|value| value == "1"),
-                    "{reason}, and ESCACHE_REQUIRE_NODES=1"
+                    !std::env::var("TEST_REQUIRE_NODES").is_ok_and(|value| value == "1"),
+                    "{reason}, and TEST_REQUIRE_NODES=1"
                 );
                 let _ = writeln!(io::stderr().lock(), "SKIPPED: {test}: {reason}");
                 None

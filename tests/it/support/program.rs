@@ -148,10 +148,10 @@ fn spawn(dir: &Path, upstream: &[String], addresses: [&str; 2]) -> (Child, mpsc:
 }
 
 /// The program with the configuration of this folder, and none of the environment's. It is the one that was built with the
-/// tests, unless `ESCACHE_PROGRAM` names another (one that was built for release).
+/// tests, unless `TEST_PROGRAM` names another (one that was built for release).
 pub(crate) fn program(dir: &Path) -> Command {
     let built = || env!("CARGO_BIN_EXE_escache").into();
-    let mut command = Command::new(std::env::var_os("ESCACHE_PROGRAM").unwrap_or_else(built));
+    let mut command = Command::new(std::env::var_os("TEST_PROGRAM").unwrap_or_else(built));
     command.env_clear().stderr(Stdio::piped()).stdout(Stdio::null());
     command.arg("--config").arg(dir.join("escache.yml"));
     command
