@@ -3,11 +3,18 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::engine::{Api, Engine, Twist};
-use crate::support::escache::{Escache, two, verdict};
-use crate::support::patience::until;
+use crate::support::engine::{Api, Engine, Twist, engine};
+use crate::support::escache::{Escache, verdict};
+use crate::support::patience::{PATIENCE, until};
 
 const SEARCH: &str = "/logs/_search";
+
+/// An engine, and escache that waits for its readings however slow this machine is: who is forwarded boards nothing.
+async fn two() -> (Engine, Escache) {
+    let engine = engine();
+    let escache = Escache::start_with(&engine.url(), |s| s.watcher.timeout = PATIENCE * 10).await;
+    (engine, escache)
+}
 
 /// Starts `n` equal searches and waits until all have taken their seats.
 async fn board(escache: &Escache, n: u64) -> Vec<tokio::task::JoinHandle<crate::support::http::Response>> {
