@@ -57,9 +57,9 @@ impl Walk {
             (Kind::Among(names, reason), Json::String(name)) if !names.contains(&name.as_ref()) => {
                 Err((*reason).into())
             }
-            (Kind::Among(..), Json::Null | Json::String(_)) => Ok(()),
             (Kind::Any, _)
             | (Kind::Off(_), Json::Null | Json::Bool(false))
+            | (Kind::Among(..), Json::Null | Json::String(_))
             | (
                 Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Analyzer,
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_),
