@@ -7,17 +7,24 @@
 //! from the moment its change was *begun* (before it was sent) until a later change is *sure*: somebody was told that
 //! it is visible to all. Copies of a shard refresh at different moments, so nothing is sure because it was written, nor because
 //! one search saw it, but only
-//! - when a refresh was acknowledged that had reached every copy that runs, or a write with `refresh=true` or `wait_for` was;
+//! - when a refresh was acknowledged that had reached every copy, or a write with `refresh=true` or `wait_for` that had;
+//! - while a node is dead, and nobody has started it again: when all copies but its own were reached;
 //! - with segment replication, where no acknowledgement says anything of replicas: when each node, asked for its own
 //!   copies alone, has shown it (a copy never goes back; before a new one comes, what was sure is sure no more);
-//! - for metadata, when all nodes have acknowledged the change.
+//! - for metadata, when the change was acknowledged, and each node that runs has told that it has applied it.
+//!
+//! An acknowledgement alone binds less than that: a master that cannot reach a node for long enough drops it, takes its copies out
+//! and acknowledges without it, while that node goes on answering searches by its own copies and its own metadata until it has
+//! joined again (both engines let it: reads need no master). So the engine's own answers may be so old. **Hits** may not:
+//! they are decided by what the master says, and held to whatever the engine has acknowledged ([`history::Word`]).
 //!
 //! For each shard there must be one instant within the window at which all its documents were as the answer says (a
 //! search reads a shard at one instant). A write whose outcome is unknown (its node was killed, or its answer did not come
 //! in time) may or may not be visible until a later one is sure; external versions, which rise with the counter, keep
 //! late ones from winning. What is written to an index after it was deleted and created again is refused by the new
 //! one's strict mapping.
-//! Errors are legal where there is a reason (a dead node, an index that is away); whatever is partial or an error must
+//! A change that is refused while a node goes (429, 500, 502, 503, 504, a lost connection) may have been made; it is asked for
+//! again until it is known to be (`churn/world.rs`). Errors are legal where there is a reason (a dead node, an index that is away); whatever is partial or an error must
 //! never be stored nor come from the cache. Some clients ask the engine directly and are judged alike: were one of those
 //! answers illegal, the oracle would be wrong.
 //!
@@ -26,9 +33,15 @@
 
 pub(crate) mod events;
 
+pub(crate) mod history;
+
 pub(crate) mod ledger;
 
 mod lost;
+
+pub(crate) mod states;
+
+mod sure;
 
 pub(crate) mod questions;
 
@@ -45,6 +58,7 @@ use tokio::task::JoinHandle;
 
 use self::world::World;
 use crate::support::escache::Escache;
+use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine, Node};
 
 const WRITERS: u64 = 4;
@@ -176,8 +190,7 @@ async fn churn(
     seed: u64,
 ) -> (Report, Vec<Node>) {
     let began = Instant::now();
-    let through = crate::support::http::Client::at(&escache.url);
-    let world = World::new(scenario, nodes, through.clone());
+    let world = World::new(scenario, nodes, Client::at(&escache.url));
     world.create().await;
     let ledger = Arc::clone(&world.ledger);
     let asking = tokio::spawn(probe::keep_asking(Arc::clone(&escache.proxy), Duration::from_secs(10)));
@@ -186,6 +199,7 @@ async fn churn(
         tasks.push(tokio::spawn(events::write(Arc::clone(&world), Chance::new(seed, task))));
     }
     tasks.push(tokio::spawn(events::change(Arc::clone(&world), Chance::new(seed, 100))));
+    tasks.push(tokio::spawn(states::follow(Arc::clone(&world))));
     let killing = tokio::spawn(events::kill(Arc::clone(&world), Chance::new(seed, 101)));
     if scenario.segments {
         for task in 0..2 {
@@ -194,7 +208,7 @@ async fn churn(
     }
     for task in 0..scenario.readers {
         let chance = Chance::new(seed, 200 + task);
-        tasks.push(tokio::spawn(questions::read(Arc::clone(&ledger), through.clone(), chance, false)));
+        tasks.push(tokio::spawn(questions::read(Arc::clone(&ledger), world.through.clone(), chance, false)));
     }
     for task in 0..DIRECT {
         let client = world.clients[task as usize % world.clients.len()].clone();
@@ -237,7 +251,7 @@ async fn churn(
     let plain = &escache.proxy.stats.plain;
     println!(
         "{name}: seed {seed}, {} answers, {} hits, {} illegal ({} of them hits); {} kills, {} rollovers, {} swaps, {} recreations, \
-         {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained, {} lost by the engine; \
+         {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained, {} lost and {} refused by the engine; \
          {} direct answers, {} of them illegal; {} readings of {} us; {:.0?}",
         of(&counts.answers),
         of(&counts.hits),
@@ -256,6 +270,7 @@ async fn churn(
         of(&counts.errors),
         of(&counts.unexplained),
         of(&counts.lost),
+        of(&counts.refused),
         of(&counts.direct),
         of(&counts.direct_illegal),
         plain.readings.get(),

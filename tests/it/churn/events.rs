@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Chance;
+use super::history::{Window, Word};
 use super::ledger::{AGAIN, DOCS, Life, NAMES, NOW, ROLL, SHUT, View, lock};
 use super::world::World;
-use crate::support::http::Client;
 
 /// How many indices an alias that is rolled over keeps.
 const ROLLED: usize = 3;
@@ -73,6 +73,12 @@ pub(crate) async fn change(world: Arc<World>, mut chance: Chance) {
 }
 
 impl World {
+    /// Makes a step of a name sure.
+    pub(crate) fn of_group(&self, group: usize, step: usize) -> impl Fn(Word) + Send + 'static {
+        let ledger = Arc::clone(&self.ledger);
+        move |word| lock(&ledger.groups[group]).settle(step, word)
+    }
+
     /// The alias goes from one index to the other, with a filter or without.
     async fn swap(&self, chance: &mut Chance) {
         let lives: Vec<_> = self.ledger.current().into_iter().filter(|life| life.group == NOW).collect();
@@ -87,8 +93,8 @@ impl World {
         let actions = json!([{"remove": {"index": from.index, "alias": NAMES[NOW]}}, {"add": add}]);
         let view = Some(View { lives: vec![to.id], even });
         let step = lock(&self.ledger.groups[NOW]).begin(view);
-        self.change("POST", "/_aliases", Some(json!({"actions": actions}))).await;
-        lock(&self.ledger.groups[NOW]).settle(step);
+        let body = json!({"actions": actions});
+        self.change("POST", "/_aliases", Some(body), self.of_group(NOW, step)).await;
         self.count(|c| &c.swaps);
     }
 
@@ -100,16 +106,15 @@ impl World {
         let mut lives = view.lives;
         lives.push(life.id);
         let step = lock(&self.ledger.groups[ROLL]).begin(View::of(&lives));
-        self.change("POST", &format!("/{}/_rollover/{index}", NAMES[ROLL]), Some(definition)).await;
-        lock(&self.ledger.groups[ROLL]).settle(step);
+        let path = format!("/{}/_rollover/{index}", NAMES[ROLL]);
+        self.change("POST", &path, Some(definition), self.of_group(ROLL, step)).await;
         self.count(|c| &c.rollovers);
         self.fill(&life).await;
         if lives.len() > ROLLED {
             let old = self.ledger.life(lives.remove(0)).expect("a life");
             self.ledger.dies(old.id);
             let step = lock(&self.ledger.groups[ROLL]).begin(View::of(&lives));
-            self.change("DELETE", &format!("/{}", old.index), None).await;
-            lock(&self.ledger.groups[ROLL]).settle(step);
+            self.change("DELETE", &format!("/{}", old.index), None, self.of_group(ROLL, step)).await;
         }
         self.ledger.calm(disturbance);
     }
@@ -119,12 +124,11 @@ impl World {
         let view = lock(&self.ledger.groups[AGAIN]).last().clone().expect("it was created again");
         self.ledger.dies(view.lives[0]);
         let step = lock(&self.ledger.groups[AGAIN]).begin(None);
-        self.change("DELETE", &format!("/{}", NAMES[AGAIN]), None).await;
-        lock(&self.ledger.groups[AGAIN]).settle(step);
+        let path = format!("/{}", NAMES[AGAIN]);
+        self.change("DELETE", &path, None, self.of_group(AGAIN, step)).await;
         let (life, definition) = self.conceive(NAMES[AGAIN], AGAIN).await;
         let step = lock(&self.ledger.groups[AGAIN]).begin(View::of(&[life.id]));
-        self.change("PUT", &format!("/{}", NAMES[AGAIN]), Some(definition)).await;
-        lock(&self.ledger.groups[AGAIN]).settle(step);
+        self.change("PUT", &path, Some(definition), self.of_group(AGAIN, step)).await;
         self.fill(&life).await;
         self.count(|c| &c.recreations);
         self.ledger.calm(disturbance);
@@ -139,8 +143,8 @@ impl World {
         for (what, view) in [("_close", None), ("_open", view)] {
             self.expect_copies(&shut);
             let step = lock(&self.ledger.groups[SHUT]).begin(view);
-            self.change("POST", &format!("/{}/{what}", NAMES[SHUT]), None).await;
-            lock(&self.ledger.groups[SHUT]).settle(step);
+            let path = format!("/{}/{what}", NAMES[SHUT]);
+            self.change("POST", &path, None, self.of_group(SHUT, step)).await;
         }
         self.green().await;
         self.count(|c| &c.closings);
@@ -148,23 +152,23 @@ impl World {
     }
 
     /// The alias field stands for the other field.
-    async fn turn_mapping(&self, life: &Life) {
+    async fn turn_mapping(&self, life: &Arc<Life>) {
         let path = 3 - *lock(&life.path).last();
         let field = if path == 1 { "one" } else { "two" };
         let body = json!({"properties": {"which": {"type": "alias", "path": field}}});
         let step = lock(&life.path).begin(path);
-        self.change("PUT", &format!("/{}/_mapping", life.index), Some(body)).await;
-        lock(&life.path).settle(step);
+        let (path, life) = (format!("/{}/_mapping", life.index), Arc::clone(life));
+        self.change("PUT", &path, Some(body), move |word| lock(&life.path).settle(step, word)).await;
         self.count(|c| &c.mappings);
     }
 
     /// Queries without a field search the other field.
-    async fn turn_setting(&self, life: &Life) {
+    async fn turn_setting(&self, life: &Arc<Life>) {
         let left = !*lock(&life.left).last();
         let body = json!({"index.query.default_field": [if left { "left" } else { "right" }]});
         let step = lock(&life.left).begin(left);
-        self.change("PUT", &format!("/{}/_settings", life.index), Some(body)).await;
-        lock(&life.left).settle(step);
+        let (path, life) = (format!("/{}/_settings", life.index), Arc::clone(life));
+        self.change("PUT", &path, Some(body), move |word| lock(&life.left).settle(step, word)).await;
         self.count(|c| &c.settings);
     }
 
@@ -178,7 +182,7 @@ impl World {
         for replicas in [0, 1] {
             self.expect_copies(std::slice::from_ref(life));
             let body = json!({"index.number_of_replicas": replicas});
-            self.change("PUT", &format!("/{}/_settings", life.index), Some(body)).await;
+            self.change("PUT", &format!("/{}/_settings", life.index), Some(body), |_| {}).await;
         }
         self.green().await;
         self.count(|c| &c.others);
@@ -203,13 +207,15 @@ pub(crate) async fn kill(world: Arc<World>, mut chance: Chance) {
         let _changes = if victim == 0 { Some(world.changes.lock().await) } else { None };
         let _copies = world.copies.lock().await;
         let disturbance = ledger.disturb();
-        ledger.set_down(Some(victim));
+        ledger.set_down(Some(victim), false);
         world.nodes[victim].kill9().await;
+        ledger.set_down(Some(victim), true);
         tokio::time::sleep(Duration::from_millis(200 + chance.below(2000))).await;
+        ledger.set_down(Some(victim), false);
         world.expect_copies(&ledger.current());
         world.nodes[victim].restart().await;
         world.green().await;
-        ledger.set_down(None);
+        ledger.set_down(None, false);
         ledger.calm(disturbance);
         world.count(|c| &c.kills);
     }
@@ -218,7 +224,7 @@ pub(crate) async fn kill(world: Arc<World>, mut chance: Chance) {
 /// With segment replication nobody is told when a copy shows something. So each node is asked what its copies show;
 /// what all of them show, all later searches show too.
 pub(crate) async fn witness(world: Arc<World>, mut chance: Chance) {
-    let ids = node_ids(&world.clients[0]).await;
+    let ids = node_ids(&world).await;
     while !world.ledger.over() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let lives = world.ledger.current();
@@ -234,7 +240,7 @@ pub(crate) async fn witness(world: Arc<World>, mut chance: Chance) {
             let path = format!("/{}/_search?size=100&preference=_only_nodes:{id}", life.index);
             let asked = Instant::now();
             let answer = world.call(&world.clients[number], "GET", &path, None).await;
-            let window = (asked, Instant::now());
+            let window = Window { span: (asked, Instant::now()), word: Word::AllNodes };
             let Some((200, answer)) = answer else {
                 whole = false;
                 break;
@@ -249,14 +255,14 @@ pub(crate) async fn witness(world: Arc<World>, mut chance: Chance) {
             }
         }
         if whole && world.ledger.up() == up {
-            life.settle(&least);
+            life.settle(&least, Word::AllNodes);
         }
     }
 }
 
 /// The id of each node, in our order: it stays through restarts.
-async fn node_ids(first: &Client) -> Vec<String> {
-    let nodes = first.get("/_nodes?filter_path=nodes.*.name,nodes.*.roles").await.json();
+async fn node_ids(world: &World) -> Vec<String> {
+    let nodes = world.ask("/_nodes?filter_path=nodes.*.name,nodes.*.roles").await;
     let nodes = nodes["nodes"].as_object().expect("nodes");
     let mut ids: Vec<_> = nodes
         .iter()

@@ -5,82 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::history::{History, Span, Window, Word};
+
 /// Documents of an index. The first one is never deleted.
 pub(crate) const DOCS: usize = 12;
-
-/// From before a request was sent to after the last byte of its answer.
-pub(crate) type Window = (Instant, Instant);
-
-/// The values that something had, one after the other. A value may be seen from the moment its change was *begun* until
-/// a later one is *sure*: nobody may be shown an older one any more.
-pub(crate) struct History<T>(Vec<Step<T>>);
-
-struct Step<T> {
-    value: T,
-    begun: Instant,
-    sure: Option<Instant>,
-}
-
-impl<T> History<T> {
-    /// Something that has had this value for as long as it was there to be seen.
-    pub(crate) fn new(value: T) -> Self {
-        let now = Instant::now();
-        Self(vec![Step { value, begun: now, sure: Some(now) }])
-    }
-
-    /// To be called before the change is sent. Returns its number.
-    pub(crate) fn begin(&mut self, value: T) -> usize {
-        self.0.push(Step { value, begun: Instant::now(), sure: None });
-        self.0.len() - 1
-    }
-
-    /// To be called after somebody was told that this change, or a later one, is visible to all.
-    pub(crate) fn settle(&mut self, step: usize) {
-        self.0[step].sure.get_or_insert_with(Instant::now);
-    }
-
-    /// From now on, any of its values may be seen, until a change is sure again.
-    fn forget(&mut self) {
-        self.0.iter_mut().for_each(|step| step.sure = None);
-    }
-
-    /// What it was made to be last.
-    pub(crate) fn last(&self) -> &T {
-        &self.0[self.0.len() - 1].value
-    }
-
-    /// When, within a window, each value may have been seen, the latest value first.
-    fn seen(&self, window: Window) -> impl Iterator<Item = (usize, &T, Window)> {
-        let mut until = window.1;
-        let mut all_later_are_sure = false;
-        let steps = self.0.iter().enumerate().rev();
-        let steps = steps.map_while(move |(number, step)| {
-            if all_later_are_sure {
-                return None;
-            }
-            let span = (step.begun.max(window.0), until);
-            if let Some(sure) = step.sure {
-                until = until.min(sure);
-                all_later_are_sure = sure <= window.0;
-            }
-            Some((number, &step.value, span))
-        });
-        steps.filter(|(_, _, (from, until))| from <= until)
-    }
-
-    /// The values that may have been seen in a window.
-    pub(crate) fn possible(&self, window: Window) -> impl Iterator<Item = &T> {
-        self.seen(window).map(|(_, value, _)| value)
-    }
-
-    /// The first change after which this value may have been seen in a window.
-    pub(crate) fn first(&self, wanted: &T, window: Window) -> Option<usize>
-    where
-        T: PartialEq,
-    {
-        self.seen(window).filter(|(_, value, _)| *value == wanted).map(|(number, ..)| number).last()
-    }
-}
 
 /// One document: its counter, `None` while it is not there.
 pub(crate) struct Doc {
@@ -128,10 +56,15 @@ impl Life {
     }
 
     /// All searches see these changes, or later ones.
-    pub(crate) fn settle(&self, written: &[usize]) {
+    pub(crate) fn settle(&self, written: &[usize], word: Word) {
         for (doc, step) in written.iter().enumerate() {
-            self.doc(doc).history.settle(*step);
+            self.doc(doc).history.settle(*step, word);
         }
+    }
+
+    /// How many shards it has.
+    pub(crate) fn size(&self) -> u64 {
+        self.shards.iter().max().map_or(0, |last| last + 1)
     }
 
     /// A copy is about to come that may show what others no longer do.
@@ -142,16 +75,17 @@ impl Life {
     /// Whether there is an instant for each shard, within the window, at which its documents were as `seen` says. A
     /// search reads a shard at one instant, but two shards at two.
     fn may_show(&self, seen: &[(usize, Option<u64>)], window: Window) -> Result<(), String> {
-        let mut instants: BTreeMap<u64, Vec<Window>> = BTreeMap::new();
+        let mut instants: BTreeMap<u64, Vec<Span>> = BTreeMap::new();
         for (doc, value) in seen {
             let guard = self.doc(*doc);
             let spans = guard.history.seen(window).filter(|(_, v, _)| *v == value);
-            let spans: Vec<Window> = spans.map(|(.., span)| span).collect();
+            let spans: Vec<Span> = spans.map(|(.., span)| span).collect();
             if spans.is_empty() {
                 let possible: Vec<_> = guard.history.possible(window).collect();
-                return Err(format!("{}/{doc} is {value:?}, possible are {possible:?}", self.index));
+                let tale = guard.history.tale(window);
+                return Err(format!("{}/{doc} is {value:?}, possible are {possible:?}; {tale}", self.index));
             }
-            let left = instants.entry(self.shards[*doc]).or_insert_with(|| vec![window]);
+            let left = instants.entry(self.shards[*doc]).or_insert_with(|| vec![window.span]);
             *left = left.iter().flat_map(|a| spans.iter().filter_map(|b| common(*a, *b))).collect();
             if left.is_empty() {
                 return Err(format!("{}: no instant at which {seen:?} was all there", self.index));
@@ -161,7 +95,7 @@ impl Life {
     }
 }
 
-fn common(a: Window, b: Window) -> Option<Window> {
+fn common(a: Span, b: Span) -> Option<Span> {
     let both = (a.0.max(b.0), a.1.min(b.1));
     (both.0 <= both.1).then_some(both)
 }
@@ -208,6 +142,8 @@ pub(crate) struct Counts {
     /// Calls of the engine, not through escache, whose answers did not come in time: whether it did what it was told is
     /// not known.
     pub(crate) lost: AtomicU64,
+    /// Changes that an engine said it could not make, and may have made.
+    pub(crate) refused: AtomicU64,
     pub(crate) writes: AtomicU64,
     pub(crate) kills: AtomicU64,
     pub(crate) rollovers: AtomicU64,
@@ -222,9 +158,12 @@ pub(crate) struct Counts {
 /// Which nodes run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Up {
-    /// Rises whenever one goes or has come.
+    /// Rises whenever anything of this changes.
     pub(crate) epoch: u64,
+    /// From before it is killed until all its copies are back.
     pub(crate) down: Option<usize>,
+    /// Its process has ended, and no other one was started: nobody gets an answer from it.
+    pub(crate) dead: bool,
 }
 
 /// All that is known.
@@ -248,7 +187,7 @@ impl Ledger {
             current: RwLock::default(),
             groups: NAMES.iter().map(|_| Mutex::new(History::new(None))).collect(),
             disturbances: Mutex::default(),
-            up: Mutex::new(Up { epoch: 0, down: None }),
+            up: Mutex::new(Up { epoch: 0, down: None, dead: false }),
             next: AtomicU64::new(1),
             over: AtomicBool::new(false),
             counts: Counts::default(),
@@ -293,9 +232,9 @@ impl Ledger {
         *lock(&self.up)
     }
 
-    pub(crate) fn set_down(&self, down: Option<usize>) {
+    pub(crate) fn set_down(&self, down: Option<usize>, dead: bool) {
         let mut up = lock(&self.up);
-        *up = Up { epoch: up.epoch + 1, down };
+        *up = Up { epoch: up.epoch + 1, down, dead };
     }
 
     /// From now on until [`Ledger::calm`], errors and partial answers have a reason.
@@ -309,9 +248,9 @@ impl Ledger {
         lock(&self.disturbances)[disturbance].1 = Some(Instant::now());
     }
 
-    pub(crate) fn disturbed(&self, window: Window) -> bool {
+    pub(crate) fn disturbed(&self, span: Span) -> bool {
         let all = lock(&self.disturbances);
-        all.iter().any(|(from, until)| *from <= window.1 && until.is_none_or(|until| until >= window.0))
+        all.iter().any(|(from, until)| *from <= span.1 && until.is_none_or(|until| until >= span.0))
     }
 
     /// What a name may have led to within a window.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::history::Word;
 use super::ledger::Ledger;
 use super::world::World;
 use super::{Chance, Scenario, questions};
@@ -43,10 +44,19 @@ async fn a_change_without_an_answer_is_made_once_more() {
     Arc::get_mut(&mut world).unwrap().clients.push(client.clone());
     for (index, twist, lost) in [("logs", Twist::Hang, 1), ("other", Twist::DropAfter, 1)] {
         engine.on(Api::Index).next(twist);
-        world.change("DELETE", &format!("/{index}"), None).await;
+        world.change("DELETE", &format!("/{index}"), None, |_| {}).await;
         assert_eq!(client.get(format!("/{index}")).await.status, 404);
         assert_eq!(world.ledger.counts.lost.load(Ordering::SeqCst), lost);
     }
+    // nor does a refusal say that nothing was done
+    engine.index("third", "1", json!({}));
+    let refusal = Twist::error(502, "node_disconnected_exception", "[node-2] disconnected");
+    engine.on(Api::Index).times(2, refusal);
+    let (said, heard) = std::sync::mpsc::channel();
+    world.change("DELETE", "/third", None, move |word| said.send(word).unwrap()).await;
+    assert_eq!(client.get("/third").await.status, 404);
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), [Word::Engine, Word::AllNodes]);
+    assert_eq!(world.ledger.counts.refused.load(Ordering::SeqCst), 2);
     // a write of which nothing is known is neither counted nor sure
     engine.on(Api::Doc).always(Twist::Hang);
     assert_eq!(world.call(&client, "PUT", "/logs/_doc/1", Some(json!({}))).await, None);

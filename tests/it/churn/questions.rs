@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::error::Elapsed;
 
 use super::Chance;
-use super::ledger::{AGAIN, DOCS, Ledger, NAMES, NOW, ROLL, SHUT, Window, lock};
+use super::history::{Span, Window, Word};
+use super::ledger::{AGAIN, DOCS, Ledger, NAMES, NOW, ROLL, SHUT, lock};
 use crate::support::escache::verdict;
 use crate::support::http::{Client, Response};
 
@@ -164,7 +165,7 @@ fn judge_facets(ledger: &Ledger, group: usize, answer: &Value, window: Window) -
 
 /// A question that was asked, and what came of it.
 pub(crate) struct Asked {
-    pub(crate) window: Window,
+    pub(crate) window: Span,
     /// `None` where the connection broke, or it did not come in time.
     pub(crate) answer: Option<Response>,
     /// The engine has never answered. There is nothing to judge.
@@ -209,7 +210,10 @@ pub(crate) async fn ask(ledger: &Ledger, client: &Client, chance: &mut Chance, d
     {
         let status = verdict(&answer.headers).1;
         let took = window.1 - window.0;
-        println!("ILLEGAL {path} ({status}; directly: {directly}; {took:?}): {why}");
+        let (at, disturbed) = (client.base(), ledger.disturbed(window));
+        println!(
+            "ILLEGAL {path} ({status}; at {at}, directly: {directly}; {took:?}; disturbed: {disturbed}): {why}"
+        );
     }
     Asked { window, answer: Some(answer), lost: false, judged }
 }
@@ -236,19 +240,22 @@ fn judge(
     question: &Question,
     groups: &[usize],
     answer: &Response,
-    window: Window,
+    span: Span,
     directly: bool,
 ) -> Result<(), String> {
     let counts = &ledger.counts;
     let (x_cache, status) = verdict(&answer.headers);
     let kept = x_cache == "HIT" || status.contains("stored");
+    // a hit is decided on what the master says; what an engine answers comes from a node that may have been dropped
+    let word = if x_cache == "HIT" { Word::Engine } else { Word::AllNodes };
+    let window = Window { span, word };
     if answer.status != 200 {
         if kept {
             return Err(format!("an error from the cache: {}", answer.text()));
         }
         let fails = groups.iter().any(|group| ledger.views(*group, window).contains(&None));
         // 429: the engine is busy
-        if fails || answer.status == 429 || ledger.disturbed(window) {
+        if fails || answer.status == 429 || ledger.disturbed(span) {
             counts.errors.fetch_add(1, Ordering::SeqCst);
         } else if counts.unexplained.fetch_add(1, Ordering::SeqCst) < SHOWN {
             println!("UNEXPLAINED {} ({status}; directly: {directly}): {}", answer.status, answer.text());
@@ -263,7 +270,7 @@ fn judge(
     }
     // an answer that says it is stale is as old as it may be
     let window = match x_cache {
-        "STALE" => (window.0.checked_sub(STALE_FOR).unwrap_or(window.0), window.1),
+        "STALE" => Window { span: (span.0.checked_sub(STALE_FOR).unwrap_or(span.0), span.1), word },
         _ => window,
     };
     question.judge(ledger, groups, &json, window)

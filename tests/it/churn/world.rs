@@ -2,20 +2,30 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::error::Elapsed;
 
+use super::history::Word;
 use super::ledger::{AGAIN, Counts, DOCS, Ledger, Life, NAMES, NOW, ROLL, SHUT, View, lock};
+use super::states::States;
 use super::{Chance, Scenario};
 use crate::support::http::Client;
 use crate::support::node::Node;
 
 /// An answer that has not come by then never will: the engines themselves wait a minute for a shard, and half of one for
 /// the master and for acknowledgements. One that was lost would end the run, for at its end all are waited for.
-const LIMIT: Duration = Duration::from_secs(150);
+pub(crate) const LIMIT: Duration = Duration::from_secs(150);
+
+/// The same for escache: it gives each of two hosts a minute, after a reading that may take its time too.
+const LIMIT_THROUGH: Duration = Duration::from_secs(400);
+
+/// How often a change is asked for before it is taken for impossible, and what is waited in between: it takes an engine
+/// seconds to see that a node has died, and longer on a busy machine.
+const TRIES: u32 = 240;
+const AFTER_A_REFUSAL: Duration = Duration::from_millis(250);
 
 /// The engine under churn. The first node is the master, and the only one that can be.
 pub(crate) struct World {
@@ -28,6 +38,8 @@ pub(crate) struct World {
     pub(crate) changes: Mutex<()>,
     /// Held by changes that need all copies, and while any node is dead.
     pub(crate) copies: Mutex<()>,
+    /// Which nodes have applied which changes.
+    pub(crate) states: States,
     /// The shard of each document in an index of two.
     routing: OnceCell<Vec<u64>>,
 }
@@ -35,9 +47,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(scenario: Scenario, nodes: Vec<Node>, through: Client) -> Arc<World> {
         let clients = nodes.iter().map(|node| node.client().within(LIMIT)).collect();
-        let through = through.within(LIMIT);
-        let (changes, copies, routing) = Default::default();
-        Arc::new(World { scenario, ledger: Ledger::new(), nodes, clients, through, changes, copies, routing })
+        let through = through.within(LIMIT_THROUGH);
+        let (changes, copies, states, routing) = Default::default();
+        let ledger = Ledger::new();
+        Arc::new(World { scenario, ledger, nodes, clients, through, changes, copies, states, routing })
     }
 
     pub(crate) fn count(&self, counter: impl Fn(&Counts) -> &AtomicU64) {
@@ -76,33 +89,61 @@ impl World {
         }
     }
 
-    /// A change of the metadata, which the master makes. When this returns, all nodes have applied it.
-    pub(crate) async fn change(&self, method: &str, path: &str, body: Option<Value>) {
-        let (mut more, mut lost) = (0, false);
-        // the master makes its changes in turn: when it has answered the second call, the first one is over
-        let (status, answer) = loop {
-            match self.call(&self.clients[0], method, path, body.clone()).await {
-                Some(answer) => break answer,
-                None => (more, lost) = (more + 1, true),
+    /// What the first node says, which is master. It is asked again while it refuses.
+    pub(crate) async fn ask(&self, path: &str) -> Value {
+        self.insist("GET", path, None).await
+    }
+
+    /// A call of the master that is repeated until it is answered by more than a refusal: whatever is asked for here may be
+    /// asked for twice, and a later call is over after an earlier one.
+    async fn insist(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let (mut last, began) = (None, Instant::now());
+        for tries in 0..TRIES {
+            if began.elapsed() > 4 * LIMIT {
+                break;
             }
-            assert!(more < 5, "no answer: {method} {path}");
-        };
-        assert!(
-            (200..300).contains(&status) || (lost && is_done(status, &answer)),
-            "{method} {path}: {status} {answer}"
-        );
-        let mut acknowledged = answer["acknowledged"] == true;
+            last = self.call(&self.clients[0], method, path, body.clone()).await;
+            match &last {
+                Some((status, answer)) if !is_refusal(*status) => {
+                    let done = (200..300).contains(status) || (tries > 0 && is_done(*status, answer));
+                    assert!(done, "{method} {path}: {status} {answer}");
+                    return answer.clone();
+                }
+                Some(_) => self.count(|c| &c.refused),
+                None => {}
+            }
+            tokio::time::sleep(AFTER_A_REFUSAL).await;
+        }
+        panic!("no answer: {method} {path}: {last:?}");
+    }
+
+    /// A change of the metadata, which the master makes. `settle` is called when all nodes that it knows have applied it,
+    /// which is when this returns, and once more when all that run have.
+    pub(crate) async fn change(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+        settle: impl Fn(Word) + Send + 'static,
+    ) {
+        let mut answer = self.insist(method, path, body).await;
         // a node went away before it said that it had applied it: whoever acknowledges a later change has this one too
-        while !acknowledged {
-            more += 1;
+        for more in 0.. {
+            if answer["acknowledged"] == true {
+                break;
+            }
+            assert!(more < TRIES, "never acknowledged: {method} {path}: {answer}");
             let body =
                 json!({"transient": {"cluster.routing.allocation.node_concurrent_recoveries": 2 + more % 2}});
-            let again = self.call(&self.clients[0], "PUT", "/_cluster/settings", Some(body)).await;
-            acknowledged = again
-                .as_ref()
-                .is_some_and(|(status, answer)| *status == 200 && answer["acknowledged"] == true);
-            assert!(more < 100, "never acknowledged: {method} {path}: {again:?}");
+            answer = self.insist("PUT", "/_cluster/settings", Some(body)).await;
         }
+        settle(Word::Engine);
+        if self.nodes.len() < 2 {
+            return settle(Word::AllNodes);
+        }
+        let version = self.ask("/_cluster/state/version").await;
+        let version = version["version"].as_u64().expect("a version");
+        self.states.wait_for(version, 1..self.nodes.len(), move || settle(Word::AllNodes));
     }
 
     /// What an index is made of. What is written to an earlier one of its name is refused by it: its mapping is strict.
@@ -151,21 +192,22 @@ impl World {
             "PUT",
             "/_cluster/settings",
             Some(json!({"persistent": {"action.auto_create_index": "false"}})),
+            |_| {},
         )
         .await;
-        let left = self.clients[0].get("/_cat/indices?format=json&h=index").await.json();
+        let left = self.ask("/_cat/indices?format=json&h=index").await;
         for index in left.as_array().into_iter().flatten().filter_map(|index| index["index"].as_str()) {
-            self.change("DELETE", &format!("/{index}"), None).await;
+            self.change("DELETE", &format!("/{index}"), None, |_| {}).await;
         }
         let probe = json!({"settings": {"number_of_shards": 2, "number_of_replicas": 0}});
-        self.change("PUT", "/churn-probe", Some(probe)).await;
+        self.change("PUT", "/churn-probe", Some(probe), |_| {}).await;
         let mut routing = Vec::new();
         for doc in 0..DOCS {
             let path = format!("/churn-probe/_search_shards?routing={doc}");
-            let shards = self.clients[0].get(path).await.json();
+            let shards = self.ask(&path).await;
             routing.push(shards["shards"][0][0]["shard"].as_u64().expect("a shard"));
         }
-        self.change("DELETE", "/churn-probe", None).await;
+        self.change("DELETE", "/churn-probe", None, |_| {}).await;
         self.routing.set(routing).expect("once");
 
         let mut lives = Vec::new();
@@ -180,15 +222,16 @@ impl World {
             if group == ROLL {
                 definition["aliases"] = json!({NAMES[ROLL]: {"is_write_index": true}});
             }
-            let step =
-                (index != "aliased-2").then(|| lock(&self.ledger.groups[group]).begin(View::of(&[life.id])));
-            self.change("PUT", &format!("/{index}"), Some(definition)).await;
-            if index == "aliased-1" {
+            let mut visible = ("PUT", format!("/{index}"), Some(definition));
+            if group == NOW {
+                // no name leads to it yet
+                self.change(visible.0, &visible.1, visible.2.take(), |_| {}).await;
                 let add = json!({"actions": [{"add": {"index": index, "alias": NAMES[NOW]}}]});
-                self.change("POST", "/_aliases", Some(add)).await;
+                visible = ("POST", "/_aliases".to_owned(), Some(add));
             }
-            if let Some(step) = step {
-                lock(&self.ledger.groups[group]).settle(step);
+            if index != "aliased-2" {
+                let step = lock(&self.ledger.groups[group]).begin(View::of(&[life.id]));
+                self.change(visible.0, &visible.1, visible.2, self.of_group(group, step)).await;
             }
             lives.push(life);
         }
@@ -208,16 +251,18 @@ impl World {
                 return;
             }
             self.call(&self.clients[0], "POST", "/_cluster/reroute?retry_failed=true", None).await;
+            tokio::time::sleep(AFTER_A_REFUSAL).await;
         }
-        let shards = self.clients[0].get("/_cat/shards").await.text();
-        panic!("never green:\n{shards}");
+        let shards = self.call(&self.clients[0], "GET", "/_cat/shards?format=json", None).await;
+        panic!("never green: {shards:?}");
     }
 
     /// With segment replication a new copy may begin with an older view than the others have: from the last commit.
     /// To be called before it comes, while nobody's rounds of [`super::events::witness`] count.
     pub(crate) fn expect_copies(&self, lives: &[Arc<Life>]) {
         if self.scenario.segments {
-            self.ledger.set_down(self.ledger.up().down);
+            let up = self.ledger.up();
+            self.ledger.set_down(up.down, up.dead);
             lives.iter().for_each(|life| life.forget());
         }
     }
@@ -238,16 +283,16 @@ impl World {
             "left": "x", "right": "y", "one": 1, "two": 2});
         body[format!("life_{}", life.id)] = json!(true);
         let (method, body) = if delete { ("DELETE", None) } else { ("PUT", Some(body)) };
-        let answer = self.call(at, method, &path, body).await;
-        let Some((status, _)) = answer else { return };
-        if status < 300
-            || (delete && status == 404 && answer.is_some_and(|(_, a)| a["result"] == "not_found"))
-        {
+        let up = self.ledger.up();
+        let Some((status, answer)) = self.call(at, method, &path, body).await else { return };
+        if status < 300 || (delete && status == 404 && answer["result"] == "not_found") {
             self.count(|c| &c.writes);
+            // a copy that does not do it is taken away before this is acknowledged
+            let word = how.contains("refresh").then(|| self.word(&answer, 1, up, true)).flatten();
             let mut guard = life.doc(doc);
             guard.written = guard.written.max(step);
-            if how.contains("refresh") && !self.scenario.segments {
-                guard.history.settle(step);
+            if let Some(word) = word {
+                guard.history.settle(step, word);
             }
         }
     }
@@ -258,14 +303,16 @@ impl World {
         let at = self.clients[usize::from(up.down == Some(0))].clone();
         let answer = self.call(&at, "POST", &format!("/{}/_refresh", life.index), None).await;
         let Some((200, answer)) = answer else { return };
-        let number = |name: &str| answer["_shards"][name].as_u64().unwrap_or_default();
-        // all copies; or, while a node is dead for certain, the other one of each: a new one begins with what is visible
-        let half = up.down.is_some() && self.ledger.up() == up && number("successful") * 2 == number("total");
-        let all = number("successful") == number("total") || half;
-        if number("failed") == 0 && all && !self.scenario.segments {
-            life.settle(&written);
+        // a copy that fails to refresh stays, and may be asked
+        if let Some(word) = self.word(&answer, life.size(), up, false) {
+            life.settle(&written, word);
         }
     }
+}
+
+/// What engines say while a node goes or comes, or where they are busy. What they were told may have been done.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 429 | 500 | 502 | 503 | 504)
 }
 
 /// Whether an engine refuses a change since it was made before.

@@ -11,7 +11,7 @@ use super::engine;
 use super::journal::Journal;
 use crate::churn::ledger::Ledger;
 use crate::churn::world::World;
-use crate::churn::{Chance, Scenario, events, questions};
+use crate::churn::{Chance, Scenario, events, questions, states};
 use crate::support::http::Client;
 use crate::support::node::{Cluster, Node};
 use crate::support::program::Program;
@@ -70,6 +70,7 @@ async fn nothing_is_lost_and_nothing_grows() {
         tasks.push(tokio::spawn(events::write(Arc::clone(&world), Chance::new(3, task))));
     }
     tasks.push(tokio::spawn(events::change(Arc::clone(&world), Chance::new(3, 100))));
+    tasks.push(tokio::spawn(states::follow(Arc::clone(&world))));
     tasks.push(tokio::spawn(events::kill(Arc::clone(&world), Chance::new(3, 101))));
     for task in 0..READERS {
         let chance = Chance::new(3, 200 + task);

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use super::arm::{Arm, Came, Figures, HEAD};
 use super::journal::{Audit, Journal};
 use crate::churn::questions;
-use crate::churn::world::World;
-use crate::churn::{Chance, Scenario, events};
+use crate::churn::world::{LIMIT, World};
+use crate::churn::{Chance, Scenario, events, states};
 use crate::support::escache::Escache;
 use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine, Node};
@@ -59,7 +59,7 @@ impl Stage {
         let journals = [Journal::new("through"), Journal::new("direct")];
         let (through, direct) = (Arm::default(), Arm::default());
         let over = Arc::new(AtomicBool::new(false));
-        let mut tasks = Vec::new();
+        let mut tasks = vec![tokio::spawn(states::follow(Arc::clone(&world)))];
         for task in 0..2 {
             tasks.push(tokio::spawn(events::write(Arc::clone(&world), Chance::new(7, task))));
         }
@@ -103,7 +103,7 @@ impl Stage {
 
     /// Clients of another escache, which the next drills are about.
     pub(crate) fn also_at(&mut self, url: &str) {
-        let (arm, client) = (Arm::default(), Client::at(url));
+        let (arm, client) = (Arm::default(), Client::at(url).within(LIMIT));
         for reader in 0..READERS {
             self.reader(reader, client.clone(), arm.clone(), false);
         }
@@ -160,11 +160,13 @@ impl Stage {
     pub(crate) async fn kill_nodes(&mut self, nodes: &[usize], dead: Duration) {
         let world = Arc::clone(&self.world);
         let _copies = world.copies.lock().await;
-        world.ledger.set_down(nodes.last().copied());
+        world.ledger.set_down(nodes.last().copied(), false);
         for &node in nodes {
             world.nodes[node].kill9().await;
         }
+        world.ledger.set_down(nodes.last().copied(), true);
         tokio::time::sleep(dead).await;
+        world.ledger.set_down(nodes.last().copied(), false);
         for &node in nodes {
             world.nodes[node].restart().await;
         }
@@ -173,7 +175,7 @@ impl Stage {
     /// After [`Stage::kill_nodes`].
     pub(crate) async fn up_again(&self) {
         self.world.green().await;
-        self.world.ledger.set_down(None);
+        self.world.ledger.set_down(None, false);
     }
 
     /// The end of everything: nobody may have seen what was not there, and nothing that was acknowledged is lost.
@@ -215,7 +217,7 @@ pub(crate) async fn mob(url: &str, size: usize, lasts: Duration) -> (usize, usiz
     let (served, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let until = Instant::now() + lasts;
     while Instant::now() < until {
-        match Client::new().try_request("GET", &format!("{url}/"), &[], "").await {
+        match Client::new().within(LIMIT).try_request("GET", &format!("{url}/"), &[], "").await {
             Ok(answer) if answer.status == 200 => served.fetch_add(1, Ordering::SeqCst),
             Ok(_) | Err(_) => refused.fetch_add(1, Ordering::SeqCst),
         };

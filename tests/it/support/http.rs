@@ -61,6 +61,11 @@ impl Client {
         Self { pool, base: base.to_owned(), header: None, limit: None }
     }
 
+    /// What paths are looked for at.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Sends this header with every request.
     pub(crate) fn with_header(self, name: &str, value: &str) -> Self {
         Self { header: Some((name.to_owned(), value.to_owned())), ..self }
