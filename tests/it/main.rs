@@ -15,6 +15,8 @@ mod copies;
 
 mod drills;
 
+mod dropped;
+
 mod early;
 
 mod engine_self;
