@@ -65,8 +65,9 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
         count(&seen.elsewhere),
     );
     let found = checker.discoveries();
-    let broken = PROMISES.into_iter().find_map(|promise| Some((promise, found.get(promise)?)));
+    let broken = PROMISES.into_iter().filter_map(|promise| Some((promise, found.get(promise)?)));
     let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
+    let broken = broken.min_by_key(|(_, actions)| actions.len());
     match &broken {
         Some((promise, actions)) => println!("  not {promise}: {actions:?}"),
         None => {
@@ -146,8 +147,7 @@ fn recreated() -> Setup {
 
 /// Nothing tells of what has joined and left but the version of the state, which moves for other reasons too.
 fn joins() -> Setup {
-    let budget = Budget { requests: 3, joins: 1, unrelated: deep(0, 1), ops: deep(0, 1), ..none() };
-    Setup { confirms: true, ..setup(1, 1, budget) }
+    Setup { confirms: true, ..setup(1, 1, Budget { requests: 3, joins: 1, ..none() }) }
 }
 
 fn reload() -> Setup {
@@ -184,7 +184,7 @@ fn operations_under_way() {
     holds("slow operations", &slow());
     needs("slow operations", &slow(), Without::Checkpoint);
     // A3: an operation on its way for longer than a shard stays awake
-    let budget = Budget { refreshes: 0, ..slow().budget };
+    let budget = Budget { ops: 1, ..slow().budget };
     let stalled = Setup { shape: Shape { sleep_over_ops: true, ..slow().shape }, budget, ..slow() };
     holds("stalled operations", &stalled);
     needs("stalled operations", &stalled, Without::LongestLife);
@@ -246,6 +246,14 @@ fn lives_whose_counters_begin_again() {
 #[test]
 fn an_index_that_joins_and_leaves() {
     holds("joins", &joins());
+    if deep(0, 1) == 1 {
+        // one after the other: with both at once it was not seen to end
+        holds(
+            "joins, the state moves",
+            &Setup { budget: Budget { unrelated: 1, ..joins().budget }, ..joins() },
+        );
+        holds("joins, operations", &Setup { budget: Budget { ops: 1, ..joins().budget }, ..joins() });
+    }
     for without in [Without::Confirm, Without::Landed, Without::Moment] {
         needs("joins", &joins(), without);
     }

@@ -1,5 +1,7 @@
 //! The proxy: requests, shared readings, the look-up, flights, the store, purges; and what makes an answer legal.
 
+mod forget;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -171,11 +173,18 @@ struct Round {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Flight {
     key: FlightKey,
-    generation: Known,
+    /// `None` once nobody will ask for what it brings.
+    generation: Option<Known>,
     parts: Vec<Leg>,
     underneath: bool,
     /// A copy that it has searched fell asleep: `index.search.idle.after` has passed since.
     past: bool,
+}
+
+impl Flight {
+    fn is_done(&self) -> bool {
+        self.parts.iter().all(|leg| matches!(leg, Leg::Done(_)))
+    }
 }
 
 /// One shard of a search.
@@ -249,6 +258,11 @@ impl Model for Setup {
         if world.wrong != Wrong::default() || (world.left.requests == 0 && world.requests.is_empty()) {
             return;
         }
+        // what happens before an answer lands makes more answers legal, and none illegal
+        if world.nobody_looks_up() && world.flights.iter().all(Flight::is_done) {
+            actions.extend((0..).zip(&world.flights).map(|(number, _)| Action::Land(number)));
+            return;
+        }
         let mut events = Vec::new();
         world.engine.events(&self.shape, &world.left, &mut events);
         actions.extend(events.into_iter().map(Action::Engine));
@@ -290,7 +304,7 @@ impl Model for Setup {
                     _ => {}
                 }
             }
-            if flight.parts.iter().all(|leg| matches!(leg, Leg::Done(_))) {
+            if flight.is_done() {
                 actions.push(Action::Land(number));
             }
             let late = match self.inner {
@@ -329,7 +343,9 @@ impl Model for Setup {
                 }
             }
         }
+        next.forget(self);
         next.rank();
+        next.sort();
         Some(next)
     }
 
@@ -596,7 +612,7 @@ impl Setup {
         } else {
             world.flights.push(Flight {
                 key,
-                generation: found,
+                generation: Some(found),
                 parts: vec![Leg::Sent; usize::from(self.shape.shards)],
                 underneath: false,
                 past: false,
@@ -616,10 +632,11 @@ impl Setup {
             world.inner = Some(parts.clone());
         }
         let tag = match (&world.latest, self.without) {
-            (Some((_, latest)), Without::R1) => latest,
-            _ => &flight.generation,
+            (Some((_, latest)), Without::R1) => Some(latest),
+            _ => flight.generation.as_ref(),
         };
-        match shipped::entry(&parts, tag, flight.underneath, self.without == Without::R6) {
+        let careless = self.without == Without::R6;
+        match tag.and_then(|tag| shipped::entry(&parts, tag, flight.underneath, careless)) {
             Some(stored) if shipped::admits(world.raises, flight.key.1, &stored) => {
                 let landed = if self.without == Without::Landed { 0 } else { NOW };
                 let landed = (self.confirms && self.without != Without::Confirm).then_some(landed);
@@ -657,6 +674,9 @@ impl Setup {
     }
 }
 
+/// A moment that nothing is compared with any more.
+const FORGOTTEN: Moment = 0;
+
 /// Later than every moment that is kept.
 const NOW: Moment = Moment::MAX;
 
@@ -665,12 +685,13 @@ impl World {
     fn rank(&mut self) {
         let mut moments: Vec<&mut Moment> = Vec::new();
         for request in &mut self.requests {
-            moments.push(&mut request.arrived);
             match &mut request.step {
+                Step::Arrived => moments.push(&mut request.arrived),
                 Step::WaitsFor(started) | Step::Knows(started, _) => moments.push(started),
                 _ => {}
             }
         }
+        moments.retain(|moment| **moment != FORGOTTEN);
         moments.extend(self.latest.iter_mut().map(|(started, _)| started));
         moments.extend(self.rounds.iter_mut().map(|round| &mut round.started));
         moments.extend(self.mark.iter_mut());

@@ -54,6 +54,11 @@ impl Known {
         self.0.state()
     }
 
+    /// Whether what was asked for under it may not live for as long as it is current.
+    pub(crate) fn lives_briefly(&self) -> bool {
+        self.0.longest_life().is_some()
+    }
+
     fn identity(&self) -> (Tag, u64) {
         (self.0.tag(), self.0.state())
     }
