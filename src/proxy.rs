@@ -24,6 +24,8 @@ mod pass;
 
 mod plans;
 
+mod ready;
+
 mod represent;
 
 mod shadow;
@@ -42,8 +44,8 @@ mod validate;
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -82,6 +84,7 @@ pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{Searches, plain};
 use self::plans::Known;
+pub use self::ready::{Probed, Readiness};
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
 use self::told::Sent;
@@ -148,7 +151,7 @@ pub struct Proxy {
     /// Whether entries were lost because nobody asked again in time.
     confirming: Confirming,
     /// Whether the engine answered when it was last asked who it is.
-    pub reachable: AtomicBool,
+    probed: Mutex<Probed>,
     /// Whether escache is about to stop.
     pub draining: AtomicBool,
 }
@@ -257,7 +260,7 @@ impl Proxy {
             shadows: Shadows::default(),
             sweeper: Sweeper::new(),
             confirming: Confirming::default(),
-            reachable: AtomicBool::new(false),
+            probed: Mutex::default(),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
         })
@@ -494,7 +497,8 @@ impl Proxy {
         let (sent, began) = (Sent::of(&self.live.load(), head, &body), Instant::now());
         let response = self.forward(head.clone(), Body::whole(body), client).await;
         let took = began.elapsed();
-        self.tell(&sent, took, status.outcome, status.refusal.as_ref());
+        let lacking = respond::lacks_answer(&response).then(|| Refusal::from(Reason::NoAnswer));
+        self.tell(&sent, took, status.outcome, lacking.as_ref().or(status.refusal.as_ref()));
         status.notes.upstream = Some(took);
         (response, status)
     }

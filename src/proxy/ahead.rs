@@ -260,7 +260,7 @@ impl Proxy {
         let Some(interval) = self.live.load().policy.refresh_ahead else { return };
         loop {
             tokio::time::sleep(interval).await;
-            if self.reachable.load(Ordering::Acquire) {
+            if self.reachable() {
                 self.refresh_hottest().await;
             }
         }

@@ -156,12 +156,11 @@ impl Proxy {
 
 /// What an answer says of the engine, where this is why it is no hit.
 pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Engine {
-    match response.extensions().get::<ProxyError>() {
-        Some(ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_)) => {
-            return if could_be_served(reason) { Engine::InTrouble(None) } else { Engine::Works };
-        }
-        Some(_) => return Engine::Works,
-        None => {}
+    if respond::lacks_answer(response) {
+        return if could_be_served(reason) { Engine::InTrouble(None) } else { Engine::Works };
+    }
+    if response.extensions().get::<ProxyError>().is_some() {
+        return Engine::Works;
     }
     match response.status() {
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {

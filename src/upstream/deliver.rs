@@ -134,8 +134,10 @@ impl Upstream {
     }
 
     /// The health check: asks who they are all hosts, or with `ailing` those that were left for their failures and
-    /// have served their time, and those that are suspect. Without it, names are looked up and nodes discovered as well.
+    /// have served their time, those that are suspect, and those that closed a connection, as who is killed does.
+    /// Without it, names are looked up and nodes discovered as well.
     pub async fn check_hosts(&self, ailing: bool) {
+        self.heed_closed();
         let mut due = self.state().to_check(ailing, Instant::now()).into_iter();
         // the first one in the list that tells is the first one heard
         while self.cluster_uuid().is_none()
@@ -178,7 +180,7 @@ impl Upstream {
             last_resort |= choice.ejected;
             tried.push(choice.index);
             let _seat = Seat::take(self, choice.index);
-            let applied = match self.prepare(choice, tag).await {
+            let applied = match self.prepare(choice, tag, &tried).await {
                 Ok(applied) => applied,
                 Err(error) => {
                     last = error;
@@ -203,9 +205,9 @@ impl Upstream {
                 Purpose::Read if self.has_one_host() => exchange.await,
                 Purpose::Read if first => {
                     let exchange = pin!(self.unless_silent(choice.index, exchange, silences, &tried));
-                    self.or_again(exchange, again).await
+                    self.or_again(choice.index, exchange, again).await
                 }
-                Purpose::Read => self.or_again(pin!(exchange), again).await,
+                Purpose::Read => self.or_again(choice.index, pin!(exchange), again).await,
                 Purpose::Question if first => {
                     self.unless_silent(choice.index, exchange, silences, &tried).await
                 }
@@ -223,7 +225,13 @@ impl Upstream {
                     match how {
                         // who found it silent has said so
                         Some(Failure::Silent) => {}
-                        Some(how) => self.failed(choice.index, how, &error),
+                        Some(how) => {
+                            self.failed(choice.index, how, &error);
+                            // a new connection to the same host may do, where there is no other one
+                            if how == Failure::Stale && purpose != Purpose::Write {
+                                tried.pop();
+                            }
+                        }
                         None => {
                             if matches!(error, ProxyError::TimedOut(_)) {
                                 self.troubled(choice.index, None);
@@ -275,11 +283,12 @@ impl Upstream {
     }
 
     /// Asks a host what must be known of it before it is sent a request. Returns the addresses known to have applied
-    /// the tag's state.
+    /// the tag's state. One that does not say so in time is left for another one that was not tried, if there is any.
     async fn prepare(
         &self,
         choice: Choice,
         tag: Option<&StateVersion>,
+        tried: &[usize],
     ) -> Result<Vec<Option<SocketAddr>>, ProxyError> {
         let index = choice.index;
         if choice.unproven || choice.ejected {
@@ -293,7 +302,8 @@ impl Upstream {
         }
         let Some(tag) = tag else { return Ok(Vec::new()) };
         if !self.state().has_applied(index, tag)
-            && let Err(error @ ProxyError::Unreachable(_)) = self.listen(index).await
+            && let Err(error) = self.listen_to(index, true).await
+            && (matches!(error, ProxyError::Unreachable(_)) || self.state().has_other(tried, Instant::now()))
         {
             return Err(error);
         }
@@ -326,6 +336,11 @@ impl Upstream {
     /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:
     /// what a host has applied only rises, so an earlier answer is never too good.
     pub(super) async fn listen(&self, index: usize) -> Result<(), ProxyError> {
+        self.listen_to(index, false).await
+    }
+
+    /// The same; one that is `doubted` has as little time for it as one that is suspect.
+    pub(super) async fn listen_to(&self, index: usize, doubted: bool) -> Result<(), ProxyError> {
         let member = self.member(index);
         let question = &member.question;
         let before = question.rounds.load(Ordering::Acquire);
@@ -333,7 +348,7 @@ impl Upstream {
         if question.rounds.load(Ordering::Acquire) == before {
             let limit = {
                 let (state, now) = (self.state(), Instant::now());
-                let hurry = state.suspect(index, now) && state.has_other(&[index], now);
+                let hurry = (doubted || state.suspect(index, now)) && state.has_other(&[index], now);
                 if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
             };
             let asked = tokio::time::timeout(limit, self.identify(index, &member.host)).await;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::deliver::Purpose;
-use super::{Body, Host, Member, Upstream, whole};
+use super::{Body, Host, Member, Upstream};
 
 /// What is asked.
 const NODES: &str = "/_nodes/http?filter_path=nodes.*.roles,nodes.*.http.publish_address";
@@ -61,7 +61,8 @@ impl Upstream {
         };
         let delivered =
             self.deliver(request, None, None, Purpose::Question).await.map_err(|error| error.to_string())?;
-        let (status, _, body, from) = whole(delivered.response).await.map_err(|error| error.to_string())?;
+        let (status, _, body, from) =
+            self.whole(delivered.response).await.map_err(|error| error.to_string())?;
         let seed = seed.ok_or("nobody was asked")?;
         if status != StatusCode::OK {
             return Err(format!("GET _nodes/http answered {status}"));

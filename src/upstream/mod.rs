@@ -2,6 +2,8 @@
 
 mod body;
 
+mod contact;
+
 mod headers;
 
 mod hosts;
@@ -39,8 +41,9 @@ use tokio::time::Instant;
 
 use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
-use self::connect::Closed;
 pub(crate) use self::connect::Connector;
+use self::connect::{Closed, Spoken};
+pub use self::contact::Contact;
 use self::deliver::{Answer, Failed, Purpose, Question, address};
 pub use self::deliver::{Delivered, Giver, HostReport};
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
@@ -250,7 +253,8 @@ impl Upstream {
 
     /// Passes a client's request on, its path and query byte for byte, and gives the answer as it comes. Dropping the
     /// future, or the answer's body, aborts the exchange. A read whose body is at hand is sent to another host if the
-    /// connection failed before an answer began; a write never is, unless there was no connection at all.
+    /// connection failed before an answer began, and to the same one if there is no other and the connection was not new;
+    /// a write never is, unless there was no connection at all.
     ///
     /// # Errors
     /// There is no answer.
@@ -287,11 +291,7 @@ impl Upstream {
         only: Option<usize>,
     ) -> Result<Delivered, ProxyError> {
         let again =
-            if self.members.load().len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
-                body.again()
-            } else {
-                None
-            };
+            if may_repeat(&head.method, head.uri.path(), head.uri.query()) { body.again() } else { None };
         let purpose = if again.is_some() { Purpose::Read } else { Purpose::Write };
         // once for a host that fails, once for one that is held up
         let more = again.as_ref().and_then(Body::again);
@@ -335,7 +335,7 @@ impl Upstream {
             Some(self.question(host, path_and_query, true))
         };
         let delivered = self.deliver(request, None, None, Purpose::Question).await?;
-        let (status, headers, body, _) = whole(delivered.response).await?;
+        let (status, headers, body, _) = self.whole(delivered.response).await?;
         Ok((status, headers, body))
     }
 
@@ -343,7 +343,7 @@ impl Upstream {
     async fn ask_host(&self, host: &Host, path_and_query: &str, trusted: bool) -> Result<Answer, Failed> {
         let no_fault = |error| Failed { error, how: None, unsent: None };
         let request = self.question(host, path_and_query, trusted).map_err(no_fault)?;
-        whole(self.send(request).await?).await.map_err(|error| Failed {
+        self.whole(self.send(request).await?).await.map_err(|error| Failed {
             error,
             how: Some(Failure::Broken),
             unsent: None,
@@ -386,8 +386,25 @@ impl Upstream {
         head.uri = path_and_query.parse().map_err(|_| ProxyError::Internal)?;
         head.headers = headers;
         let delivered = self.pass(head, Body::empty(), None, None, only).await?;
-        let (status, headers, body, _) = whole(delivered.response).await?;
+        let (status, headers, body, _) = self.whole(delivered.response).await?;
         Ok((status, headers, body))
+    }
+
+    /// The body of an answer, of which each part has `upstream.response_timeout` to come.
+    #[must_use]
+    pub fn body(&self, incoming: Incoming) -> Stream {
+        Stream::of_engine(incoming, self.settings.response_timeout, Arc::clone(&self.stats))
+    }
+
+    /// Reads an answer to a question of escache's own.
+    async fn whole(&self, response: Response<Incoming>) -> Result<Answer, ProxyError> {
+        let from = address(&response);
+        let (head, body) = response.into_parts();
+        match collect(self.body(body), MAX_OWN_ANSWER).await {
+            Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
+            Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
+            Err(error) => Err(error.of_answer()),
+        }
     }
 
     /// Sends a request. The clock of the answer starts when the request has been sent: a large one may take as long as
@@ -449,6 +466,7 @@ fn blame(error: &hyper_util::client::legacy::Error) -> Option<Failure> {
     match cause {
         _ if error.is_connect() => Some(Failure::Connect),
         Some(cause) if cause.is_user() => None,
+        _ if error.connect_info().is_some_and(Spoken::on) => Some(Failure::Stale),
         _ => Some(Failure::Broken),
     }
 }
@@ -475,17 +493,6 @@ fn outgoing(
     head.uri = host.uri(path)?;
     head.version = Version::HTTP_11;
     Ok(Request::from_parts(head, body))
-}
-
-/// Reads an answer to a question of escache's own.
-async fn whole(response: Response<Incoming>) -> Result<Answer, ProxyError> {
-    let from = address(&response);
-    let (head, body) = response.into_parts();
-    match collect(body, MAX_OWN_ANSWER).await {
-        Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
-        Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
-        Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
-    }
 }
 
 /// The error and what caused it, for the log.

@@ -58,6 +58,8 @@ mod real;
 
 mod readings;
 
+mod ready;
+
 mod reads;
 
 mod review;
