@@ -41,6 +41,12 @@ impl ProxyError {
         }
     }
 
+    /// Whether it is for want of an answer of the engine.
+    #[must_use]
+    pub fn is_for_want_of_answer(&self) -> bool {
+        matches!(self, ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_))
+    }
+
     /// The `type` in the error's body, after the names of the engines.
     #[must_use]
     pub fn kind(&self) -> &'static str {

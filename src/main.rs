@@ -209,7 +209,6 @@ async fn introduce(proxy: &Arc<Proxy>) {
         }
         Err(error) => tracing::warn!(%error, "the engine does not answer yet; escache will ask again"),
     }
-    proxy.reachable.store(answer.is_ok(), std::sync::atomic::Ordering::Release);
     probe::learn(proxy, answer);
 }
 

@@ -135,6 +135,8 @@ reasons! {
     ReadingDearer => "reading-dearer",
 
     // -- the answer
+    /// The engine gave no answer: it cannot be reached, took longer than it may, or broke off.
+    NoAnswer => "no-answer",
     /// The status of the answer is not 200.
     Status => "status",
     /// The answer is partial: a shard failed or is missing.

@@ -2,7 +2,6 @@
 //! read is unknown, and changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -14,7 +13,7 @@ use crate::elastic::params::Params;
 use crate::elastic::target::Target;
 use crate::generation::StateVersion;
 use crate::outcome::{Reason, Refusal};
-use crate::proxy::{EngineInfo, Proxy};
+use crate::proxy::{EngineInfo, Probed, Proxy};
 use crate::rounds::Needed;
 
 /// What the engine said about itself.
@@ -128,12 +127,13 @@ pub async fn keep_asking(proxy: Arc<Proxy>, interval: Duration) {
 
 /// Takes over what the engine said.
 pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
-    let reachable = answer.is_ok();
-    if proxy.reachable.swap(reachable, Ordering::AcqRel) != reachable {
-        match &answer {
-            Ok(found) => tracing::info!(engine = found.name, "the engine answers"),
-            Err(error) => tracing::warn!(%error, "the engine does not answer"),
-        }
+    let (before, now) = proxy.note_probe(answer.is_ok());
+    match &answer {
+        // who asks for the first time says what came of it
+        _ if before == Probed::Never => {}
+        Ok(found) if before != now => tracing::info!(engine = found.name, "the engine answers"),
+        Err(error) if before == Probed::Well => tracing::warn!(%error, "the engine does not answer"),
+        _ => {}
     }
     let Ok(mut found) = answer else { return };
     let known = proxy.engine.load();

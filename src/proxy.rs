@@ -31,6 +31,8 @@ mod pass;
 
 mod plans;
 
+mod ready;
+
 mod represent;
 
 mod serve;
@@ -51,8 +53,8 @@ mod validate;
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -90,6 +92,7 @@ pub use self::live::Live;
 pub use self::msearch::{Door, Several, SeveralKey};
 pub(crate) use self::msearch::{Searches, plain};
 use self::plans::Planned;
+pub use self::ready::{Probed, Readiness};
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
 pub(crate) use self::validate::View;
@@ -155,7 +158,7 @@ pub struct Proxy {
     /// Whether entries were lost because nobody asked again in time.
     confirming: Confirming,
     /// Whether the engine answered when it was last asked who it is.
-    pub reachable: AtomicBool,
+    probed: Mutex<Probed>,
     /// Whether escache is about to stop.
     pub draining: AtomicBool,
 }
@@ -265,7 +268,7 @@ impl Proxy {
             shadows: Shadows::default(),
             sweeper: Sweeper::new(),
             confirming: Confirming::default(),
-            reachable: AtomicBool::new(false),
+            probed: Mutex::default(),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
         })

@@ -175,6 +175,12 @@ pub fn error(error: &ProxyError) -> Response<Body> {
     response
 }
 
+/// Whether this stands in the place of an answer that the engine has not given.
+#[must_use]
+pub fn lacks_answer(response: &Response<Body>) -> bool {
+    response.extensions().get::<ProxyError>().is_some_and(ProxyError::is_for_want_of_answer)
+}
+
 /// Any refusal of escache's own, in the shape of the engines.
 #[must_use]
 pub fn failure(status: StatusCode, kind: &str, reason: &str) -> Response<Body> {

@@ -9,7 +9,6 @@ mod hottest;
 
 mod search;
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -109,7 +108,7 @@ impl Proxy {
         let Some(interval) = self.live.load().policy.refresh_ahead else { return };
         loop {
             tokio::time::sleep(interval).await;
-            if self.reachable.load(Ordering::Acquire) {
+            if self.reachable() {
                 self.refresh_hottest().await;
             }
         }

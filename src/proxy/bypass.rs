@@ -67,7 +67,8 @@ impl Proxy {
         let (sent, began) = (Sent::of(&self.live.load(), head, &body), Instant::now());
         let response = self.forward(head.clone(), Body::whole(body), client).await;
         let took = began.elapsed();
-        self.tell(&sent, took, status.outcome, status.refusal.as_ref());
+        let lacking = respond::lacks_answer(&response).then(|| Refusal::from(Reason::NoAnswer));
+        self.tell(&sent, took, status.outcome, lacking.as_ref().or(status.refusal.as_ref()));
         status.notes.upstream = Some(took);
         (response, status)
     }

@@ -150,14 +150,10 @@ impl Proxy {
         // tells of addresses, the client's is among them already, and in the key
         let delivered = self.upstream.fill(head, body, None, tag).await?;
         let (head, stream) = delivered.response.into_parts();
-        // a body that never ends would hold everybody who waits for it
-        let limit = self.upstream.settings().response_timeout;
-        let collected =
-            tokio::time::timeout(limit, collect(stream, self.live.load().policy.max_entry_size)).await;
-        match collected.map_err(|_| ProxyError::TimedOut(limit))? {
-            Ok(body) => Ok(Arrived { giver: delivered.giver, head, body }),
-            Err(error) => Err(ProxyError::BrokenAnswer(error.to_string())),
-        }
+        // a body that never ends would hold everybody who waits for it: it has a limit of time
+        let body = collect(self.upstream.body(stream), self.live.load().policy.max_entry_size).await;
+        let body = body.map_err(|error| error.of_answer())?;
+        Ok(Arrived { giver: delivered.giver, head, body })
     }
 
     /// Stores an answer that was checked, if what it was asked under still holds.

@@ -61,7 +61,7 @@ impl Proxy {
     /// Passes a request on, and turns an error into an answer.
     pub async fn forward(&self, head: Parts, body: Body, client: ClientAddress) -> Response<Body> {
         match self.upstream.forward(head, body, client).await {
-            Ok(answer) => answer.map(|body| Body::Stream(body.into())),
+            Ok(answer) => answer.map(|body| Body::Stream(self.upstream.body(body))),
             Err(error) => {
                 tracing::warn!(%error, "no answer to a request");
                 respond::error(&error)

@@ -154,12 +154,11 @@ impl Proxy {
 
 /// What an answer says of the engine, where this is why it is no hit.
 pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Condition {
-    match response.extensions().get::<ProxyError>() {
-        Some(ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_)) => {
-            return if could_be_served(reason) { Condition::InTrouble(None) } else { Condition::Works };
-        }
-        Some(_) => return Condition::Works,
-        None => {}
+    if respond::lacks_answer(response) {
+        return if could_be_served(reason) { Condition::InTrouble(None) } else { Condition::Works };
+    }
+    if response.extensions().get::<ProxyError>().is_some() {
+        return Condition::Works;
     }
     match response.status() {
         status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => {

@@ -463,3 +463,22 @@ async fn who_failed_at_once_or_long_ago_is_waited_for() {
     let third = rounds.asks(Needed::since(Instant::now())).await;
     assert!(!third.is_finished());
 }
+
+/// A machine that slept knows nothing of the engine any more, and waits for it again.
+#[tokio::test(start_paused = true)]
+async fn who_failed_late_before_a_sleep_of_the_machine_is_waited_for() {
+    for slept in [false, true] {
+        let rounds = rounds(0);
+        rounds.subject.fails.store(1, Ordering::SeqCst);
+        let first = rounds.asks(Needed::since(Instant::now())).await;
+        pass(LATE).await;
+        rounds.lets(1).await;
+        assert!(first.is_finished());
+        pass(PAUSE).await;
+        if slept {
+            SLEPT.set(Duration::from_secs(3_600));
+        }
+        let second = rounds.asks(Needed::since(Instant::now())).await;
+        assert_eq!(second.is_finished(), !slept);
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{explain, metrics, overview, page, warm};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Readiness};
 use crate::respond;
 use crate::upstream::{Body, Collected, Stream, collect};
 
@@ -140,15 +139,11 @@ fn get(proxy: &Arc<Proxy>, path: &str) -> Response<Body> {
     match path {
         "/live" => text("text/plain; charset=utf-8", "alive\n"),
         "/ready" => {
-            let (draining, reachable) =
-                (proxy.draining.load(Ordering::Acquire), proxy.reachable.load(Ordering::Acquire));
-            let (status, word) = match (draining, reachable) {
-                (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-                (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the engine does not answer\n"),
-                (false, true) => (StatusCode::OK, "ready\n"),
-            };
-            let mut response = text("text/plain; charset=utf-8", word);
-            *response.status_mut() = status;
+            let readiness = proxy.readiness();
+            let mut response = text("text/plain; charset=utf-8", format!("{}\n", readiness.words()));
+            if readiness != Readiness::Ready {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
             response
         }
         "/metrics" => match metrics::text(proxy) {

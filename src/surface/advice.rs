@@ -9,11 +9,11 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         AliasFilter, AnswerType, Api, Approximate, BodyTooLarge, CacheUnderneath, ClockSkew, ContentType,
         DefaultPipeline, Diagnostic, DuplicateKey, EntryTooLarge, GenerationIncomplete, GenerationMoving,
         GenerationUnknown, Header, Hits, HostLagging, IndexSetting, InferenceField, Lookup, MetadataSettling,
-        MissesLimit, NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged, QueryString,
-        Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex, RequestCacheFalse, Rule,
-        RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle, SearchPipeline, SourceAndBody,
-        Stateful, Status, StoredTemplate, Target, TerminatedEarly, TimedOut, TooDeep, UnknownParameter,
-        UnknownWord, Warnings, Write,
+        MissesLimit, NoAnswer, NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged,
+        QueryString, Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex,
+        RequestCacheFalse, Rule, RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle,
+        SearchPipeline, SourceAndBody, Stateful, Status, StoredTemplate, Target, TerminatedEarly, TimedOut,
+        TooDeep, UnknownParameter, UnknownWord, Warnings, Write,
     };
     match reason {
         Api | Write => "Nothing: such requests are passed on, as they should be.",
@@ -76,6 +76,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         ReadingDearer => {
             "Set freshness.max_staleness (1s makes one reading a second serve all), or freshness.reading_dearer: wait."
         }
+        NoAnswer => "See why the engine cannot be reached, or takes longer than upstream.response_timeout.",
         Status => "See what the engine answers: only whole answers of status 200 are stored.",
         Partial => "See why shards fail or are missing; partial answers are never stored.",
         TimedOut => "Raise the search's timeout, or make it cheaper: what timed out is partial.",

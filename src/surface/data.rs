@@ -40,10 +40,10 @@ pub async fn answer(
         _ => {
             let told = if proxy.access.is_on() { told(&head, &route) } else { access::Request::default() };
             let (response, status) = Box::pin(pass(proxy, head, api, effect, body, client)).await;
-            return end(proxy, api, began, span, response, &status, || told);
+            return end(proxy, api, began, span, response, status, || told);
         }
     };
-    end(proxy, api, began, span, response, &status, || told(&head, &route))
+    end(proxy, api, began, span, response, status, || told(&head, &route))
 }
 
 /// Everything that is not answered from the cache.
@@ -82,23 +82,27 @@ fn end(
     began: Instant,
     span: Option<Box<ServerSpan>>,
     response: Response<Body>,
-    status: &CacheStatus,
+    mut status: CacheStatus,
     told: impl FnOnce() -> access::Request,
 ) -> Response<Body> {
     let took = began.elapsed();
-    proxy.stats.count(api as usize, status, took);
+    // whatever would have kept an answer out of the cache, there is none
+    if respond::lacks_answer(&response) {
+        status.refusal = Some(Reason::NoAnswer.into());
+    }
+    proxy.stats.count(api as usize, &status, took);
     let answer = access::Answer {
         api: api.name(),
         status: response.status(),
         bytes: response.body().size_hint().exact().or_else(|| content_length(&response)),
-        cache: status,
+        cache: &status,
         took,
     };
     proxy.access.tell(&answer, told);
     if let Some(span) = span {
-        span.end(answer.status, status);
+        span.end(answer.status, &status);
     }
-    respond::with_status(response, status)
+    respond::with_status(response, &status)
 }
 
 fn told(head: &Parts, route: &Route<'_>) -> access::Request {
@@ -171,9 +175,7 @@ async fn statistics(
         Body::Stream(stream) => match collect(stream, 64 << 20).await {
             Ok(Collected::Whole(body)) => body,
             Ok(Collected::TooLong(body)) => return (Response::from_parts(parts, body), status),
-            Err(e) => {
-                return (respond::error(&crate::error::ProxyError::BrokenAnswer(e.to_string())), status);
-            }
+            Err(error) => return (respond::error(&error.of_answer()), status),
         },
         other => return (Response::from_parts(parts, other), status),
     };

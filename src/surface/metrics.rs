@@ -82,8 +82,8 @@ fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 8] {
         ("targets", "Targets whose generations are remembered", number(proxy.watcher.targets())),
         (
             "engine_reachable",
-            "Whether the engine answered when last asked",
-            proxy.reachable.load(Ordering::Acquire).into(),
+            "Whether the engine answers, by the latest word with it",
+            proxy.reachable().into(),
         ),
         ("draining", "Whether escache is about to stop", proxy.draining.load(Ordering::Acquire).into()),
     ]

@@ -76,7 +76,7 @@ pub(super) fn json(proxy: &Proxy, show_queries: bool) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "engine": engine,
-        "reachable": proxy.reachable.load(Ordering::Acquire),
+        "reachable": proxy.reachable(),
         "draining": proxy.draining.load(Ordering::Acquire),
         "show_queries": show_queries,
         "totals": {

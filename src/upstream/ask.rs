@@ -1,6 +1,7 @@
 //! Questions of escache's own: to the engine, to one host of it, and about a client.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
@@ -9,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::Upstream;
-use super::body::{Body, Collected, collect};
+use super::body::{Body, Collected, Stream, collect};
 use super::deliver::{Delivered, Giver, Purpose, address};
 use super::exchange::Failed;
 use super::hosts::Failure;
@@ -40,7 +41,7 @@ impl Upstream {
             Some(self.question(host, path_and_query, true))
         };
         let Delivered { response, giver } = self.deliver(request, None, None, Purpose::Question).await?;
-        Ok((whole(response).await?, giver))
+        Ok((self.whole(response).await?, giver))
     }
 
     /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it.
@@ -52,7 +53,7 @@ impl Upstream {
     ) -> Result<Answer, Failed> {
         let no_fault = |error| Failed { error, how: None, unsent: None };
         let request = self.question(host, path_and_query, trusted).map_err(no_fault)?;
-        whole(self.send(request).await?).await.map_err(|error| Failed {
+        self.whole(self.send(request).await?).await.map_err(|error| Failed {
             error,
             how: Some(Failure::Broken),
             unsent: None,
@@ -95,18 +96,24 @@ impl Upstream {
         head.uri = path_and_query.parse().map_err(|_| ProxyError::Internal)?;
         head.headers = headers;
         let delivered = self.pass(head, Body::empty(), None, None, only).await?;
-        let (status, headers, body, _) = whole(delivered.response).await?;
+        let (status, headers, body, _) = self.whole(delivered.response).await?;
         Ok((status, headers, body))
     }
-}
 
-/// Reads an answer to a question of escache's own.
-async fn whole(response: Response<Incoming>) -> Result<Answer, ProxyError> {
-    let from = address(&response);
-    let (head, body) = response.into_parts();
-    match collect(body, MAX_OWN_ANSWER).await {
-        Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
-        Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
-        Err(e) => Err(ProxyError::BrokenAnswer(e.to_string())),
+    /// The body of an answer, of which each part has `upstream.response_timeout` to come.
+    #[must_use]
+    pub fn body(&self, incoming: Incoming) -> Stream {
+        Stream::of_engine(incoming, self.settings.response_timeout, Arc::clone(&self.stats))
+    }
+
+    /// Reads an answer to a question of escache's own.
+    async fn whole(&self, response: Response<Incoming>) -> Result<Answer, ProxyError> {
+        let from = address(&response);
+        let (head, body) = response.into_parts();
+        match collect(self.body(body), MAX_OWN_ANSWER).await {
+            Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
+            Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
+            Err(error) => Err(error.of_answer()),
+        }
     }
 }

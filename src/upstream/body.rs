@@ -49,16 +49,24 @@ impl Body {
     }
 }
 
-/// A body that comes from a connection; of a client, within times.
+/// A body that comes from a connection, within times.
 #[derive(Debug)]
 pub struct Stream {
     incoming: Incoming,
     pause: Option<Pause>,
 }
 
-/// How long a client may pause in its body.
+/// Who sends a body.
+#[derive(Clone, Copy, Debug)]
+enum Sender {
+    Client,
+    Engine,
+}
+
+/// How long who sends a body may pause in it.
 #[derive(Debug)]
 struct Pause {
+    sender: Sender,
     limit: Duration,
     /// Whether the limit is one for all that is still to come, and not for each pause.
     whole: bool,
@@ -90,6 +98,15 @@ impl BodyError {
             BodyError::Slow(limit) => ProxyError::SlowRequest(*limit),
         }
     }
+
+    /// What it means where the body was that of the engine's answer.
+    #[must_use]
+    pub fn of_answer(&self) -> ProxyError {
+        match self {
+            BodyError::Broken(_) | BodyError::GivenUp => ProxyError::BrokenAnswer(self.to_string()),
+            BodyError::Slow(limit) => ProxyError::TimedOut(*limit),
+        }
+    }
 }
 
 impl Stream {
@@ -97,8 +114,17 @@ impl Stream {
     /// there by then.
     #[must_use]
     pub fn of_client(incoming: Incoming, limit: Duration, stats: Arc<Stats>) -> Stream {
-        let pause = (!incoming.is_end_stream()).then_some(Pause { limit, whole: false, over: None, stats });
-        Stream { incoming, pause }
+        Stream::within(Sender::Client, incoming, limit, stats)
+    }
+
+    /// The body of an answer of the engine, by the same rule: who waits for the rest of it does not wait for ever.
+    pub(super) fn of_engine(incoming: Incoming, limit: Duration, stats: Arc<Stats>) -> Stream {
+        Stream::within(Sender::Engine, incoming, limit, stats)
+    }
+
+    fn within(sender: Sender, incoming: Incoming, limit: Duration, stats: Arc<Stats>) -> Stream {
+        let pause = Pause { sender, limit, whole: false, over: None, stats };
+        Stream { pause: (!incoming.is_end_stream()).then_some(pause), incoming }
     }
 
     /// From now on the limit of time is one for all that is still to come, or one for each pause.
@@ -106,12 +132,6 @@ impl Stream {
         if let Some(pause) = &mut self.pause {
             (pause.whole, pause.over) = (whole, None);
         }
-    }
-}
-
-impl From<Incoming> for Stream {
-    fn from(incoming: Incoming) -> Stream {
-        Stream { incoming, pause: None }
     }
 }
 
@@ -123,7 +143,11 @@ impl Pause {
     }
 
     fn fail(&self) -> BodyError {
-        self.stats.plain.limited_slow_bodies.inc();
+        let counters = &self.stats.plain;
+        match self.sender {
+            Sender::Client => counters.limited_slow_bodies.inc(),
+            Sender::Engine => counters.upstream_errors.inc(),
+        }
         BodyError::Slow(self.limit)
     }
 }
@@ -330,9 +354,8 @@ pub enum Collected {
 /// Reads a body up to `limit` bytes.
 ///
 /// # Errors
-/// The body broke off, or a client took longer for it than it may.
-pub async fn collect(stream: impl Into<Stream>, limit: usize) -> Result<Collected, BodyError> {
-    let mut stream = stream.into();
+/// The body broke off, or took longer than it may.
+pub async fn collect(mut stream: Stream, limit: usize) -> Result<Collected, BodyError> {
     if stream.size_hint().lower() > limit as u64 {
         return Ok(Collected::TooLong(Body::Stream(stream)));
     }

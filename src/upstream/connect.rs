@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
+use http::{Extensions, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
@@ -83,7 +83,8 @@ impl Service<Uri> for Connector {
                 let reason = format!("no connection within {limit:?}");
                 Err(io::Error::new(io::ErrorKind::TimedOut, reason).into())
             })?;
-            Ok(TokioIo::new(Noted { inner: TokioIo::new(connected), address, closed }))
+            let spoken = Spoken::default();
+            Ok(TokioIo::new(Noted { inner: TokioIo::new(connected), address, closed, spoken }))
         })
     }
 }
@@ -123,11 +124,26 @@ pub(crate) struct Noted {
     /// Scheme and authority.
     address: Uri,
     closed: Option<Arc<Closed>>,
+    spoken: Spoken,
+}
+
+/// Whether the other side has ever said something on a connection. Where it has, and the connection breaks before the next
+/// answer begins, it may have been given up for being idle, just as the request was sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spoken(Arc<AtomicBool>);
+
+impl Spoken {
+    /// Whether it has on this one.
+    pub(super) fn on(connection: &Connected) -> bool {
+        let mut extras = Extensions::new();
+        connection.get_extras(&mut extras);
+        extras.get::<Spoken>().is_some_and(|spoken| spoken.0.load(Ordering::Acquire))
+    }
 }
 
 impl Connection for Noted {
     fn connected(&self) -> Connected {
-        self.inner.inner().connected()
+        self.inner.inner().connected().extra(self.spoken.clone())
     }
 }
 
@@ -146,6 +162,9 @@ impl AsyncRead for Noted {
         };
         if ended && let Some(closed) = &self.closed {
             closed.note(&self.address);
+        }
+        if buf.remaining() < room {
+            self.spoken.0.store(true, Ordering::Release);
         }
         read
     }

@@ -98,7 +98,7 @@ impl Upstream {
             last_resort |= choice.ejected;
             tried.push(choice.index);
             let _seat = Seat::take(self, choice.index);
-            let applied = match self.prepare(choice, tag).await {
+            let applied = match self.prepare(choice, tag, &tried).await {
                 Ok(applied) => applied,
                 Err(error) => {
                     last = error;
@@ -136,6 +136,10 @@ impl Upstream {
                     if how != Failure::Silent {
                         self.failed(choice.index, how, &error);
                     }
+                    // a new connection to the same host may do, where there is no other one
+                    if how == Failure::Stale && purpose != Purpose::Write {
+                        tried.pop();
+                    }
                     (last, unsent) = (error, again);
                 }
             }
@@ -156,20 +160,21 @@ impl Upstream {
             Purpose::Read if self.has_one_host() => exchange.await,
             Purpose::Read if first => {
                 let exchange = pin!(self.unless_silent(index, exchange, silences, tried));
-                self.or_again(exchange, again).await
+                self.or_again(sending.index, exchange, again).await
             }
-            Purpose::Read => self.or_again(pin!(exchange), again).await,
+            Purpose::Read => self.or_again(sending.index, pin!(exchange), again).await,
             Purpose::Question if first => self.unless_silent(index, exchange, silences, tried).await,
             Purpose::Question | Purpose::Write => exchange.await,
         }
     }
 
     /// Asks a host what must be known of it before it is sent a request. Returns the addresses known to have applied
-    /// the tag's state.
+    /// the tag's state. One that does not say so in time is left for another one that was not tried, if there is any.
     async fn prepare(
         &self,
         choice: Choice,
         tag: Option<&StateVersion>,
+        tried: &[usize],
     ) -> Result<Vec<Option<SocketAddr>>, ProxyError> {
         let index = choice.index;
         if choice.unproven || choice.ejected {
@@ -183,7 +188,8 @@ impl Upstream {
         }
         let Some(tag) = tag else { return Ok(Vec::new()) };
         if !self.state().has_applied(index, tag)
-            && let Err(error @ ProxyError::Unreachable(_)) = self.listen(index).await
+            && let Err(error) = self.listen_to(index, true).await
+            && (matches!(error, ProxyError::Unreachable(_)) || self.state().has_other(tried, Instant::now()))
         {
             return Err(error);
         }

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::Upstream;
 use super::body::{Body, BodyError, Outgoing};
-use super::connect::{Closed, Connector};
+use super::connect::{Closed, Connector, Spoken};
 use super::hosts::Failure;
 use super::settings::UpstreamSettings;
 use crate::error::ProxyError;
@@ -85,6 +85,7 @@ fn blame(error: &Error) -> Option<Failure> {
     match cause {
         _ if error.is_connect() => Some(Failure::Connect),
         Some(cause) if cause.is_user() => None,
+        _ if error.connect_info().is_some_and(Spoken::on) => Some(Failure::Stale),
         _ => Some(Failure::Broken),
     }
 }

@@ -23,7 +23,8 @@ use crate::spans::ClientSpan;
 impl Upstream {
     /// Passes a client's request on, its path and query byte for byte, and gives the answer as it comes. Dropping the
     /// future, or the answer's body, aborts the exchange. A read whose body is at hand is sent to another host if the
-    /// connection failed before an answer began; a write never is, unless there was no connection at all.
+    /// connection failed before an answer began, and to the same one if there is no other and the connection was not new;
+    /// a write never is, unless there was no connection at all.
     ///
     /// # Errors
     /// There is no answer.
@@ -60,11 +61,7 @@ impl Upstream {
         only: Option<usize>,
     ) -> Result<Delivered, ProxyError> {
         let again =
-            if self.members.load().len() > 1 && may_repeat(&head.method, head.uri.path(), head.uri.query()) {
-                body.again()
-            } else {
-                None
-            };
+            if may_repeat(&head.method, head.uri.path(), head.uri.query()) { body.again() } else { None };
         let purpose = if again.is_some() { Purpose::Read } else { Purpose::Write };
         // once for a host that fails, once for one that is held up
         let more = again.as_ref().and_then(Body::again);

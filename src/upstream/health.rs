@@ -53,8 +53,10 @@ impl Upstream {
     }
 
     /// The health check: asks who they are all hosts, or with `ailing` those that were left for their failures and
-    /// have served their time, and those that are suspect. Without it, names are looked up and nodes discovered as well.
+    /// have served their time, those that are suspect, and those that closed a connection, as who is killed does.
+    /// Without it, names are looked up and nodes discovered as well.
     pub async fn check_hosts(&self, ailing: bool) {
+        self.heed_closed();
         let mut due = self.state().to_check(ailing, Instant::now()).into_iter();
         // the first one in the list that tells is the first one heard
         while self.cluster_uuid().is_none()

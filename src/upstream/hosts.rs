@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use self::record::Record;
 pub(super) use self::record::SUSPICION;
 pub use self::record::Standing;
+use super::contact::Contact;
 use crate::generation::StateVersion;
 
 /// So many answers that it is in trouble, in a row, and a host is left.
@@ -41,6 +42,8 @@ pub(super) enum Failure {
     Connect,
     /// The connection broke before an answer began. That may be the request's fault, so nobody is ejected for it.
     Broken,
+    /// The same, on a connection that had served before: it may have been closed for being idle.
+    Stale,
     /// It did not say in time who it is, or was found to be silent while it was waited for.
     Silent,
 }
@@ -160,7 +163,8 @@ impl Hosts {
             self.is_there(index) && !tried.contains(&index) && !self.hosts[index].is_foreign()
         };
         let index = (0..count).filter(open).min_by_key(rank)?;
-        let unproven = !self.proven(index) || self.hosts[index].closed;
+        // who is alone cannot be mixed up with another one
+        let unproven = !self.proven(index) || self.hosts[index].closed && !self.is_alone();
         let choice = Choice { index, ejected: self.ejected(index, now), unproven };
         self.turn = index + 1;
         Some(choice)
@@ -195,9 +199,20 @@ impl Hosts {
         self.hosts.iter().any(|host| host.silent && host.is_there())
     }
 
-    /// It closed a connection. Who is alone cannot be mixed up with another one.
+    /// It closed a connection.
     pub(super) fn closed(&mut self, index: usize) {
-        self.hosts[index].closed = !self.is_alone();
+        self.hosts[index].closed = true;
+    }
+
+    /// What came of the latest word with each host, and of them the best.
+    pub(super) fn contact(&self) -> Contact {
+        let contact = |index: usize| match self.hosts[index].standing {
+            Standing::Other(_) => Contact::Stranger,
+            Standing::Untold if !self.proven(index) => Contact::Stranger,
+            _ => self.hosts[index].contact,
+        };
+        let there = (0..self.hosts.len()).filter(|&index| self.is_there(index));
+        there.map(contact).max().unwrap_or(Contact::Unasked)
     }
 
     /// A request was given to a host (+1), or is done with (-1).
@@ -219,6 +234,12 @@ impl Hosts {
     pub(super) fn failed(&mut self, index: usize, how: Failure, now: Instant) -> bool {
         let host = &mut self.hosts[index];
         host.silent = how == Failure::Silent;
+        match how {
+            Failure::Connect => host.contact = Contact::Refused,
+            Failure::Silent => host.contact = Contact::Silent,
+            // it may be there; that it closed a connection is noted
+            Failure::Broken | Failure::Stale => {}
+        }
         if how != Failure::Silent {
             host.applied.clear();
             if !host.is_foreign() {
@@ -226,7 +247,7 @@ impl Hosts {
             }
         }
         // of the requests that fail together, the first one counts
-        if how == Failure::Broken || host.is_out(now) {
+        if matches!(how, Failure::Broken | Failure::Stale) || host.is_out(now) {
             return false;
         }
         host.leave(host.failures, now);
@@ -245,6 +266,7 @@ impl Hosts {
     ) -> bool {
         let host = &mut self.hosts[index];
         (host.failures, host.latest, host.heard_of, host.silent) = (0, from, Some(now), false);
+        host.contact = Contact::Answers;
         match well {
             Some(true) => (host.streak, host.relapses) = (0, 0),
             Some(false) => return self.troubled(index, now),
@@ -278,10 +300,11 @@ impl Hosts {
 
     /// A host answered the question who it is; `None` if it did not tell.
     pub(super) fn heard(&mut self, index: usize, told: Option<Told>, now: Instant) -> Option<News> {
+        let alone = self.is_alone();
         let host = &mut self.hosts[index];
         (host.failures, host.ejected_until, host.heard_of) = (0, None, Some(now));
-        host.silent = false;
-        let closed = std::mem::take(&mut host.closed);
+        (host.silent, host.contact) = (false, Contact::Answers);
+        let closed = std::mem::take(&mut host.closed) && !alone;
         let Some(Told { cluster_uuid, applied }) = told else {
             // who is at its address now may be somebody else, and does not say
             if closed && host.standing == Standing::Member {
@@ -343,7 +366,7 @@ impl Hosts {
     }
 
     /// Who is to be asked: all who are not ejected, and who have served their time; everybody if nobody else is left.
-    /// With `ailing` only those of them who cannot be used as they are, or are suspect.
+    /// With `ailing` only those of them who cannot be used as they are, are suspect, or closed a connection.
     pub(super) fn to_check(&self, ailing: bool, now: Instant) -> Vec<usize> {
         let mut there = (0..self.hosts.len()).filter(|&index| self.is_there(index));
         let outage = there.all(|index| self.hosts[index].ejected_until.is_some());
@@ -353,6 +376,7 @@ impl Hosts {
             .filter(|&index| {
                 let host = &self.hosts[index];
                 let ill = host.ejected_until.is_some() || matches!(host.standing, Standing::Unknown);
+                let ill = ill || host.closed;
                 !ailing || ill || self.suspect(index, now)
             })
             .collect()
@@ -361,6 +385,15 @@ impl Hosts {
     /// Whether answers are awaited of it, and none came for a while.
     pub(super) fn suspect(&self, index: usize, now: Instant) -> bool {
         self.hosts[index].is_suspect(now)
+    }
+
+    /// The hosts but this one that are used, and were not heard of for a while.
+    pub(super) fn unheard(&self, but: usize, now: Instant) -> Vec<usize> {
+        let unheard = |&index: &usize| {
+            let quiet = |since| now.duration_since(since) >= SUSPICION;
+            self.proven(index) && !self.ejected(index, now) && self.hosts[index].heard_of.is_none_or(quiet)
+        };
+        (0..self.hosts.len()).filter(|&index| index != but).filter(unheard).collect()
     }
 
     /// Standing, whether ejected, and outstanding requests.

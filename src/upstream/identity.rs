@@ -49,6 +49,11 @@ impl Upstream {
     /// Asks a host who it is and which state it has applied. Who comes while it is being asked shares the answer:
     /// what a host has applied only rises, so an earlier answer is never too good.
     pub(super) async fn listen(&self, index: usize) -> Result<(), ProxyError> {
+        self.listen_to(index, false).await
+    }
+
+    /// The same; one that is `doubted` has as little time for it as one that is suspect.
+    pub(super) async fn listen_to(&self, index: usize, doubted: bool) -> Result<(), ProxyError> {
         let member = self.member(index);
         let inquiry = &member.inquiry;
         let before = inquiry.rounds.load(Ordering::Acquire);
@@ -56,7 +61,7 @@ impl Upstream {
         if inquiry.rounds.load(Ordering::Acquire) == before {
             let limit = {
                 let (state, now) = (self.state(), Instant::now());
-                let hurry = state.suspect(index, now) && state.has_other(&[index], now);
+                let hurry = (doubted || state.suspect(index, now)) && state.has_other(&[index], now);
                 if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
             };
             let asked = tokio::time::timeout(limit, self.identify(index, &member.host)).await;

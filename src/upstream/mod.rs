@@ -6,6 +6,8 @@ mod body;
 
 mod connect;
 
+mod contact;
+
 mod deliver;
 
 mod discovery;
@@ -43,6 +45,7 @@ use self::body::Outgoing;
 pub use self::body::{Body, BodyError, Collected, Stream, collect};
 use self::connect::Closed;
 pub(crate) use self::connect::Connector;
+pub use self::contact::Contact;
 pub use self::deliver::{Delivered, Giver};
 use self::exchange::client;
 pub use self::headers::{strip_hop_by_hop, tell_of_client};

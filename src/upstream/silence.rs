@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join_all, select};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -59,18 +59,19 @@ impl Upstream {
         }
     }
 
-    /// The outcome of an exchange. A host that does not answer while another one is silent may wait for that one itself,
-    /// for shards that both have. Then it is sent the read once more, since a coordinator gives shards to nodes that do not
+    /// The outcome of an exchange with a host. One that does not answer while another one is silent may wait for that one
+    /// itself, for shards that both have. Then it is sent the read once more, since a coordinator gives shards to nodes that do not
     /// owe it answers already; what comes first is taken.
     pub(super) async fn or_again(
         &self,
+        index: usize,
         mut exchange: Pin<&mut impl Future<Output = Result<Response<Incoming>, Failed>>>,
         again: impl FnOnce() -> Option<Result<Request<Body>, ProxyError>>,
     ) -> Result<Response<Incoming>, Failed> {
         tokio::select! {
             biased;
             exchanged = exchange.as_mut() => return exchanged,
-            () = self.held_up() => {}
+            () = self.held_up(index) => {}
         }
         let Some(Ok(request)) = again() else { return exchange.await };
         self.stats.plain.upstream_retries.inc();
@@ -83,10 +84,24 @@ impl Upstream {
         }
     }
 
-    /// Completes when a host is silent, and whoever waits here has waited for a while.
-    async fn held_up(&self) {
+    /// Completes when a host is silent, and whoever waits for this one has waited for a while.
+    async fn held_up(&self, index: usize) {
         tokio::time::sleep(HELD_UP).await;
-        self.silence().await;
+        tokio::select! {
+            biased;
+            () = self.silence() => {}
+            () = self.doubt_others(index) => {}
+        }
+    }
+
+    /// Asks the other hosts who they are, as far as they were not heard of lately: nobody may be waiting for the silent
+    /// one itself, and the next health check is far away. Never completes.
+    async fn doubt_others(&self, index: usize) {
+        loop {
+            let doubted = self.state().unheard(index, Instant::now());
+            join_all(doubted.into_iter().map(|other| Box::pin(self.listen_to(other, true)))).await;
+            tokio::time::sleep(SUSPICION).await;
+        }
     }
 
     /// Completes when a host is silent: what others are asked may have to wait for it.

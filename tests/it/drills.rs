@@ -24,6 +24,7 @@ use escache::probe;
 use escache::upstream::{Host, Names};
 use serde_json::json;
 
+use self::arm::Came;
 use self::stage::Stage;
 use crate::support::escache::Escache;
 use crate::support::node::{Engine, Node};
@@ -65,6 +66,7 @@ async fn faults_on_two_nodes() {
                 stage.world.nodes[1].sigcont().await;
             })
             .await;
+        stage.tell_waits();
     }
     if wanted("stop-stale") {
         stage.configure("upstream.response_timeout: 2s\nstale_if_error: 5m\n").await;
@@ -87,9 +89,12 @@ async fn faults_on_two_nodes() {
     }
     if wanted("stale") {
         stage.configure("stale_if_error: 5m\n").await;
+        // however slow this machine is, there is something stored, and somebody asks for it
+        stage.until(Came::Hit).await;
         let [through, _] = stage
             .drill("both nodes killed, with `stale_if_error: 5m`", async |stage| {
-                stage.kill_nodes(&[0, 1], FAULT).await;
+                let stale = async |stage: &Stage| stage.until(Came::Stale).await;
+                stage.kill_nodes_until(&[0, 1], FAULT, stale).await;
             })
             .await;
         stage.up_again().await;
@@ -108,6 +113,7 @@ async fn faults_on_two_nodes() {
         let mut newcomers = (0, 0);
         let [through, _] = stage
             .drill("the table of connections full (40) for 15 s", async |stage| {
+                stage.open_connections().await;
                 newcomers = stage::mob(&stage.program.url, 60, Duration::from_secs(15)).await;
             })
             .await;
@@ -120,10 +126,12 @@ async fn faults_on_two_nodes() {
             .drill("the disk is full (the block of the flood stage) for 15 s", async |stage| {
                 let block = |value: serde_json::Value| json!({"index.blocks.read_only_allow_delete": value});
                 let client = stage.world.clients[0].clone();
-                let (status, told) = client.json("PUT", "/_all/_settings", Some(block(json!(true)))).await;
+                // the master of a busy machine takes its time
+                let all = "/_all/_settings?master_timeout=2m&timeout=2m";
+                let (status, told) = client.json("PUT", all, Some(block(json!(true)))).await;
                 assert_eq!(status, 200, "{told}");
                 tokio::time::sleep(Duration::from_secs(15)).await;
-                let (status, told) = client.json("PUT", "/_all/_settings", Some(block(json!(null)))).await;
+                let (status, told) = client.json("PUT", all, Some(block(json!(null)))).await;
                 assert_eq!(status, 200, "{told}");
             })
             .await;
@@ -171,6 +179,8 @@ async fn by_name(nodes: &[Node], gone: Arc<AtomicBool>) -> Escache {
         settings.upstream.hosts = hosts;
         settings.upstream.names = names;
         settings.upstream.max_idle_per_host = 0;
+        // a machine that is busy for longer than that is no name service that is gone
+        settings.upstream.connect_timeout = Duration::from_secs(60);
     })
     .await
 }

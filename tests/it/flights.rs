@@ -154,8 +154,9 @@ async fn errors_go_to_all_who_wait_and_are_not_stored() {
 async fn a_broken_answer_is_an_honest_error() {
     for twist in [Twist::Drop, Twist::DropAfter, Twist::Truncate(30)] {
         let (engine, escache) = two().await;
-        engine.on(Api::Search).next(twist.clone());
+        engine.on(Api::Search).always(twist.clone());
         let answer = escache.search(SEARCH, json!({})).await;
+        engine.calm();
         assert_eq!(answer.status, 502, "{twist:?}");
         assert_eq!(answer.json()["error"]["type"], "bad_gateway_exception");
         assert_eq!(verdict(&escache.search(SEARCH, json!({})).await.headers).0, "MISS");

@@ -61,6 +61,8 @@ mod parity;
 
 mod readings;
 
+mod ready;
+
 mod reads;
 
 mod real;

@@ -297,7 +297,7 @@ async fn the_page_in_a_browser() {
     assert_eq!(browser.console().await, [""; 0]);
 
     // what it says when escache is gone
-    escache.proxy.reachable.store(false, std::sync::atomic::Ordering::Release);
+    escache.proxy.note_probe(false);
     browser.wait_for("document.querySelector('#state.bad').innerText.includes('does not answer')").await;
 }
 

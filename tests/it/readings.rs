@@ -222,6 +222,11 @@ async fn a_search_that_is_cheaper_than_a_reading_is_forwarded() {
             assert_eq!(verdict(&cached.headers).1, HIT);
             let explained = escache.explain("GET", "/logs/_search", json!(null)).await;
             assert_eq!(explained["reason"], "reading-dearer", "{explained}");
+            // where there is no answer at all, that is the reason
+            engine.stop().await;
+            let lost = escache.send("GET", "/logs/_search", &[], "").await;
+            let told = (lost.status, verdict(&lost.headers).1);
+            assert_eq!(told, (502, "escache; fwd=bypass; detail=no-answer"));
         }
     }
 }

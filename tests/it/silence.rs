@@ -2,13 +2,15 @@
 //! of escache stands and is moved by hand; the engines have clocks of their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use escache::generation::StateVersion;
 use escache::proxy::ProxySettings;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::engine::{Api, Engine, Flavour, Twist, engine, engine_of};
+use crate::support::engine::{Api, At, Engine, Flavour, Twist, engine, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 use crate::support::patience::until;
@@ -19,6 +21,9 @@ const SEARCH: &str = "/logs/_search?request_cache=false";
 
 /// How long a host may owe answers before it is asked who it is, and a read be held up.
 const SECOND: Duration = Duration::from_secs(1);
+
+/// How long a test waits for what must come, on the clock of this machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it may take to say so, where another one speaks.
 const TO_ANSWER: Duration = Duration::from_secs(2);
@@ -144,6 +149,140 @@ async fn a_read_that_is_held_up_by_a_silent_host_is_sent_once_more() {
     until("one is asked", async || one.seen(Api::Search) + two.seen(Api::Search) > before).await;
     still.pass(5 * SECOND).await;
     assert!(!search.is_finished() && one.seen(Api::Search) + two.seen(Api::Search) == before + 1);
+}
+
+/// Nobody waits for the silent one itself: who is held up by it asks whether it is there, long before a health check does.
+#[tokio::test]
+async fn who_is_held_up_finds_out_by_whom() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    assert_eq!(escache.send("GET", SEARCH, &[], "").await.status, 200);
+    // the next one is the other one's turn
+    let (silent, next) = if one.seen(Api::Search) == 1 { (&one, &two) } else { (&two, &one) };
+    silent.on_any().always(Twist::Hang);
+    next.on(Api::Search).next(Twist::Hang);
+    let asked = silent.seen(Api::Version);
+    let still = Still::stand();
+    let search = send(&escache, "GET", SEARCH);
+    next.until_seen(Api::Search, 1).await;
+    still.pass(SECOND - MOMENT).await;
+    assert_eq!(silent.seen(Api::Version), asked, "it may take its time");
+    still.pass(MOMENT).await;
+    silent.until_seen(Api::Version, asked + 1).await;
+    still.pass(TO_ANSWER - MOMENT).await;
+    assert_eq!(next.seen(Api::Search), 1, "it may take its time to say so");
+    still.pass(MOMENT).await;
+    assert_eq!((answered(search).await, next.seen(Api::Search)), (200, 2));
+}
+
+/// A host that says nothing to the question which state it has applied, which comes before a search: the search does not
+/// go there at all.
+#[tokio::test]
+async fn who_does_not_tell_its_state_is_sent_no_search() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    assert_eq!(escache.send("GET", SEARCH, &[], "").await.status, 200);
+    let (silent, next) = if one.seen(Api::Search) == 1 { (&two, &one) } else { (&one, &two) };
+    silent.on_any().always(Twist::Hang);
+    let (asked, searched) = (silent.seen(Api::Version), next.seen(Api::Search));
+    let uuid = one.cluster().uuid.clone();
+    let ahead = json!({"cluster_uuid": uuid, "version": 1_000_000, "state_uuid": "x"}).to_string();
+    let tag = StateVersion::read(ahead.as_bytes()).unwrap();
+    let still = Still::stand();
+    let upstream = Arc::clone(&escache.proxy.upstream);
+    let search = tokio::spawn(async move {
+        let (head, ()) = http::Request::get("/logs/_search").body(()).unwrap().into_parts();
+        upstream.fill(head, bytes::Bytes::new(), None, Some(&tag)).await.unwrap().response.status().as_u16()
+    });
+    silent.until_seen(Api::Version, asked + 1).await;
+    still.pass(TO_ANSWER - MOMENT).await;
+    assert_eq!(next.seen(Api::Search), searched, "it may take its time to say so");
+    still.pass(MOMENT).await;
+    next.until_seen(Api::Search, searched + 1).await;
+    assert_eq!((search.await.unwrap(), silent.seen(Api::Search)), (200, 0));
+}
+
+/// Reads that only take long ask a host that says nothing else at most once a second, all together.
+#[tokio::test]
+async fn searches_that_take_long_ask_seldom() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    for host in [&one, &two] {
+        host.on(Api::Search).always(Twist::Hang);
+    }
+    let versions = || one.seen(Api::Version) + two.seen(Api::Version);
+    let before = versions();
+    let still = Still::stand();
+    let searches: Vec<_> = (0..20).map(|_| send(&escache, "GET", SEARCH)).collect();
+    one.until_seen(Api::Search, 10).await;
+    two.until_seen(Api::Search, 10).await;
+    for second in 1..=5 {
+        still.pass(SECOND).await;
+        let began = std::time::Instant::now();
+        while versions() < before + 2 * second {
+            assert!(began.elapsed() < PATIENCE, "after {second} s: {}", versions() - before);
+            tokio::task::yield_now().await;
+        }
+        // whatever else was to be asked is on its way now
+        let told = escache.send("GET", "/logs/_doc/1", &[], "").await;
+        assert_eq!((told.status, versions()), (200, before + 2 * second), "after {second} s");
+    }
+    assert!(searches.iter().all(|search| !search.is_finished()));
+    assert_eq!(one.seen(Api::Search) + two.seen(Api::Search), 20, "nobody is silent");
+}
+
+/// Waits for what must be answered, while the clock stands.
+async fn answered(search: JoinHandle<Response>) -> u16 {
+    let began = std::time::Instant::now();
+    while !search.is_finished() {
+        assert!(began.elapsed() < PATIENCE, "it is not answered");
+        tokio::task::yield_now().await;
+    }
+    search.await.unwrap().status
+}
+
+/// Of a read that was sent twice, the first one breaks while the other one is under way.
+#[tokio::test]
+async fn the_second_answer_is_taken_where_the_first_one_breaks() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    let still = Still::stand();
+    silence(&still, &two, &escache).await;
+    one.on(Api::Search).next(Twist::Drop);
+    let gate = one.gate_before(Api::Search);
+    let search = send(&escache, "GET", SEARCH);
+    gate.arrived(1).await;
+    still.pass(SECOND).await;
+    gate.arrived(2).await;
+    let errors = || escache.proxy.stats.plain.upstream_errors.get();
+    let before = errors();
+    gate.release_one();
+    while errors() == before {
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    assert!(!search.is_finished(), "the other one is waited for");
+    gate.release();
+    assert_eq!((answered(search).await, one.seen(Api::Search)), (200, 2));
+}
+
+/// And the other way round.
+#[tokio::test]
+async fn the_first_answer_is_taken_where_the_second_one_breaks() {
+    let (one, two, escache) = two_hosts(|_| {}).await;
+    let still = Still::stand();
+    silence(&still, &two, &escache).await;
+    let first = AtomicBool::new(true);
+    let gate = one.on(Api::Search).when(move |_| first.swap(false, Ordering::SeqCst)).gate(At::Before);
+    let search = send(&escache, "GET", SEARCH);
+    gate.arrived(1).await;
+    one.on(Api::Search).next(Twist::Drop);
+    let errors = || escache.proxy.stats.plain.upstream_errors.get();
+    let before = errors();
+    still.pass(SECOND).await;
+    while errors() == before {
+        tokio::task::yield_now().await;
+    }
+    settle().await;
+    assert!(!search.is_finished(), "the first one is waited for");
+    gate.release();
+    assert_eq!((answered(search).await, one.seen(Api::Search)), (200, 2));
 }
 
 /// A write may have been carried out, and a search with `scroll` have opened a context: one sending is all.

@@ -243,7 +243,7 @@ async fn a_line_tells_what_became_of_a_request_and_no_secret() {
     send("/logs/_search?q=secret&scroll=1m", &headers).await;
     let bulk = "/secret%0aindex/_bulk?routing=secret";
     send(bulk, &headers).await;
-    engine.on(Api::Search).next(Twist::Drop);
+    engine.on(Api::Search).always(Twist::Drop);
     let broken = send("/logs/_search?size=3", &plain).await;
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let of_requests: Vec<&str> = text.lines().filter(|line| line.contains("\"outcome\"")).collect();
@@ -292,8 +292,9 @@ async fn lines_are_for_errors_and_slow_requests_unless_more_are_wanted() {
     escache.search(SEARCH, all()).await;
     escache.send("GET", "/logs/_doc/nothing", &[], "").await;
     assert_eq!(lines.take(), [""; 0]);
-    engine.on(Api::Search).next(Twist::Drop);
+    engine.on(Api::Search).always(Twist::Drop);
     escache.search("/logs/_search?size=3", all()).await;
+    engine.calm();
     let told = lines.take();
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("status=502") && told[0].contains("api=\"search\""), "{told:?}");
@@ -305,7 +306,7 @@ async fn lines_are_for_errors_and_slow_requests_unless_more_are_wanted() {
     let told = lines.take();
     assert!(told.len() == 1 && told[0].contains("a\\nb"), "{told:?}");
     escache.proxy.access.set(AccessSettings { share: None, slow: Duration::ZERO });
-    engine.on(Api::Search).next(Twist::Drop);
+    engine.on(Api::Search).always(Twist::Drop);
     escache.search("/logs/_search?size=4", all()).await;
     assert_eq!(lines.take(), [""; 0]);
 }

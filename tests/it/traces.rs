@@ -219,8 +219,9 @@ async fn a_multi_search_says_how_many_were_hits() {
 #[tokio::test]
 async fn failures_and_those_who_leave_are_told() {
     let mut traced = traced(None, &[AT_ONCE]).await;
-    traced.engine.on(Api::Search).next(Twist::Drop);
+    traced.engine.on(Api::Search).always(Twist::Drop);
     traced.search(SEARCH, &[]).await;
+    traced.engine.calm();
     let spans = traced.collector.spans(2).await;
     check(&spans[0], &[("error.type", Some("bad_gateway_exception")), ("http.response.status_code", None)]);
     check(&spans[1], &[("error.type", Some("502")), ("http.response.status_code", Some("502"))]);

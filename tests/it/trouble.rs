@@ -10,12 +10,15 @@ use escache::proxy::ProxySettings;
 use escache::upstream::{Credentials, Host, Names};
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Seen, Twist, engine};
+use crate::support::engine::{Api, At, Engine, Seen, Twist, engine};
 use crate::support::escache::Escache;
 use crate::support::node::{self, Cluster};
 use crate::support::patience::ends;
 
 const SEARCH: &str = "/logs/_search";
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn in_front_of(hosts: &[String], change: impl FnOnce(&mut ProxySettings)) -> Arc<Escache> {
     let escache = Escache::start_with(&hosts[0], |settings| {
@@ -316,6 +319,22 @@ async fn who_is_found_gets_no_credentials_before_it_has_shown_the_cluster() {
     let first = open.all_requests().into_iter().next().unwrap();
     assert!(first.api == Api::Version && bare(&first), "{first:?}");
     assert!(open.requests(Api::Stats).iter().any(|request| !bare(request)), "a reading has them");
+}
+
+/// A list of nodes that stops in the middle: the health check goes on without it.
+#[tokio::test]
+async fn a_list_of_nodes_that_never_ends_holds_up_no_health_check() {
+    let seed = engine();
+    seed.on_any().when(|r| r.path == "/_nodes/http").always(told(&[(&address(&seed), vec!["data"])]));
+    let escache = in_front_of(&[seed.url()], |settings| {
+        settings.upstream.discovery = Some(Duration::ZERO);
+        settings.upstream.response_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let gate = seed.on_any().when(|r| r.path == "/_nodes/http").gate(At::Body);
+    let checked = tokio::time::timeout(PATIENCE, escache.proxy.upstream.check_hosts(false)).await;
+    assert!(checked.is_ok() && gate.came() == 1, "{checked:?}, {}", gate.came());
+    assert_eq!(fresh(&escache, 1).await, 200);
 }
 
 /// The seed is a name behind which another cluster now is: the nodes of the old one have gone with it.

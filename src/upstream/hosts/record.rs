@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::generation::StateVersion;
+use crate::upstream::contact::Contact;
 
 /// How long a host is ejected for its first failure.
 pub(super) const FIRST_EJECTION: Duration = Duration::from_secs(1);
@@ -46,6 +47,7 @@ pub(super) struct Record {
     /// Since when the cluster names it no more.
     pub(super) gone: Option<Instant>,
     pub(super) standing: Standing,
+    pub(super) contact: Contact,
     pub(super) failures: u32,
     pub(super) ejected_until: Option<Instant>,
     /// Whether it did not even say who it is when it was last asked.
@@ -72,6 +74,7 @@ impl Record {
             named: false,
             gone: None,
             standing: Standing::Unknown,
+            contact: Contact::Unasked,
             failures: 0,
             ejected_until: None,
             silent: false,

@@ -125,6 +125,40 @@ fn who_closed_a_connection_is_asked_again_and_used_meanwhile_by_nobody_else() {
 }
 
 #[test]
+fn contact_is_the_best_of_the_latest_words() {
+    let (mut hosts, now) = (Hosts::new(2), Instant::now());
+    assert_eq!(hosts.contact(), Contact::Unasked);
+    hosts.failed(0, Failure::Connect, now);
+    assert_eq!(hosts.contact(), Contact::Refused);
+    hosts.failed(1, Failure::Silent, now);
+    assert_eq!(hosts.contact(), Contact::Silent);
+    hosts.heard(0, told("u", 1), now);
+    assert_eq!(hosts.contact(), Contact::Answers);
+    // one request that broke is no loss of the host, two that cannot be sent are, however well it once was
+    hosts.failed(0, Failure::Broken, now);
+    assert_eq!(hosts.contact(), Contact::Answers);
+    hosts.failed(0, Failure::Connect, now);
+    assert_eq!(hosts.contact(), Contact::Silent);
+    hosts.answered(1, None, Some(false), now);
+    assert_eq!(hosts.contact(), Contact::Answers, "503 is an answer");
+    hosts.heard(1, told("v", 1), now);
+    hosts.heard(0, None, now);
+    assert_eq!(hosts.contact(), Contact::Stranger);
+}
+
+#[test]
+fn who_closed_a_connection_is_asked_at_the_next_tick_even_if_it_is_alone() {
+    for count in [1, 2] {
+        let (mut hosts, now) = (members(count), Instant::now());
+        assert!(hosts.to_check(true, now).is_empty());
+        hosts.closed(0);
+        assert_eq!(hosts.to_check(true, now), [0]);
+        hosts.heard(0, told("u", 1), now);
+        assert!(hosts.to_check(true, now).is_empty());
+    }
+}
+
+#[test]
 fn the_place_of_a_node_that_has_gone_is_given_away_when_it_is_forgotten() {
     let (mut hosts, start) = (Hosts::new(1), Instant::now());
     assert_eq!((hosts.add(3, start), hosts.add(3, start), hosts.add(3, start)), (Some(1), Some(2), None));

@@ -175,10 +175,23 @@ pub(crate) struct Asked {
 }
 
 /// Asks one question, judges the answer and counts it. `directly`: not through escache, to see that the ledger is right.
+/// One in eight is bound to certain copies.
 pub(crate) async fn ask(ledger: &Ledger, client: &Client, chance: &mut Chance, directly: bool) -> Asked {
+    let bound = chance.below(8) == 0;
+    ask_bound(ledger, client, chance, directly, bound).await
+}
+
+/// The same; `bound`: the engine is to take one copy of each shard, always the same one.
+pub(crate) async fn ask_bound(
+    ledger: &Ledger,
+    client: &Client,
+    chance: &mut Chance,
+    directly: bool,
+    bound: bool,
+) -> Asked {
     let (target, groups) = TARGETS[chance.below(TARGETS.len() as u64) as usize];
     let question = Question::of(ledger, groups, chance);
-    let preference = if chance.below(8) == 0 { "?preference=mine" } else { "" };
+    let preference = if bound { "?preference=mine" } else { "" };
     let path = format!("/{target}/{}{preference}", question.api());
     let (body, json) = (question.body().to_string(), [("content-type", "application/json")]);
     let arrival = Instant::now();

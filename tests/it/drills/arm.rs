@@ -45,9 +45,12 @@ impl Came {
     }
 }
 
+/// Who asked, and what came of it.
 #[derive(Clone, Copy)]
-struct Shot {
-    client: usize,
+pub(crate) struct Shot {
+    pub(crate) client: usize,
+    /// Whether the engine was bound to certain copies (`preference`).
+    pub(crate) bound: bool,
     from: Instant,
     until: Instant,
     came: Came,
@@ -58,8 +61,33 @@ struct Shot {
 pub(crate) struct Arm(Arc<Mutex<Vec<Shot>>>);
 
 impl Arm {
-    pub(crate) fn note(&self, client: usize, window: (Instant, Instant), came: Came) {
-        lock(&self.0).push(Shot { client, from: window.0, until: window.1, came });
+    pub(crate) fn note(&self, client: usize, bound: bool, window: (Instant, Instant), came: Came) {
+        lock(&self.0).push(Shot { client, bound, from: window.0, until: window.1, came });
+    }
+
+    /// How long those of its searches were waited for that were under way at some time of this one, with their share of
+    /// those that took longer than `long`.
+    pub(crate) fn waits(
+        &self,
+        time: (Instant, Instant),
+        long: Duration,
+        which: impl Fn(&Shot) -> bool,
+    ) -> Waits {
+        let shots = lock(&self.0);
+        let met = shots.iter().filter(|shot| shot.until >= time.0 && shot.from <= time.1 && which(shot));
+        let mut waits: Vec<Duration> = met.map(|shot| shot.until - shot.from).collect();
+        waits.sort_unstable();
+        Waits {
+            searches: waits.len(),
+            over: waits.iter().filter(|wait| **wait > long).count(),
+            middle: waits.get(waits.len() / 2).copied().unwrap_or_default(),
+            longest: waits.last().copied().unwrap_or_default(),
+        }
+    }
+
+    /// How many came to this so far.
+    pub(crate) fn count(&self, wanted: Came) -> usize {
+        lock(&self.0).iter().filter(|shot| shot.came == wanted).count()
     }
 
     /// What was seen of searches that ended in this time, the fault having lasted for a part of it.
@@ -75,7 +103,10 @@ impl Arm {
             }
         }
         errors.sort_unstable();
-        let longest = shots.iter().map(|shot| shot.until - shot.from.max(all.0)).max().unwrap_or_default();
+        let longest = [false, true].map(|bound| {
+            let waits = shots.iter().filter(|shot| shot.bound == bound);
+            waits.map(|shot| shot.until - shot.from.max(all.0)).max()
+        });
         let clients = shots.iter().map(|shot| shot.client + 1).max().unwrap_or_default();
         let mut without = Duration::ZERO;
         for client in 0..clients {
@@ -117,8 +148,8 @@ pub(crate) struct Figures {
     pub(crate) wrong: usize,
     /// By status; 0 is a broken connection.
     pub(crate) errors: Vec<(u16, usize)>,
-    /// The longest wait for one answer, an error or not.
-    pub(crate) longest: Duration,
+    /// The longest wait for one answer, an error or not: of searches that are free, and of those that are bound.
+    pub(crate) longest: [Option<Duration>; 2],
     /// The longest time that one client was without an answer that served.
     pub(crate) without: Duration,
     /// From the end of the fault to the last answer that did not serve.
@@ -147,14 +178,18 @@ impl Figures {
 
     /// A line of the table.
     pub(crate) fn row(&self, drill: &str, way: &str, writes: &str) -> String {
+        let longest = self.longest.map(|longest| match longest {
+            Some(longest) => format!("{:.1} s", longest.as_secs_f64()),
+            None => "-".to_owned(),
+        });
         format!(
-            "| {drill} | {way} | {} | {} | {} | {} | {} | {:.1} s | {:.1} s | {:.1} s | {writes} | {} |",
+            "| {drill} | {way} | {} | {} | {} | {} | {} | {} | {:.1} s | {:.1} s | {writes} | {} |",
             self.searches,
             self.hits,
             self.stale,
             self.told(),
             self.partial,
-            self.longest.as_secs_f64(),
+            longest.join(" / "),
             self.without.as_secs_f64(),
             self.recovery.as_secs_f64(),
             self.wrong
@@ -162,7 +197,31 @@ impl Figures {
     }
 }
 
+/// How long some searches were waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) searches: usize,
+    over: usize,
+    middle: Duration,
+    longest: Duration,
+}
+
+impl Waits {
+    /// A line of the table of waits.
+    pub(crate) fn row(&self, way: &str) -> String {
+        let (middle, longest) = (self.middle.as_secs_f64(), self.longest.as_secs_f64());
+        format!("| {way} | {} | {} | {middle:.1} s | {longest:.1} s |", self.searches, self.over)
+    }
+}
+
+/// The head of the table of waits, of those over [`LONG`].
+pub(crate) const WAITS_HEAD: &str =
+    "| searches | number | over 6 s | middle | longest |\n| --- | --- | --- | --- | --- |";
+
+/// What it takes to find a host silent and to ask another one twice, and as much again for a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(6);
+
 /// The head of the table.
-pub(crate) const HEAD: &str = "| drill | way | searches | hits | stale | errors | partial | longest wait | longest without an answer | \
+pub(crate) const HEAD: &str = "| drill | way | searches | hits | stale | errors | partial | longest wait: free / bound | longest without an answer | \
      recovery | writes sent / acknowledged / lost | wrong |\n\
      | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::arm::{Arm, Came, Figures, HEAD};
+use super::arm::{Arm, Came, Figures, HEAD, LONG, Shot, WAITS_HEAD};
 use super::journal::{Audit, Journal};
 use crate::churn::questions;
 use crate::churn::world::{LIMIT, World};
@@ -17,14 +17,21 @@ use crate::support::http::Client;
 use crate::support::node::{Cluster, Engine, Node};
 use crate::support::program::Program;
 
-/// Clients that search, on each way.
-const READERS: usize = 4;
+/// Clients that search, on each way. Those with even numbers ask the first node, if they ask directly; the others the second.
+const READERS: usize = 6;
+
+/// The first so many leave it to the engine which copy of a shard it takes; the others bind it (`preference`). Each client
+/// is of one kind: one that asked now this way and now that would soon wait for a bound one, and ask nothing else.
+const FREE: usize = 4;
 
 /// What a reader waits between two searches.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long everything goes well before a fault.
 const BEFORE: Duration = Duration::from_secs(8);
+
+/// How long is waited for what a drill is about.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// And is looked at after it.
 const AFTER: Duration = Duration::from_secs(12);
@@ -45,6 +52,8 @@ pub(crate) struct Stage {
     pub(crate) rows: Vec<String>,
     kept: Vec<Escache>,
     counted: [(usize, usize, usize); 2],
+    /// When the latest fault was.
+    fault: (Instant, Instant),
 }
 
 impl Stage {
@@ -79,6 +88,7 @@ impl Stage {
             rows: vec![HEAD.to_owned()],
             kept: Vec::new(),
             counted,
+            fault: (Instant::now(), Instant::now()),
         };
         for reader in 0..READERS {
             stage.reader(reader, stage.world.through.clone(), stage.through.clone(), false);
@@ -92,9 +102,10 @@ impl Stage {
         let mut chance = Chance::new(11, self.tasks.len() as u64);
         self.tasks.push(tokio::spawn(async move {
             while !over.load(Ordering::SeqCst) {
-                let asked = questions::ask(&world.ledger, &client, &mut chance, directly).await;
+                let bound = number >= FREE;
+                let asked = questions::ask_bound(&world.ledger, &client, &mut chance, directly, bound).await;
                 let came = Came::of(&asked);
-                arm.note(number, asked.window, came);
+                arm.note(number, bound, asked.window, came);
                 let failed = matches!(came, Came::Error(_));
                 tokio::time::sleep(if failed { PAUSE * 5 } else { PAUSE }).await;
             }
@@ -125,6 +136,7 @@ impl Stage {
         let begin = Instant::now();
         fault(self).await;
         let fault = (begin, Instant::now());
+        self.fault = fault;
         tokio::time::sleep(AFTER).await;
         self.world.green().await;
         let end = Instant::now();
@@ -147,6 +159,42 @@ impl Stage {
         both
     }
 
+    /// Who waited how long while the second node was stopped: what the engine is bound to, what the engine itself waits
+    /// for, and what escache is there for.
+    pub(crate) fn tell_waits(&self) {
+        let of_node =
+            |node: usize, bound: bool| move |shot: &Shot| shot.bound == bound && shot.client % 2 == node;
+        let direct = |node, bound| self.direct.waits(self.fault, LONG, of_node(node, bound));
+        let through = |bound| self.through.waits(self.fault, LONG, |shot: &Shot| shot.bound == bound);
+        let rows = [
+            ("escache, free", through(false)),
+            ("directly, at the node that lives, free", direct(0, false)),
+            ("directly, at the stopped node, free", direct(1, false)),
+            ("escache, bound", through(true)),
+            ("directly, at the node that lives, bound", direct(0, true)),
+            ("directly, at the stopped node, bound", direct(1, true)),
+        ];
+        println!("{WAITS_HEAD}\n{}", rows.map(|(way, waits)| waits.row(way)).join("\n"));
+    }
+
+    /// Waits until a client of escache has had such an answer from now on.
+    pub(crate) async fn until(&self, wanted: Came) {
+        let (began, before) = (Instant::now(), self.through.count(wanted));
+        while self.through.count(wanted) == before {
+            assert!(began.elapsed() < PATIENCE, "nobody has had it: {wanted:?}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Opens as many connections as clients of escache may need at once: who has none when the table is full gets none.
+    pub(crate) async fn open_connections(&self) {
+        let path = format!("{}/", self.program.url);
+        let all = (0..2 * READERS).map(|_| self.world.through.try_request("GET", &path, &[], ""));
+        for answer in futures_util::future::join_all(all).await {
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+
     /// escache with other settings, cold.
     pub(crate) async fn configure(&mut self, config: &str) {
         self.program.write(&format!("{EVERYTHING}{config}"));
@@ -158,6 +206,16 @@ impl Stage {
 
     /// Kills nodes as a crash does, waits, and starts them again.
     pub(crate) async fn kill_nodes(&mut self, nodes: &[usize], dead: Duration) {
+        self.kill_nodes_until(nodes, dead, async |_: &Stage| {}).await;
+    }
+
+    /// The same, and they stay dead until something was seen.
+    pub(crate) async fn kill_nodes_until(
+        &mut self,
+        nodes: &[usize],
+        dead: Duration,
+        seen: impl AsyncFnOnce(&Stage),
+    ) {
         let world = Arc::clone(&self.world);
         let _copies = world.copies.lock().await;
         world.ledger.set_down(nodes.last().copied(), false);
@@ -166,6 +224,7 @@ impl Stage {
         }
         world.ledger.set_down(nodes.last().copied(), true);
         tokio::time::sleep(dead).await;
+        seen(self).await;
         world.ledger.set_down(nodes.last().copied(), false);
         for &node in nodes {
             world.nodes[node].restart().await;

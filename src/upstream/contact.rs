@@ -1,0 +1,26 @@
+//! Whether the engine can be reached, as far as is known without asking: by what came of the latest word with each host.
+
+use super::Upstream;
+
+/// What came of the latest word with the engine; of several hosts, of that one with which it went best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contact {
+    /// Nobody was asked yet.
+    Unasked,
+    /// Who answers does not show the cluster, and is not used.
+    Stranger,
+    /// There was no connection.
+    Refused,
+    /// It was connected to, and did not say in time who it is.
+    Silent,
+    /// It answered.
+    Answers,
+}
+
+impl Upstream {
+    /// Whether the engine can be reached: every request, reading and health check has a say in it. Asks nobody.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        self.state().contact()
+    }
+}
