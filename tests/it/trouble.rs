@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use escache::proxy::ProxySettings;
-use escache::upstream::{Credentials, Host, Names};
+use escache::upstream::{Credentials, Host, Names, Tls, TlsSettings, Verification};
 use serde_json::{Value, json};
 
+use crate::support::authority::Authority;
 use crate::support::engine::{Api, At, Engine, Seen, Twist, engine};
 use crate::support::escache::Escache;
 use crate::support::node::{self, Cluster};
@@ -300,7 +301,12 @@ async fn who_is_found_gets_no_credentials_before_it_has_shown_the_cluster() {
         let nodes = told(&[(&at_open, vec!["data"]), (&at_guarded, vec!["data"])]);
         host.on_any().when(|request| request.path == "/_nodes/http").always(nodes);
     }
+    // names are verified where there is TLS, and here there is none
+    let ours = Authority::new();
+    let verified = TlsSettings { authorities: vec![ours.file()], ..TlsSettings::default() };
+    assert_eq!(verified.verification, Verification::Full);
     let escache = in_front_of(&[seed.url()], |settings| {
+        settings.upstream.tls = Some(Tls::new(&verified).unwrap());
         settings.upstream.discovery = Some(Duration::ZERO);
         settings.upstream.credentials = Some(Credentials::new("Basic b3VyczpvdXJz").unwrap());
     })
