@@ -57,11 +57,23 @@ BOUNDED = ["py-elasticsearch-7", "py-opensearch"]
 # --- what a client needs, installed once in a folder of its own ---
 
 
+class Unbuilt(Exception):
+    """The checks themselves do not compile: their fault, not that something is missing."""
+
+
+#: What the compilers of Go, Java and Rust say of the checks.
+OWN_FAULT = re.compile(r"^\./\w+\.go:\d+|/tests/clients/java/\S+\.java:\d+: error|could not compile `rs-")
+
+
 def call(words, **options):
-    """Runs an installer; what it says at last is the reason if it fails."""
+    """Runs an installer or a compiler; what it says at last is the reason if it fails."""
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, **options)
     if done.returncode != 0:
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        own = [line for line in said if OWN_FAULT.search(line)]
+        if own:
+            sys.stderr.write("\n".join(said)[-4000:] + "\n")
+            raise Unbuilt(own[0].strip()[:200])
         raise Missing("%s: %s" % (pathlib.Path(words[0]).name, (said or ["no reason given"])[-1].strip()[:200]))
 
 
@@ -224,6 +236,8 @@ def run_engine(engine, clients, cache, escache, verbose):
             prepared.append((client, KINDS[client.kind](client, cache)))
         except Missing as reason:
             results.append(Result(client, "SKIPPED", str(reason)))
+        except Unbuilt as reason:
+            results.append(Result(client, "FAIL", str(reason)))
     if prepared:
         try:
             with engine_behind_escache(engine, escache) as settings:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v7"
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -197,8 +198,19 @@ func scroll(es *elasticsearch.Client) string {
 	return fmt.Sprintf("%d documents in pages of 60", len(found))
 }
 
+// minute is the time to keep what is opened, of the type that the client's version takes: a text up to 8, then a duration.
+func minute[T, O any](_ func([]string, T, ...O) (*esapi.Response, error)) (keep T) {
+	switch keep := any(&keep).(type) {
+	case *string:
+		*keep = "1m"
+	case *time.Duration:
+		*keep = time.Minute
+	}
+	return keep
+}
+
 func pit(es *elasticsearch.Client) string {
-	id := read(es.OpenPointInTime([]string{index}, "1m")).body["id"].(string)
+	id := read(es.OpenPointInTime([]string{index}, minute(es.OpenPointInTime))).body["id"].(string)
 	put(es, "later", object{"n": 1_000_000, "title": "later"})
 	found, body := 0, object{"pit": object{"id": id, "keep_alive": "1m"}, "size": 100, "sort": []object{{"n": "asc"}}}
 	for {
@@ -212,7 +224,9 @@ func pit(es *elasticsearch.Client) string {
 		}
 		body["search_after"] = page[len(page)-1].(object)["sort"]
 	}
-	read(es.ClosePointInTime(es.ClosePointInTime.WithBody(reader(object{"id": id}))))
+	// the versions' functions differ in how they take the body
+	closed := esapi.ClosePointInTimeRequest{Body: reader(object{"id": id})}
+	same("closed", read(closed.Do(context.Background(), es)).status, 200)
 	remove(es, "later")
 	same("documents", found, count)
 	return fmt.Sprintf("%d documents, a later write unseen", found)

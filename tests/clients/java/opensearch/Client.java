@@ -4,6 +4,7 @@ import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 import jakarta.json.Json;
 import org.apache.hc.core5.http.HttpHost;
@@ -28,6 +29,7 @@ import org.opensearch.client.opensearch.core.search.Pit;
 import org.opensearch.client.opensearch.indices.IndexSettings;
 import org.opensearch.client.transport.OpenSearchTransport;
 import org.opensearch.client.transport.httpclient5.ApacheHttpClient5TransportBuilder;
+import org.opensearch.client.transport.httpclient5.ResponseException;
 
 /** OpenSearch's Java client. */
 final class Client implements Engine {
@@ -141,7 +143,8 @@ final class Client implements Engine {
 
     @Override
     public Found search(String index, String body, String opaqueId) throws Exception {
-        var options = os._transportOptions().with(b -> {
+        // the client's own are null unless given
+        var options = transport.options().with(b -> {
             if (opaqueId != null) {
                 b.addHeader("X-Opaque-Id", opaqueId);
             }
@@ -194,7 +197,15 @@ final class Client implements Engine {
 
     @Override
     public Raised raised(Throwable error) {
-        return error instanceof OpenSearchException e ? new Raised(e.status(), e.error().type()) : null;
+        if (error instanceof OpenSearchException e) {
+            return new Raised(e.status(), e.error().type());
+        }
+        // of a 409 the client makes the exception of its transport, whoever answers
+        if (!(error instanceof ResponseException e)) {
+            return null;
+        }
+        var type = Pattern.compile("\"type\":\"([a-z_]+)").matcher(e.getMessage());
+        return new Raised(e.status(), type.find() ? type.group(1) : "");
     }
 
     @Override
