@@ -6,11 +6,12 @@ use crate::elastic::params::Params;
 
 /// The names of which only metadata outside the target's expression may tell whether they are there: without it the
 /// engine answers with an error. They must be found among the indices of the target. A name that stands in the expression is
-/// there with it. A pattern that finds nothing is no error, unless the request says so, and what it finds outside the
-/// target has no effect.
+/// there with it. A pattern that finds nothing is no error, and what it finds outside the
+/// target has no effect, unless the request says that nothing found is an error, or has it find closed indices.
 pub fn boosted(body: &Json<'_>, expression: Option<&str>, params: &Params<'_>) -> Vec<String> {
     let Json::Object(body) = body else { return Vec::new() };
-    let strict = params.get("allow_no_indices").is_some_and(|value| value != "true");
+    let strict = params.get("allow_no_indices").is_some_and(|value| value != "true")
+        || params.get("expand_wildcards").is_some_and(|value| value != "open");
     let known = |name: &str| match name.contains('*') {
         true => !strict && !name.starts_with('-'),
         false => expression.is_some_and(|expression| expression.split(',').any(|part| part == name)),
@@ -44,6 +45,7 @@ mod tests {
             (r#"[{"a":2},{"b":1}]"#, Some("a,b"), ""),
             (r#"{"a":2}"#, Some("a"), "ignore_unavailable=true"),
             (r#"[{"logs-*":2}]"#, None, "allow_no_indices=true"),
+            (r#"[{"logs-*":2}]"#, None, "expand_wildcards=open"),
             ("[]", None, ""),
         ] {
             assert!(to_find(boosts, expression, query).is_empty(), "{boosts}");
@@ -56,6 +58,7 @@ mod tests {
         assert_eq!(to_find(r#"{"b":2}"#, Some("*"), ""), ["b"]);
         assert_eq!(to_find(r#"{"a":2}"#, None, ""), ["a"]);
         assert_eq!(to_find(r#"{"logs-*":2}"#, None, "allow_no_indices=false"), ["logs-*"]);
+        assert_eq!(to_find(r#"{"logs-*":2}"#, None, "expand_wildcards=open,closed"), ["logs-*"]);
         assert_eq!(to_find(r#"{"-logs-*":2}"#, None, ""), ["-logs-*"]);
     }
 }

@@ -249,8 +249,9 @@ pub(super) fn view_by_reading(
         return Err(refusal.clone());
     }
     let unknown = |boosted: &String| !metadata.names().iter().any(|name| **name == **boosted);
-    // who names somebody may not be allowed to know of indices that escache sees
-    if plan.terms.boosted.iter().any(|boosted| !plan.anonymous || unknown(boosted)) {
+    // where there are permissions, who asks may not be allowed to know of indices that escache sees
+    let open = matches!(scope, Ok(Scoped::Free));
+    if plan.terms.boosted.iter().any(|boosted| !open || unknown(boosted)) {
         return Err(Refusal::at(Reason::Lookup, "indices_boost"));
     }
     if let Some(index) = &metadata.property().cache_disabled

@@ -86,6 +86,7 @@ impl Upstream {
         let mut tried: Vec<usize> = (0..self.members.load().len()).filter(others).collect();
         let mut last = ProxyError::Unreachable("no host belongs to the cluster".to_owned());
         let (mut last_resort, mut sent, mut sendings, mut unsent) = (false, false, 0, None);
+        let mut renewed = false;
         self.heed_closed();
         loop {
             let choice = self.state().choose(&tried, Instant::now());
@@ -137,7 +138,10 @@ impl Upstream {
                         self.failed(choice.index, how, &error);
                     }
                     // a new connection to the same host may do, where there is no other one
-                    if how == Failure::Stale && purpose != Purpose::Write {
+                    if how == Failure::Stale
+                        && purpose != Purpose::Write
+                        && !std::mem::replace(&mut renewed, true)
+                    {
                         tried.pop();
                     }
                     (last, unsent) = (error, again);

@@ -1,12 +1,14 @@
 //! One exchange with one host: a request is sent, and its answer begins or does not, and whose fault that is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
 
 use super::Upstream;
 use super::body::{Body, BodyError, Outgoing};
@@ -14,6 +16,9 @@ use super::connect::{Closed, Connector, Spoken};
 use super::hosts::Failure;
 use super::settings::UpstreamSettings;
 use crate::error::ProxyError;
+
+/// Within this time of the request, a connection that breaks was idle for too long.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A request that failed without an answer.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ impl Upstream {
         let (head, body) = request.into_parts();
         let (body, slot) = Outgoing::new(body);
         let limit = self.settings.response_timeout;
+        let began = Instant::now();
         let exchange = self.client.load().request(Request::from_parts(head, body));
         let answered = tokio::select! {
             biased;
@@ -43,7 +49,7 @@ impl Upstream {
             Some(Err(error)) => {
                 // of a body that was never asked for the host has nothing, and cannot have carried the request out
                 let unsent = slot.unsent().filter(|body| error.is_connect() || !body.is_end_stream());
-                Failed { error: fault(&error), how: blame(&error), unsent }
+                Failed { error: fault(&error), how: blame(&error, began.elapsed()), unsent }
             }
             None => {
                 slot.give_up();
@@ -80,12 +86,13 @@ fn fault(error: &Error) -> ProxyError {
 }
 
 /// Whether the host is to blame, or the client whose body broke off.
-fn blame(error: &Error) -> Option<Failure> {
+fn blame(error: &Error, after: Duration) -> Option<Failure> {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
     match cause {
         _ if error.is_connect() => Some(Failure::Connect),
         Some(cause) if cause.is_user() => None,
-        _ if error.connect_info().is_some_and(Spoken::on) => Some(Failure::Stale),
+        // later it is the work on the request that broke it
+        _ if after < AT_ONCE && error.connect_info().is_some_and(Spoken::on) => Some(Failure::Stale),
         _ => Some(Failure::Broken),
     }
 }

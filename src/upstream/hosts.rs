@@ -387,6 +387,11 @@ impl Hosts {
         self.hosts[index].is_suspect(now)
     }
 
+    /// Whether it has answered anything since.
+    pub(super) fn heard_since(&self, index: usize, since: Instant) -> bool {
+        self.hosts[index].heard_of.is_some_and(|heard| heard > since)
+    }
+
     /// The hosts but this one that are used, and were not heard of for a while.
     pub(super) fn unheard(&self, but: usize, now: Instant) -> Vec<usize> {
         let unheard = |&index: &usize| {

@@ -59,6 +59,7 @@ impl Upstream {
         let before = inquiry.rounds.load(Ordering::Acquire);
         let mut latest = inquiry.latest.lock().await;
         if inquiry.rounds.load(Ordering::Acquire) == before {
+            let began = Instant::now();
             let limit = {
                 let (state, now) = (self.state(), Instant::now());
                 let hurry = (doubted || state.suspect(index, now)) && state.has_other(&[index], now);
@@ -76,7 +77,10 @@ impl Upstream {
                 }
                 Err(_) => {
                     let error = ProxyError::TimedOut(limit);
-                    self.failed(index, Failure::Silent, &error);
+                    // a doubted host may be busy, and answer others meanwhile
+                    if !doubted || !self.state().heard_since(index, began) {
+                        self.failed(index, Failure::Silent, &error);
+                    }
                     Some(error)
                 }
             };
