@@ -21,7 +21,7 @@ use crate::support::patience::ends;
 const SEARCH: &str = "/logs/_search";
 
 impl Authority {
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.path("ca.pem")
     }
 
