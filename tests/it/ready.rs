@@ -108,7 +108,9 @@ async fn an_engine_that_closes_its_connections_is_looked_after_at_once() {
     assert_eq!(engine.seen(Api::Version), asked, "who is well is left alone");
     engine.stop().await;
     until("the connections have closed", async || closed() > before).await;
-    escache.proxy.upstream.check_hosts(true).await;
+    for _ in 0..2 {
+        escache.proxy.upstream.check_hosts(true).await;
+    }
     assert_eq!(ready(&escache).await, no(REFUSED));
     engine.start_again();
     escache.proxy.upstream.check_hosts(true).await;
@@ -153,7 +155,10 @@ async fn who_does_not_show_the_cluster_serves_nobody() {
     let escache = before(&[&one, &other]).await;
     assert_eq!(ready(&escache).await, yes());
     one.stop().await;
-    escache.proxy.upstream.check_hosts(false).await;
+    // the first question may break on a connection from before
+    for _ in 0..2 {
+        escache.proxy.upstream.check_hosts(false).await;
+    }
     assert_eq!(ready(&escache).await, no(REFUSED));
     one.on_any().always(Twist::error(401, "security_exception", "who are you"));
     one.start_again();

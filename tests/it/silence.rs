@@ -42,30 +42,37 @@ fn send(escache: &Arc<Escache>, method: &'static str, path: &'static str) -> Joi
     tokio::spawn(async move { escache.send(method, path, &[], "").await })
 }
 
+/// Waits until a host has told its version once more than before, and escache has been told: or else, as the clock
+/// moves on, it would be late.
+async fn has_told(host: &Engine, before: usize, escache: &Arc<Escache>) {
+    host.until_answered(Api::Version, before + 1).await;
+    // what was sent before this answer has come before it
+    escache.client.get(format!("{}/_echo", host.url())).await;
+}
+
 /// Leaves `two` silent, and found to be so.
-async fn silence(still: &Still, two: &Engine, escache: &Arc<Escache>) {
+async fn silence(still: &Still, one: &Engine, two: &Engine, escache: &Arc<Escache>) {
     two.on_any().always(Twist::Hang);
-    let asked = two.seen(Api::Version);
+    let (asked, answered) = (two.seen(Api::Version), one.answered(Api::Version));
     let upstream = Arc::clone(&escache.proxy.upstream);
     let check = tokio::spawn(async move { upstream.check_hosts(false).await });
     two.until_seen(Api::Version, asked + 1).await;
+    has_told(one, answered, escache).await;
     still.pass(Duration::from_secs(5)).await;
     check.await.unwrap();
 }
 
 /// Two searches, of which one is answered and the other waits for `two`, who says nothing; the clock stands. How often
 /// `two` had been asked for its version before.
-async fn one_of_two_waits(
-    one: &Engine,
-    two: &Engine,
-    escache: &Arc<Escache>,
-) -> (Still, usize, [JoinHandle<Response>; 2]) {
+async fn one_of_two_waits(two: &Engine, escache: &Arc<Escache>) -> (Still, usize, [JoinHandle<Response>; 2]) {
     two.on_any().always(Twist::Hang);
     let asked = two.seen(Api::Version);
     let still = Still::stand();
     let searches = [send(escache, "GET", SEARCH), send(escache, "GET", SEARCH)];
-    one.until_answered(Api::Search, 1).await;
     two.until_seen(Api::Search, 1).await;
+    while !searches.iter().any(JoinHandle::is_finished) {
+        tokio::task::yield_now().await;
+    }
     (still, asked, searches)
 }
 
@@ -73,7 +80,7 @@ async fn one_of_two_waits(
 #[tokio::test]
 async fn who_waits_for_a_silent_host_finds_it_out() {
     let (one, two, escache) = two_hosts(|_| {}).await;
-    let (still, asked, searches) = one_of_two_waits(&one, &two, &escache).await;
+    let (still, asked, searches) = one_of_two_waits(&two, &escache).await;
     still.pass(SECOND).await;
     two.until_seen(Api::Version, asked + 1).await;
     still.pass(TO_ANSWER).await;
@@ -100,7 +107,7 @@ async fn who_waits_for_a_silent_host_finds_it_out() {
 #[tokio::test]
 async fn who_goes_to_another_host_need_not_wait_there_either() {
     let (one, two, escache) = two_hosts(|_| {}).await;
-    let (still, asked, searches) = one_of_two_waits(&one, &two, &escache).await;
+    let (still, asked, searches) = one_of_two_waits(&two, &escache).await;
     one.on(Api::Search).next(Twist::Hang);
     still.pass(SECOND).await;
     two.until_seen(Api::Version, asked + 1).await;
@@ -119,7 +126,7 @@ async fn who_goes_to_another_host_need_not_wait_there_either() {
 async fn a_read_that_is_held_up_by_a_silent_host_is_sent_once_more() {
     let (one, two, escache) = two_hosts(|_| {}).await;
     let still = Still::stand();
-    silence(&still, &two, &escache).await;
+    silence(&still, &one, &two, &escache).await;
     one.on(Api::Search).next(Twist::Hang);
     let search = send(&escache, "GET", SEARCH);
     one.until_seen(Api::Search, 1).await;
@@ -160,7 +167,7 @@ async fn who_is_held_up_finds_out_by_whom() {
     let (silent, next) = if one.seen(Api::Search) == 1 { (&one, &two) } else { (&two, &one) };
     silent.on_any().always(Twist::Hang);
     next.on(Api::Search).next(Twist::Hang);
-    let asked = silent.seen(Api::Version);
+    let (asked, told) = (silent.seen(Api::Version), next.answered(Api::Version));
     let still = Still::stand();
     let search = send(&escache, "GET", SEARCH);
     next.until_seen(Api::Search, 1).await;
@@ -168,6 +175,8 @@ async fn who_is_held_up_finds_out_by_whom() {
     assert_eq!(silent.seen(Api::Version), asked, "it may take its time");
     still.pass(MOMENT).await;
     silent.until_seen(Api::Version, asked + 1).await;
+    // who is waited for is asked, too
+    has_told(next, told, &escache).await;
     still.pass(TO_ANSWER - MOMENT).await;
     assert_eq!(next.seen(Api::Search), 1, "it may take its time to say so");
     still.pass(MOMENT).await;
@@ -247,7 +256,7 @@ async fn answered(search: JoinHandle<Response>) -> u16 {
 async fn the_second_answer_is_taken_where_the_first_one_breaks() {
     let (one, two, escache) = two_hosts(|_| {}).await;
     let still = Still::stand();
-    silence(&still, &two, &escache).await;
+    silence(&still, &one, &two, &escache).await;
     one.on(Api::Search).next(Twist::Drop);
     let gate = one.gate_before(Api::Search);
     let search = send(&escache, "GET", SEARCH);
@@ -271,7 +280,7 @@ async fn the_second_answer_is_taken_where_the_first_one_breaks() {
 async fn the_first_answer_is_taken_where_the_second_one_breaks() {
     let (one, two, escache) = two_hosts(|_| {}).await;
     let still = Still::stand();
-    silence(&still, &two, &escache).await;
+    silence(&still, &one, &two, &escache).await;
     let first = AtomicBool::new(true);
     let gate = one.on(Api::Search).when(move |_| first.swap(false, Ordering::SeqCst)).gate(At::Before);
     let search = send(&escache, "GET", SEARCH);
@@ -294,7 +303,7 @@ async fn the_first_answer_is_taken_where_the_second_one_breaks() {
 async fn what_leaves_something_behind_is_sent_once() {
     let (one, two, escache) = two_hosts(|_| {}).await;
     let still = Still::stand();
-    silence(&still, &two, &escache).await;
+    silence(&still, &one, &two, &escache).await;
     one.on_any().always(Twist::Hang);
     let sent = [
         (Api::Doc, send(&escache, "PUT", "/logs/_doc/9")),
@@ -323,7 +332,7 @@ async fn readings_are_not_waited_for_while_a_host_is_silent() {
     one.index("other", "1", json!({"team": "a"}));
     one.refresh("other");
     let still = Still::stand();
-    silence(&still, &two, &escache).await;
+    silence(&still, &one, &two, &escache).await;
     one.on(Api::Stats).always(Twist::Hang);
     let unknown = |answer: Response| {
         let told = verdict(&answer.headers).1.to_owned();
