@@ -328,10 +328,10 @@ impl Proxy {
         self.dear.weigh(&key, view.reading_cost, hit.entry.cost(), arrival);
         self.shadow(head, body, plan, view, &hit.entry);
         self.note_asked(live, head, candidate, StatusCode::OK);
-        match represent::at_once(live, head, &hit.entry) {
-            Some(shown) => Answer::Here(self.serve(head, &hit, shown, key)),
-            None => Answer::Waits(Box::pin(async move {
-                let shown = self.represent(live, head, key, &hit.entry).await;
+        match self.represent_now(live, head, key, &hit.entry) {
+            Ok(shown) => Answer::Here(self.serve(head, &hit, shown, key)),
+            Err(plain) => Answer::Waits(Box::pin(async move {
+                let shown = self.compress(key, &hit.entry, plain).await;
                 self.serve(head, &hit, shown, key)
             })),
         }

@@ -43,14 +43,19 @@ impl Codings {
         Codings { known: Bounded::weighed(bytes, weight), turns: Semaphore::new(turns) }
     }
 
+    /// The body of an entry, compressed, if that was made before.
+    #[must_use]
+    pub fn known_gzip(&self, key: CacheKey, entry: &Entry) -> Option<Bytes> {
+        self.known.get(&(key, entry.entity_tag()))?.get().cloned()
+    }
+
     /// The body of an entry, compressed. Made once, however many want it. `None` if it cannot be made now.
     pub async fn gzip(&self, key: CacheKey, entry: &Entry) -> Option<Bytes> {
         let id = (key, entry.entity_tag());
-        let coded = self.known.get(&id);
-        if let Some(known) = coded.as_ref().and_then(|coded| coded.get()) {
+        let coded = self.known.get_or_insert_with(id, Arc::default);
+        if let Some(known) = coded.get() {
             return Some(known.clone());
         }
-        let coded = coded.unwrap_or_else(|| self.known.get_or_insert_with(id, Arc::default));
         let made = coded.get_or_try_init(|| self.make(entry.body().clone())).await.ok()?.clone();
         // weighed again, now that it is known how long it is
         self.known.insert(id, coded);

@@ -1,6 +1,7 @@
 //! Which representation of an entry a client gets: its body as it is stored, or compressed; or none, if the client has
 //! one that it accepts.
 
+use bytes::Bytes;
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
 
@@ -14,6 +15,10 @@ use crate::respond::Representation;
 /// Which part of the store's size is for compressed forms.
 pub(super) const CODINGS_SHARE: u64 = 8;
 
+/// A representation for a client that is given it compressed, where that can be made: still with the body as it is
+/// stored.
+pub(super) struct Uncompressed(Representation);
+
 impl Proxy {
     /// The representation of an entry for this request.
     pub(super) async fn represent(
@@ -23,21 +28,47 @@ impl Proxy {
         key: CacheKey,
         entry: &Entry,
     ) -> Representation {
-        let (mut found, wanted) = negotiate(live.policy.compression, head, entry);
-        if found.body.is_some() && wanted {
-            match Box::pin(self.codings.gzip(key, entry)).await {
-                Some(body) => found = Representation { coding: Coding::Gzip, body: Some(body), ..found },
-                None => tracing::warn!("an answer could not be compressed"),
-            }
+        match self.represent_now(live, head, key, entry) {
+            Ok(shown) => shown,
+            Err(plain) => Box::pin(self.compress(key, entry, plain)).await,
         }
-        found
+    }
+
+    /// The same, if nothing has to be compressed for it: nearly always on a hit.
+    pub(super) fn represent_now(
+        &self,
+        live: &Live,
+        head: &Parts,
+        key: CacheKey,
+        entry: &Entry,
+    ) -> Result<Representation, Uncompressed> {
+        let (found, wants_gzip) = negotiate(live.policy.compression, head, entry);
+        if found.body.is_none() || !wants_gzip {
+            return Ok(found);
+        }
+        match self.codings.known_gzip(key, entry) {
+            Some(body) => Ok(compressed(found, body)),
+            None => Err(Uncompressed(found)),
+        }
+    }
+
+    /// What `represent_now` could not do at once.
+    pub(super) async fn compress(
+        &self,
+        key: CacheKey,
+        entry: &Entry,
+        Uncompressed(plain): Uncompressed,
+    ) -> Representation {
+        if let Some(body) = self.codings.gzip(key, entry).await {
+            return compressed(plain, body);
+        }
+        tracing::warn!("an answer could not be compressed");
+        plain
     }
 }
 
-/// The same, if nothing has to be compressed for it.
-pub(super) fn at_once(live: &Live, head: &Parts, entry: &Entry) -> Option<Representation> {
-    let (found, wants_gzip) = negotiate(live.policy.compression, head, entry);
-    (found.body.is_none() || !wants_gzip).then_some(found)
+fn compressed(plain: Representation, body: Bytes) -> Representation {
+    Representation { coding: Coding::Gzip, body: Some(body), ..plain }
 }
 
 /// What can be said without compressing anything: with the body as it is stored if the client has none, and whether it
