@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cache::shows_a_cache;
@@ -91,7 +90,7 @@ impl Clocks {
     /// Clocks of the nodes behind `upstream`. Our own wall clock only tells whether this machine was suspended.
     #[must_use]
     pub fn new(upstream: Arc<Upstream>, stats: Arc<Stats>, wall: fn() -> SystemTime) -> Clocks {
-        let pace = Pace { wall, pause: PAUSE, late: TIMEOUT, renewals: Semaphore::new(1) };
+        let pace = Pace::new(wall, PAUSE, TIMEOUT, 1);
         Clocks(Arc::new(Rounds::new(Nodes(upstream, stats), Arc::new(pace))))
     }
 

@@ -105,6 +105,8 @@ pub struct Pace {
     /// How many may be renewed in the background at once; the others wait, and if they age out meanwhile, who needs
     /// them asks.
     pub renewals: Semaphore,
+    /// What the moments of renewal are counted from.
+    epoch: Instant,
 }
 
 /// The longest pause after failures that came late.
@@ -117,6 +119,12 @@ const LATE_LASTS: Duration = Duration::from_secs(90);
 const MOST_DRIFT: Duration = Duration::from_secs(1);
 
 impl Pace {
+    /// A pace at which so many may be renewed at once.
+    #[must_use]
+    pub fn new(wall: fn() -> SystemTime, pause: Duration, late: Duration, renewals: usize) -> Pace {
+        Pace { wall, pause, late, renewals: Semaphore::new(renewals), epoch: Instant::now() }
+    }
+
     /// Now, on both clocks.
     #[must_use]
     pub fn now(&self) -> Stamp {

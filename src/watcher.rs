@@ -116,8 +116,8 @@ impl Watcher {
         });
         let pace = |pause| {
             // so that there is always room for what somebody waits for
-            let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
-            Arc::new(Pace { wall: settings.wall, pause, late: settings.timeout, renewals })
+            let renewals = (settings.max_concurrent / 2).max(1);
+            Arc::new(Pace::new(settings.wall, pause, settings.timeout, renewals))
         };
         // each target has a pause of its own; one answer that was lost is not to stop them all
         let version = Rounds::new(Version(Arc::clone(&questions)), pace(Duration::ZERO));

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Measured, Needed, Rounds, Subject};
+use super::{Measured, Needed, Pace, Rounds, Subject};
+
+/// The moments at which something is renewed are so many in each bound.
+const STEPS: u32 = 16;
 
 /// A measurement that is to be followed by another.
 pub(super) struct Renewal {
@@ -33,6 +36,9 @@ impl<S: Subject> Rounds<S> {
         bound: Duration,
     ) {
         let due = renewal(bound, used.took);
+        // of many targets several are renewed at the same moment, and then one call asks for all of them
+        let due =
+            due.saturating_sub(self.pace.since_last(used.started.at + due, bound / STEPS)).max(bound / 2);
         let nanos = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
         if nanos >= used.renewal.load(Ordering::Relaxed)
             || nanos >= used.renewal.fetch_min(nanos, Ordering::Relaxed)
@@ -70,6 +76,15 @@ impl<S: Subject> Drop for Rounds<S> {
         if let Some(renewal) = self.lock().renewal.take() {
             renewal.task.abort();
         }
+    }
+}
+
+impl Pace {
+    /// How long before `at` the last of those moments was that are `step` apart, the same for all.
+    fn since_last(&self, at: Instant, step: Duration) -> Duration {
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        let past = since.checked_rem(step.as_nanos()).unwrap_or_default();
+        Duration::from_nanos(u64::try_from(past).unwrap_or_default())
     }
 }
 

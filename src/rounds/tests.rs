@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use futures_util::FutureExt;
@@ -43,14 +44,19 @@ fn wall() -> SystemTime {
 
 /// Measurements that may begin and end at once as often as `permits` says.
 fn rounds(permits: usize) -> Arc<Rounds<Probe>> {
-    let pace = Pace { wall, pause: PAUSE, late: LATE, renewals: Semaphore::new(1) };
-    let probe = Probe {
-        begun: AtomicUsize::new(0),
-        permits: Semaphore::new(permits),
-        fails: AtomicUsize::default(),
-        panics: AtomicBool::default(),
-    };
-    Arc::new(Rounds::new(probe, Arc::new(pace)))
+    let pace = Pace::new(wall, PAUSE, LATE, 1);
+    Arc::new(Rounds::new(Probe::of(permits), Arc::new(pace)))
+}
+
+impl Probe {
+    fn of(permits: usize) -> Probe {
+        Probe {
+            begun: AtomicUsize::new(0),
+            permits: Semaphore::new(permits),
+            fails: AtomicUsize::default(),
+            panics: AtomicBool::default(),
+        }
+    }
 }
 
 impl Rounds<Probe> {
@@ -239,7 +245,8 @@ async fn the_shortest_bound_in_use_decides_when_to_renew() {
     for bound in [600, 60, 6] {
         assert!(rounds.serving(Needed::within(Duration::from_secs(bound), Instant::now())).is_some());
     }
-    pass(Duration::from_millis(4_499)).await;
+    // at three quarters, or at the last sixteenth of the bound before
+    pass(Duration::from_millis(4_249)).await;
     assert_eq!(rounds.begun(), 1);
     pass(Duration::from_millis(1)).await;
     assert_eq!(rounds.begun(), 2);
@@ -316,6 +323,29 @@ async fn after_a_sleep_of_the_machine_nothing_serves() {
     assert!(rounds.serving(within()).is_none());
 }
 
+/// So that one call to the engine may ask for several of them.
+#[tokio::test(start_paused = true)]
+async fn what_was_measured_at_about_the_same_time_is_renewed_at_the_same_moment() {
+    let pace = Arc::new(Pace::new(wall, PAUSE, LATE, 100));
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        let rounds = Arc::new(Rounds::new(Probe::of(2), Arc::clone(&pace)));
+        rounds.get(within()).await;
+        assert!(rounds.serving(within()).is_some());
+        all.push((rounds, Instant::now()));
+        pass(Duration::from_millis(3)).await;
+    }
+    let mut moments = BTreeSet::new();
+    while moments.last() != Some(&all.len()) {
+        pass(Duration::from_millis(1)).await;
+        let renewed = |(rounds, _): &&(Arc<Rounds<Probe>>, Instant)| rounds.begun() == 2;
+        moments.insert(all.iter().filter(renewed).count());
+        assert!(all.iter().all(|one| renewed(&one) || one.1.elapsed() < BOUND), "one has aged out");
+    }
+    // those of 120 ms are renewed at two or three of the sixteenths of a second
+    assert!(moments.len() <= 1 + 3, "{moments:?}");
+}
+
 #[test]
 fn a_renewal_has_time_to_land() {
     let due = |bound, took| renewal(Duration::from_millis(bound), Duration::from_millis(took)).as_millis();
@@ -378,7 +408,7 @@ impl Subject for Slow {
 /// Two halves of clients, one begins while the other's measurement is under way. Each asks again soon after it was answered.
 #[tokio::test(start_paused = true)]
 async fn clients_who_ask_again_soon_come_to_share_all_measurements() {
-    let pace = Pace { wall, pause: PAUSE, late: LATE, renewals: Semaphore::new(1) };
+    let pace = Pace::new(wall, PAUSE, LATE, 1);
     let rounds = Arc::new(Rounds::new(Slow::default(), Arc::new(pace)));
     let client = || {
         let rounds = Arc::clone(&rounds);

@@ -197,10 +197,10 @@ impl Scope {
         watcher: Arc<Watcher>,
         stats: Arc<Stats>,
     ) -> Scope {
-        let renewals = Semaphore::new((settings.max_concurrent / 2).max(1));
+        let renewals = (settings.max_concurrent / 2).max(1);
         let permits = Semaphore::new(settings.max_concurrent);
         Scope {
-            pace: Arc::new(Pace { wall: watcher.wall(), pause: PAUSE, late: settings.timeout, renewals }),
+            pace: Arc::new(Pace::new(watcher.wall(), PAUSE, settings.timeout, renewals)),
             asker: Arc::new(Asker { upstream, stats, permits, timeout: settings.timeout }),
             watcher,
             facts: ArcSwap::default(),
