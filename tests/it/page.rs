@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use escache::proxy::Probed;
 use escache::surface::admin::Controls;
 use escache::surface::overview;
 use serde_json::{Value, json};
@@ -297,7 +298,7 @@ async fn the_page_in_a_browser() {
     assert_eq!(browser.console().await, [""; 0]);
 
     // what it says when escache is gone
-    escache.proxy.note_probe(false);
+    escache.proxy.note_probe(Probed::Unanswered);
     browser.wait_for("document.querySelector('#state.bad').innerText.includes('does not answer')").await;
 }
 
