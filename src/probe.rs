@@ -59,6 +59,9 @@ pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, NoAnswer> {
 
 async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
     let (status, headers, body) = proxy.upstream.ask("/").await.map_err(|e| e.to_string())?;
+    if status == StatusCode::LOOP_DETECTED {
+        return Err(format!("what upstream.hosts leads to answered {status}"));
+    }
     let root: Value = serde_json::from_slice(&body).unwrap_or_default();
     let is_elasticsearch = headers.contains_key("x-elastic-product");
     let mut version = root["version"]["number"].as_str().map(str::to_owned);

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::Upstream;
@@ -75,7 +75,9 @@ impl Upstream {
             .uri(host.uri(PathAndQuery::try_from(path_and_query).map_err(|_| ProxyError::Internal)?)?)
             .header(HOST, host.host_header.clone())
             // R6: a cache underneath must not answer for the engine
-            .header(CACHE_CONTROL, "no-cache, no-store");
+            .header(CACHE_CONTROL, "no-cache, no-store")
+            // it may lead back here
+            .header(VIA, self.via.member(Version::HTTP_11).clone());
         if let Some(Credentials(authorization)) = self.settings.credentials.as_ref().filter(|_| trusted) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
