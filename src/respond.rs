@@ -184,7 +184,19 @@ pub fn lacks_answer(response: &Response<Body>) -> bool {
 /// Any refusal of escache's own, in the shape of the engines.
 #[must_use]
 pub fn failure(status: StatusCode, kind: &str, reason: &str) -> Response<Body> {
-    json(status, elastic::error::body(status.as_u16(), kind, reason))
+    let mut response = json(status, elastic::error::body(status.as_u16(), kind, reason));
+    response.extensions_mut().insert(OwnFailure);
+    response
+}
+
+/// Marks an answer that escache gives in place of one of the engine.
+#[derive(Clone, Copy, Debug)]
+struct OwnFailure;
+
+/// Whether escache has refused the request by itself, or failed.
+#[must_use]
+pub fn is_own_failure(response: &Response<Body>) -> bool {
+    response.extensions().get::<OwnFailure>().is_some()
 }
 
 /// A JSON answer of escache's own.

@@ -100,6 +100,7 @@ fn end(
         status: response.status(),
         bytes: response.body().size_hint().exact().or_else(|| content_length(&response)),
         cache: &status,
+        own_failure: respond::is_own_failure(&response),
         took,
     };
     proxy.access.tell(&answer, told);
