@@ -9,7 +9,7 @@ use escache::policy::{Policy, ReadingDearer};
 use escache::probe;
 use escache::proxy::{AheadSettings, Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
-use escache::server::{self, Door, Limits, Role};
+use escache::server::{self, Limits, Listener, Role};
 use escache::upstream::{Credentials, Host, Names, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
@@ -30,8 +30,8 @@ pub(crate) struct Escache {
     pub(crate) admin: String,
     /// A client of one's own.
     pub(crate) client: Client,
-    /// The doors of the data and the admin listener.
-    pub(crate) doors: [Arc<Door>; 2],
+    /// The data and the admin listener themselves.
+    pub(crate) listeners: [Arc<Listener>; 2],
     stop: watch::Sender<bool>,
 }
 
@@ -135,14 +135,14 @@ impl Escache {
         let proxy = Proxy::new(settings);
         let (stop, stopped) = watch::channel(false);
         let [url, admin] = [&ports[0], &ports[1]].map(url_of);
-        let doors = [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())]
-            .map(|(role, limits)| Door::new(Arc::clone(&proxy), role, limits));
-        for (door, port) in doors.iter().zip(ports) {
+        let listeners = [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())]
+            .map(|(role, limits)| Listener::new(Arc::clone(&proxy), role, limits));
+        for (listener, port) in listeners.iter().zip(ports) {
             let drain = Duration::from_secs(1);
-            tokio::spawn(server::serve(Arc::clone(door), port, stopped.clone(), drain));
+            tokio::spawn(server::serve(Arc::clone(listener), port, stopped.clone(), drain));
         }
         probe::learn(&proxy, probe::ask(&proxy).await);
-        Escache { proxy, url, admin, client: Client::new(), doors, stop }
+        Escache { proxy, url, admin, client: Client::new(), listeners, stop }
     }
 
     /// POSTs a search.
