@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::outcome::CacheStatus;
+use crate::outcome::{CacheStatus, Outcome};
 use crate::policy::{Share, draw};
 
 /// The target that the lines have among those of the log.
@@ -75,6 +75,8 @@ pub struct Answer<'a> {
     pub bytes: Option<u64>,
     /// What became of the request.
     pub cache: &'a CacheStatus,
+    /// Whether escache has refused the request by itself, or failed.
+    pub own_failure: bool,
     /// The time until the head of the answer was ready.
     pub took: Duration,
 }
@@ -114,7 +116,7 @@ fn is_error(status: StatusCode) -> bool {
 }
 
 fn write(answer: &Answer<'_>, request: &Request) {
-    let Answer { api, status, bytes, cache, took } = answer;
+    let Answer { api, status, bytes, cache, own_failure, took } = answer;
     let (refusal, notes) = (cache.refusal.as_ref(), &cache.notes);
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let items = cache.items.as_ref().map(ToString::to_string);
@@ -135,11 +137,21 @@ fn write(answer: &Answer<'_>, request: &Request) {
         upstream_seconds = seconds(notes.upstream),
         duration_seconds = took.as_secs_f64(),
         status = status.as_u16(),
+        by = maker(cache.outcome, *own_failure),
         bytes,
         opaque_id,
         trace_id = request.traceparent.as_ref().and_then(trace_id),
         "request"
     );
+}
+
+/// Who has made an answer: an error of 500 may be the engine's or our own.
+fn maker(outcome: Outcome, own_failure: bool) -> &'static str {
+    match outcome {
+        _ if own_failure => "escache",
+        Outcome::Hit | Outcome::Stale => "cache",
+        Outcome::Miss | Outcome::Bypass => "engine",
+    }
 }
 
 /// The trace of a `traceparent` header: the second of its four parts (W3C Trace Context 3.2). Later versions may have
@@ -172,6 +184,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             bytes: None,
             cache: &cache,
+            own_failure: false,
             took: Duration::from_millis(millis),
         };
         let lines = (0..1_000).filter(|_| log.wants(&answer)).count();

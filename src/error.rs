@@ -23,6 +23,9 @@ pub enum ProxyError {
     /// `Cache-Control: only-if-cached`, and there is nothing.
     #[error("only-if-cached: no stored answer can be used")]
     OnlyIfCached,
+    /// escache has sent the request itself.
+    #[error("this escache has sent the request itself: upstream.hosts leads back to it")]
+    Loop,
     /// escache itself is at fault.
     #[error("an error inside escache")]
     Internal,
@@ -37,6 +40,7 @@ impl ProxyError {
             ProxyError::TimedOut(_) | ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::BrokenRequest => StatusCode::BAD_REQUEST,
             ProxyError::SlowRequest(_) => StatusCode::REQUEST_TIMEOUT,
+            ProxyError::Loop => StatusCode::LOOP_DETECTED,
             ProxyError::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -56,6 +60,7 @@ impl ProxyError {
             ProxyError::OnlyIfCached => "only_if_cached_exception",
             ProxyError::BrokenRequest => "broken_request_exception",
             ProxyError::SlowRequest(_) => "request_timeout_exception",
+            ProxyError::Loop => "loop_detected_exception",
             ProxyError::Internal => "escache_internal_exception",
         }
     }

@@ -10,7 +10,7 @@ use escache::config::cli::{Cli, Command, Options};
 use escache::config::{Config, EX_CONFIG, Settings};
 use escache::proxy::Proxy;
 use escache::reload::{self, Reloader};
-use escache::server::{self, Door, Role};
+use escache::server::{self, Listener, Role};
 use escache::surface::overview;
 use escache::terminal::{self, Admin, Failure};
 use escache::{otlp, probe, telemetry};
@@ -104,9 +104,9 @@ async fn serve(options: Options, config: Config) -> ExitCode {
         }),
         Err(error) => return complain(&error, EX_CONFIG),
     };
-    let admin_door = Door::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
-    let data_door = Door::new(Arc::clone(&proxy), Role::Data, settings.limits);
-    if let Err(error) = data_door.secure(settings.tls) {
+    let admin_listener = Listener::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
+    let data_listener = Listener::new(Arc::clone(&proxy), Role::Data, settings.limits);
+    if let Err(error) = data_listener.secure(settings.tls) {
         return complain(&error, EX_CONFIG);
     }
     tokio::select! {
@@ -114,17 +114,17 @@ async fn serve(options: Options, config: Config) -> ExitCode {
         () = signals.stop() => return ExitCode::SUCCESS,
     }
 
-    let listen = |door: &Arc<Door>, listener, drain| {
+    let listen = |listener: &Arc<Listener>, port, drain| {
         let (stop, stopped) = watch::channel(false);
-        (stop, tokio::spawn(server::serve(Arc::clone(door), listener, stopped, drain)))
+        (stop, tokio::spawn(server::serve(Arc::clone(listener), port, stopped, drain)))
     };
     // before anybody is let in, so that there is no moment without the token
-    let doors = (Arc::clone(&data_door), Arc::clone(&admin_door));
-    let reloader = Reloader::new(options, written, controls, Arc::clone(&proxy), doors.0, doors.1);
-    let (data, admin) = (listen(&data_door, data, drain), listen(&admin_door, admin, LAST_WORDS));
+    let listeners = (Arc::clone(&data_listener), Arc::clone(&admin_listener));
+    let reloader = Reloader::new(options, written, controls, Arc::clone(&proxy), listeners.0, listeners.1);
+    let (data, admin) = (listen(&data_listener, data, drain), listen(&admin_listener, admin, LAST_WORDS));
     tokio::spawn(probe::keep_asking(Arc::clone(&proxy), PROBE_INTERVAL));
     tokio::spawn(overview::keep_history(Arc::clone(&proxy), HISTORY_STEP));
-    tokio::spawn(reload::renew_certificates(data_door));
+    tokio::spawn(reload::renew_certificates(data_listener));
     tokio::spawn(Arc::clone(&proxy).refresh_ahead());
     // one that came while the engine was asked is not lost
     if std::mem::take(&mut signals.reload_waits) {

@@ -56,6 +56,8 @@ reasons! {
     UnknownWord => "unknown-word",
     /// A header asks for something that a cache cannot give (Range, Upgrade, conditional headers other than If-None-Match).
     Header => "header",
+    /// escache has sent the request itself: its hosts lead back to it.
+    Loop => "loop",
 
     // -- the request as a search
     /// The search keeps state on the engine: scroll, point in time, slices, an asynchronous search that is kept.

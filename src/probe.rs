@@ -15,6 +15,7 @@ use crate::generation::StateVersion;
 use crate::outcome::{Reason, Refusal};
 use crate::proxy::{EngineInfo, Probed, Proxy};
 use crate::rounds::Needed;
+use crate::upstream::Contact;
 
 /// What the engine said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,16 @@ pub struct Found {
     pub missing: Option<String>,
 }
 
+/// Why it did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NoAnswer {
+    /// In words.
+    pub why: String,
+    /// Whether a host that answers refused a connection meanwhile, so that this need not be the engine's trouble.
+    pub in_passing: bool,
+}
+
 /// How long the engine may take for all questions together. Each host has a time of its own besides.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -37,14 +48,20 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Why it did not answer.
-pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, String> {
+pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, NoAnswer> {
+    let began = Instant::now();
     proxy.upstream.check_hosts(false).await;
     let asked = tokio::time::timeout(TIMEOUT, ask_engine(proxy)).await;
-    asked.unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+    asked
+        .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
+        .map_err(|why| NoAnswer { why, in_passing: proxy.upstream.refused_in_passing(began) })
 }
 
 async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
     let (status, headers, body) = proxy.upstream.ask("/").await.map_err(|e| e.to_string())?;
+    if status == StatusCode::LOOP_DETECTED {
+        return Err(format!("what upstream.hosts leads to answered {status}"));
+    }
     let root: Value = serde_json::from_slice(&body).unwrap_or_default();
     let is_elasticsearch = headers.contains_key("x-elastic-product");
     let mut version = root["version"]["number"].as_str().map(str::to_owned);
@@ -126,8 +143,13 @@ pub async fn keep_asking(proxy: Arc<Proxy>, interval: Duration) {
 }
 
 /// Takes over what the engine said.
-pub fn learn(proxy: &Proxy, answer: Result<Found, String>) {
-    let (before, now) = proxy.note_probe(answer.is_ok());
+pub fn learn(proxy: &Proxy, answer: Result<Found, NoAnswer>) {
+    let now = match (&answer, proxy.upstream.contact()) {
+        (Ok(_), _) => Probed::Well,
+        (Err(NoAnswer { in_passing: false, .. }), Contact::Answers) => Probed::Unanswered,
+        (Err(_), _) => Probed::Unreached,
+    };
+    let before = proxy.note_probe(now);
     match &answer {
         // who asks for the first time says what came of it
         _ if before == Probed::Never => {}

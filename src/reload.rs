@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::config::Snapshot;
 use crate::config::cli::Options;
 use crate::proxy::Proxy;
-use crate::server::Door;
+use crate::server::Listener;
 use crate::surface::admin::Controls;
 
 /// How often the files of TLS are looked at.
@@ -45,8 +45,8 @@ const LIVE: &[&str] = &[
 pub struct Reloader {
     options: Options,
     proxy: Arc<Proxy>,
-    data: Arc<Door>,
-    admin: Arc<Door>,
+    data: Arc<Listener>,
+    admin: Arc<Listener>,
     current: Mutex<Snapshot>,
 }
 
@@ -67,8 +67,8 @@ impl Reloader {
         written: Snapshot,
         controls: Controls,
         proxy: Arc<Proxy>,
-        data: Arc<Door>,
-        admin: Arc<Door>,
+        data: Arc<Listener>,
+        admin: Arc<Listener>,
     ) -> Arc<Reloader> {
         let reloader = Arc::new(Reloader { options, proxy, data, admin, current: Mutex::new(written) });
         reloader.control(controls);
@@ -141,7 +141,7 @@ fn is_live(name: &str) -> bool {
 }
 
 /// Looks at the files of TLS for ever, and takes over what is new in them.
-pub async fn renew_certificates(data: Arc<Door>) {
+pub async fn renew_certificates(data: Arc<Listener>) {
     loop {
         tokio::time::sleep(LOOK).await;
         data.renew();

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, VARY, WARNING,
-    WWW_AUTHENTICATE,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use crate::cache::{Entry, Fetched, is_for_browsers};
+use crate::cache::{Entry, Fetched, is_shared};
 use crate::coding::Coding;
 use crate::control;
 use crate::elastic;
@@ -137,19 +136,10 @@ pub fn fetched_as(answer: &Fetched, entry: &Entry, shown: Representation) -> Res
 /// The same for another request that waited for it: with what is meant for all, by allow-list.
 #[must_use]
 pub fn shared(answer: &Fetched, request: &HeaderMap) -> Response<Body> {
-    const FOR_ALL: [HeaderName; 7] = [
-        CONTENT_TYPE,
-        VARY,
-        WARNING,
-        RETRY_AFTER,
-        WWW_AUTHENTICATE,
-        HeaderName::from_static("x-elastic-product"),
-        HeaderName::from_static("x-opensearch-version"),
-    ];
     let mut response = Response::new(Body::whole(answer.body.clone()));
     *response.status_mut() = answer.status;
     for (name, value) in &answer.headers {
-        if FOR_ALL.contains(name) || is_for_browsers(name) {
+        if is_shared(name) {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
@@ -184,7 +174,19 @@ pub fn lacks_answer(response: &Response<Body>) -> bool {
 /// Any refusal of escache's own, in the shape of the engines.
 #[must_use]
 pub fn failure(status: StatusCode, kind: &str, reason: &str) -> Response<Body> {
-    json(status, elastic::error::body(status.as_u16(), kind, reason))
+    let mut response = json(status, elastic::error::body(status.as_u16(), kind, reason));
+    response.extensions_mut().insert(OwnFailure);
+    response
+}
+
+/// Marks an answer that escache gives in place of one of the engine.
+#[derive(Clone, Copy, Debug)]
+struct OwnFailure;
+
+/// Whether escache has refused the request by itself, or failed.
+#[must_use]
+pub fn is_own_failure(response: &Response<Body>) -> bool {
+    response.extensions().get::<OwnFailure>().is_some()
 }
 
 /// A JSON answer of escache's own.

@@ -57,9 +57,9 @@ pub enum Role {
     Admin,
 }
 
-/// A listener's own things. Several loops may accept for one door: what is counted is counted for all of them.
+/// A listener's own things. Several loops may accept for it: what is counted is counted for all of them.
 #[derive(Debug)]
-pub struct Door {
+pub struct Listener {
     proxy: Arc<Proxy>,
     role: Role,
     limits: ArcSwap<Limits>,
@@ -106,13 +106,13 @@ const MOST_PENDING_RESETS: usize = 20;
 /// How many resets of HTTP/2 of our own a client may provoke.
 const MOST_LOCAL_RESETS: usize = 256;
 
-impl Door {
-    /// A door that nobody came through yet.
+impl Listener {
+    /// A listener that nobody came through yet.
     #[must_use]
-    pub fn new(proxy: Arc<Proxy>, role: Role, limits: Limits) -> Arc<Door> {
+    pub fn new(proxy: Arc<Proxy>, role: Role, limits: Limits) -> Arc<Listener> {
         let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
         let limits = ArcSwap::from_pointee(limits);
-        Arc::new(Door {
+        Arc::new(Listener {
             proxy,
             role,
             limits,
@@ -179,15 +179,20 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until `stop` says so, then lets running requests end for at most `drain`.
-pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Receiver<bool>, drain: Duration) {
+pub async fn serve(
+    listener: Arc<Listener>,
+    port: TcpListener,
+    mut stop: watch::Receiver<bool>,
+    drain: Duration,
+) {
     let guests = Drain::default();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = port.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => door.let_in(stream, peer, guests.guest(), stop.clone()),
+            Ok((stream, peer)) => listener.let_in(stream, peer, guests.guest(), stop.clone()),
             Err(error) => {
                 // out of descriptors, most likely: the pause lets some be given back
                 tracing::warn!(%error, "cannot accept a connection");
@@ -195,14 +200,14 @@ pub async fn serve(door: Arc<Door>, listener: TcpListener, mut stop: watch::Rece
             }
         }
     }
-    drop(listener);
+    drop(port);
     if tokio::time::timeout(drain, guests.drain()).await.is_err() {
-        let role = door.role;
+        let role = listener.role;
         tracing::warn!(?role, ?drain, "connections were still busy when the time to drain was over");
     }
 }
 
-impl Door {
+impl Listener {
     fn let_in(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -296,14 +301,14 @@ impl Door {
         let peer = from.peer;
         let stats = Arc::clone(&self.proxy.stats);
         let stream = Patient::new(stream, Arc::clone(&activity), limits, stats);
-        // one count for each connection, rather than those of the door and its limits, which all cores share
+        // one count for each connection, rather than those of the listener and its limits, which all cores share
         let session = Arc::new((Arc::clone(self), Arc::clone(limits)));
         let service = service_fn(|request: Request<Incoming>| {
             let session = Arc::clone(&session);
             let busy = activity.request(request.version() == Version::HTTP_2);
             async move {
-                let (door, limits) = &*session;
-                let response = door.guarded(request, from, limits).await;
+                let (listener, limits) = &*session;
+                let response = listener.guarded(request, from, limits).await;
                 Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
             }
         });

@@ -91,6 +91,7 @@ counters! {
     tls_handshakes_failed: "TLS handshakes with clients that failed",
     spans_exported: "Spans that the collector has taken",
     spans_dropped: "Spans that were dropped: because as many waited as may, or because the collector did not take them",
+    loops: "Requests that escache had sent itself, and that came back to it",
     malformed_requests: "Connections closed because what came was not HTTP, or was ambiguous",
 }
 

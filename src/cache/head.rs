@@ -3,25 +3,36 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use http::header::{CONTENT_TYPE, HeaderName, VARY, WARNING};
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::coding::Coding;
 
-/// What is kept of an answer's headers, next to the type. Never Set-Cookie, never another client's X-Opaque-Id.
-static KEPT: [HeaderName; 6] = [
+/// What of an answer's headers is meant for all whose requests are equal. Never Set-Cookie, never another client's
+/// X-Opaque-Id.
+static FOR_ALL: [HeaderName; 5] = [
     CONTENT_TYPE,
     WARNING,
     VARY,
     HeaderName::from_static("x-elastic-product"),
     HeaderName::from_static("x-opensearch-version"),
-    HeaderName::from_static("x-elasticsearch-async-is-running"),
 ];
 
+/// And of what is stored: an asynchronous search that ended in time.
+static FOR_ALL_OF_STORED: [HeaderName; 1] = [HeaderName::from_static("x-elasticsearch-async-is-running")];
+
+/// And of what is not: errors.
+static FOR_ALL_OF_ERRORS: [HeaderName; 2] = [RETRY_AFTER, WWW_AUTHENTICATE];
+
 /// What lets a page of another origin read the answer (Fetch, CORS protocol). The request's `Origin` is in the key.
-#[must_use]
-pub fn is_for_browsers(name: &HeaderName) -> bool {
+fn is_for_browsers(name: &HeaderName) -> bool {
     name.as_str().starts_with("access-control-")
+}
+
+/// Whether a header of an answer that is not stored is meant for all who wait for it.
+#[must_use]
+pub fn is_shared(name: &HeaderName) -> bool {
+    FOR_ALL.contains(name) || FOR_ALL_OF_ERRORS.contains(name) || is_for_browsers(name)
 }
 
 /// Values that the engines send, kept without a count of who uses them: such a count would be shared by all cores.
@@ -50,8 +61,8 @@ impl StoredHead {
     pub fn of(headers: &HeaderMap) -> StoredHead {
         static SHARED: LazyLock<Mutex<HashSet<StoredHead>>> = LazyLock::new(Mutex::default);
 
-        let listed =
-            KEPT.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+        let kept = FOR_ALL.iter().chain(&FOR_ALL_OF_STORED);
+        let listed = kept.flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
         let kept = listed.chain(headers.iter().filter(|(name, _)| is_for_browsers(name)));
         let lines = kept.map(|(name, value)| (name.clone(), of_its_own(value))).collect();
         let head = StoredHead { lines, own: 0 };

@@ -23,6 +23,6 @@ pub use self::dearer::{Costs, Dearer};
 pub use self::entry::{Entry, PUBLICATION};
 pub use self::flight::{Flights, Waiter};
 pub use self::freshness::{Audience, Decision, Lifetime, Proof, StaleIfError, Stamp, decide, decide_stale};
-pub use self::head::{EntityTag, StoredHead, is_for_browsers, of_its_own};
+pub use self::head::{EntityTag, StoredHead, is_shared, of_its_own};
 pub use self::storable::{Fetched, Storable, shows_a_cache};
 pub use self::store::{Bounded, Epoch, Eviction, Hashing, Store};

@@ -6,7 +6,7 @@ use super::fields::{Field, Fields};
 
 /// What a header does to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum HeaderRole {
     /// It does not change the answer and is left out.
     Neutral,
     /// It says who asks. It is in the key, and the permissions of its bearer must be proven besides.
@@ -60,7 +60,7 @@ impl HeaderRules {
         let rules = HeaderRules { ignored: Vec::new(), identity, digest: None };
         let ignored = names(ignored)?;
         for name in &ignored {
-            if rules.role(name) == Role::Identity {
+            if rules.role(name) == HeaderRole::Identity {
                 return Err(HeaderRulesError::Identity(name.clone()));
             }
             if REPRESENTATION.contains(&name.as_str()) {
@@ -92,17 +92,17 @@ impl HeaderRules {
 
     /// The role of a header.
     #[must_use]
-    pub fn role(&self, name: &HeaderName) -> Role {
+    pub fn role(&self, name: &HeaderName) -> HeaderRole {
         let text = name.as_str();
         if self.is_neutral(name) {
-            Role::Neutral
+            HeaderRole::Neutral
         } else if self.identity.contains(name)
             || starts_with_any(text, IDENTITY_PREFIXES)
             || text.split(['-', '_']).any(|word| IDENTITY_SHAPES.fit(word) && IDENTITY_WORDS.contains(&word))
         {
-            Role::Identity
+            HeaderRole::Identity
         } else {
-            Role::Keyed
+            HeaderRole::Keyed
         }
     }
 
@@ -315,11 +315,11 @@ pub(crate) const NAMED: [&[&str]; 3] = [NEUTRAL, LOOKED_AT, IDENTITY_WORDS];
 mod tests {
     use super::*;
 
-    fn role(rules: &HeaderRules, name: &str) -> Role {
+    fn role(rules: &HeaderRules, name: &str) -> HeaderRole {
         rules.role(&HeaderName::from_bytes(name.as_bytes()).unwrap())
     }
 
-    fn check(role_expected: Role, names: &str) {
+    fn check(role_expected: HeaderRole, names: &str) {
         for name in names.split_whitespace() {
             assert_eq!(role(&HeaderRules::default(), name), role_expected, "{name}");
         }
@@ -328,7 +328,7 @@ mod tests {
     #[test]
     fn identity_headers() {
         check(
-            Role::Identity,
+            HeaderRole::Identity,
             "Authorization proxy-authorization cookie es-security-runas-user es-secondary-authorization
             es-client-authentication es-secondary-x-client-authentication x-api-key apikey api-key
             opendistro_security_impersonate_as opensearch_security_impersonate_as sg_impersonate_as securitytenant
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn neutral_headers() {
         check(
-            Role::Neutral,
+            HeaderRole::Neutral,
             "Host User-Agent content-length transfer-encoding connection keep-alive te trailer upgrade proxy-connection
             accept-encoding x-opaque-id traceparent tracestate b3 x-b3-traceid x-b3-sampled x-request-id
             x-elastic-client-meta via x-forwarded-proto x-forwarded-host x-forwarded-port expect cache-control pragma
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn every_other_header_is_keyed() {
         check(
-            Role::Keyed,
+            HeaderRole::Keyed,
             "accept content-type content-encoding accept-language origin referer range if-modified-since if-match
             x-elastic-product-origin x-elastic-internal-origin kbn-xsrf osd-xsrf x-forwarded-for forwarded x-real-ip
             x-acme-shard-hint x-http-method-override sec-fetch-mode",
@@ -366,11 +366,11 @@ mod tests {
     #[test]
     fn the_operator_adds() {
         let rules = HeaderRules::new(&["X-Acme-Team", "x-forwarded-for"], &["X-Acme-Badge", "via"]).unwrap();
-        assert_eq!(role(&rules, "x-acme-team"), Role::Neutral);
-        assert_eq!(role(&rules, "x-forwarded-for"), Role::Neutral);
-        assert_eq!(role(&rules, "x-acme-badge"), Role::Identity);
-        assert_eq!(role(&rules, "via"), Role::Identity);
-        assert_eq!(role(&rules, "x-acme"), Role::Keyed);
+        assert_eq!(role(&rules, "x-acme-team"), HeaderRole::Neutral);
+        assert_eq!(role(&rules, "x-forwarded-for"), HeaderRole::Neutral);
+        assert_eq!(role(&rules, "x-acme-badge"), HeaderRole::Identity);
+        assert_eq!(role(&rules, "via"), HeaderRole::Identity);
+        assert_eq!(role(&rules, "x-acme"), HeaderRole::Keyed);
     }
 
     #[test]

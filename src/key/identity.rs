@@ -5,7 +5,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName};
 
 use super::fields::Fields;
-use super::headers::{HeaderRules, Role};
+use super::headers::{HeaderRole, HeaderRules};
 
 /// Who asks. Two requests with equal identities carry the same credentials, byte for byte.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Identity {
     #[must_use]
     pub fn of(headers: &HeaderMap, rules: &HeaderRules) -> Identity {
         let mut carriers: Vec<HeaderName> =
-            headers.keys().filter(|name| rules.role(name) == Role::Identity).cloned().collect();
+            headers.keys().filter(|name| rules.role(name) == HeaderRole::Identity).cloned().collect();
         if carriers.is_empty() {
             return Identity::Anonymous;
         }

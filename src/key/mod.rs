@@ -22,7 +22,7 @@ pub mod identity;
 pub mod raw;
 
 use fields::{Field, Fields};
-use headers::{CONNECTION_OPTIONS, HeaderRules, Role};
+use headers::{CONNECTION_OPTIONS, HeaderRole, HeaderRules};
 use identity::Identity;
 
 /// What identifies a question. The method is not part of it: GET and POST ask the same.
@@ -163,7 +163,8 @@ fn put_params(params: &Params<'_>, fields: &mut Fields) {
 /// Values are taken as written, those of `Accept` and `Content-Type` too: the engines differ in what of their spelling
 /// they overlook.
 fn put_headers(headers: &HeaderMap, rules: &HeaderRules, fields: &mut Fields) {
-    let mut names: Vec<&HeaderName> = headers.keys().filter(|name| rules.role(name) == Role::Keyed).collect();
+    let mut names: Vec<&HeaderName> =
+        headers.keys().filter(|name| rules.role(name) == HeaderRole::Keyed).collect();
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     for name in names {
         fields.put_header(name, headers);

@@ -68,14 +68,9 @@ impl Proxy {
         self.upstream.contact() == Contact::Answers && *self.probed() != Probed::Unanswered
     }
 
-    /// The engine was asked who it is, and has answered or not. Returns what came of it the time before, and now.
-    pub fn note_probe(&self, answered: bool) -> (Probed, Probed) {
-        let now = match (answered, self.upstream.contact()) {
-            (true, _) => Probed::Well,
-            (false, Contact::Answers) => Probed::Unanswered,
-            (false, _) => Probed::Unreached,
-        };
-        (std::mem::replace(&mut *self.probed(), now), now)
+    /// The engine was asked who it is. Returns what came of it the time before.
+    pub fn note_probe(&self, now: Probed) -> Probed {
+        std::mem::replace(&mut *self.probed(), now)
     }
 
     fn probed(&self) -> MutexGuard<'_, Probed> {

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use super::{ClientCertificate, Live, Proxy};
 use crate::elastic::api::route;
 use crate::elastic::shape::shape;
-use crate::key::headers::Role;
+use crate::key::headers::HeaderRole;
 use crate::outcome::{Outcome, Refusal};
 use crate::plan::Plan;
 use crate::stats::searches::{Described, Example, RowId};
@@ -38,7 +38,7 @@ fn negotiated(headers: &HeaderMap) -> Negotiated {
 
 /// Whether a request says who asks.
 fn has_identity(live: &Live, head: &Parts) -> bool {
-    let named = head.headers.keys().any(|name| live.headers.role(name) == Role::Identity);
+    let named = head.headers.keys().any(|name| live.headers.role(name) == HeaderRole::Identity);
     named || head.extensions.get::<ClientCertificate>().is_some()
 }
 

@@ -16,7 +16,7 @@ use super::survey::{ABSENT, Kind, is_silent};
 use crate::cache::{of_its_own, shows_a_cache};
 use crate::generation::Settling;
 use crate::key::fields::Fields;
-use crate::key::headers::{HeaderRules, Role};
+use crate::key::headers::{HeaderRole, HeaderRules};
 use crate::outcome::{Reason, Refusal};
 use crate::rounds::{Failure, Rounds, Subject};
 use crate::stats::{ReadingKind, Stats};
@@ -43,7 +43,8 @@ impl Credentials {
             .keys()
             // what `Connection` names does not reach the engine, so it goes along to have the same effect
             .filter(|name| {
-                *name == CONNECTION || rules.role(name) != Role::Neutral && !REPRESENTATION.contains(name)
+                *name == CONNECTION
+                    || rules.role(name) != HeaderRole::Neutral && !REPRESENTATION.contains(name)
             })
             .collect();
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));

@@ -8,10 +8,10 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     use Reason::{
         AliasFilter, AnswerType, Api, Approximate, BodyTooLarge, CacheUnderneath, ClockSkew, ContentType,
         DefaultPipeline, Diagnostic, DuplicateKey, EntryTooLarge, GenerationIncomplete, GenerationMoving,
-        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, InferenceField, Lookup, MetadataSettling,
-        MissesLimit, NoAnswer, NoStore, NotJson, NotYet, Now, Off, Partial, PartialityUnknown, Purged,
-        QueryString, Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer, RemoteIndex,
-        RequestCacheFalse, Rule, RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle,
+        GenerationUnknown, Header, Hits, HostLagging, IndexSetting, InferenceField, Lookup, Loop,
+        MetadataSettling, MissesLimit, NoAnswer, NoStore, NotJson, NotYet, Now, Off, Partial,
+        PartialityUnknown, Purged, QueryString, Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer,
+        RemoteIndex, RequestCacheFalse, Rule, RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle,
         SearchPipeline, SourceAndBody, Stateful, Status, StoredTemplate, Target, TerminatedEarly, TimedOut,
         TooDeep, UnknownParameter, UnknownWord, Warnings, Write,
     };
@@ -28,6 +28,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
             "explain shows the word. If it is misspelt, mend it; if it is new in the engine, escache has to learn it."
         }
         Header => "Leave out Range, Upgrade and conditions other than If-None-Match.",
+        Loop => "Let upstream.hosts lead to the engine.",
         Stateful => {
             "Page with search_after and a sort instead of scroll or a point in time, where that will do."
         }

@@ -14,6 +14,7 @@ use crate::access;
 use crate::elastic::api::{Api, Effect, Route, route};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
+use crate::error::ProxyError;
 use crate::outcome::{CacheStatus, Reason};
 use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
@@ -34,6 +35,9 @@ pub async fn answer(
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
     let (response, status) = match api {
+        _ if proxy.upstream.meets_itself(&head.headers) => {
+            (respond::error(&ProxyError::Loop), CacheStatus::bypass(Reason::Loop))
+        }
         // boxed, since all that is around it is moved several times with what it contains
         api if api.is_read() => Box::pin(proxy.search(&head, &route, body, client)).await,
         api if api.is_several() => Box::pin(proxy.msearch(&head, &route, body, client)).await,
@@ -96,6 +100,7 @@ fn end(
         status: response.status(),
         bytes: response.body().size_hint().exact().or_else(|| content_length(&response)),
         cache: &status,
+        own_failure: respond::is_own_failure(&response),
         took,
     };
     proxy.access.tell(&answer, told);

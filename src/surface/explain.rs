@@ -14,7 +14,7 @@ use super::advice::advice;
 use crate::cache::{Decision, decide};
 use crate::control::Control;
 use crate::elastic::api::{Route, route};
-use crate::key::headers::Role;
+use crate::key::headers::HeaderRole;
 use crate::key::identity::Identity;
 use crate::outcome::{Reason, Refusal};
 use crate::proxy::{Live, Proxy, Searches, plain};
@@ -145,14 +145,14 @@ async fn explain_one(
     body: &Bytes,
     arrival: Instant,
 ) -> Value {
-    let of_role = |role: Role| -> Vec<&str> {
+    let of_role = |role: HeaderRole| -> Vec<&str> {
         head.headers.keys().filter(|name| live.headers.role(name) == role).map(HeaderName::as_str).collect()
     };
     let mut out = json!({
         "api": route.api.name(),
         "index": route.index,
-        "headers_in_key": of_role(Role::Keyed),
-        "identity_headers": of_role(Role::Identity),
+        "headers_in_key": of_role(HeaderRole::Keyed),
+        "identity_headers": of_role(HeaderRole::Identity),
     });
     if let Err(refusal) = decide_one(proxy, live, head, route, body, arrival, &mut out).await {
         refuse(&mut out, &refusal);

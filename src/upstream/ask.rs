@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::Upstream;
@@ -44,7 +44,8 @@ impl Upstream {
         Ok((self.whole(response).await?, giver))
     }
 
-    /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it.
+    /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it. Once more, if that
+    /// broke on a connection that had been idle: then nothing was found out about the host.
     pub(super) async fn ask_host(
         &self,
         host: &Host,
@@ -52,12 +53,15 @@ impl Upstream {
         trusted: bool,
     ) -> Result<Answer, Failed> {
         let no_fault = |error| Failed { error, how: None, unsent: None };
-        let request = self.question(host, path_and_query, trusted).map_err(no_fault)?;
-        self.whole(self.send(request).await?).await.map_err(|error| Failed {
-            error,
-            how: Some(Failure::Broken),
-            unsent: None,
-        })
+        let question = || self.question(host, path_and_query, trusted);
+        let response = match self.send(question().map_err(no_fault)?).await {
+            Err(Failed { how: Some(Failure::Stale), .. }) => {
+                self.stats.plain.upstream_retries.inc();
+                self.send(question().map_err(no_fault)?).await?
+            }
+            answered => answered?,
+        };
+        self.whole(response).await.map_err(|error| Failed { error, how: Some(Failure::Broken), unsent: None })
     }
 
     fn question(
@@ -71,7 +75,9 @@ impl Upstream {
             .uri(host.uri(PathAndQuery::try_from(path_and_query).map_err(|_| ProxyError::Internal)?)?)
             .header(HOST, host.host_header.clone())
             // R6: a cache underneath must not answer for the engine
-            .header(CACHE_CONTROL, "no-cache, no-store");
+            .header(CACHE_CONTROL, "no-cache, no-store")
+            // it may lead back here
+            .header(VIA, self.via.member(Version::HTTP_11).clone());
         if let Some(Credentials(authorization)) = self.settings.credentials.as_ref().filter(|_| trusted) {
             request = request.header(AUTHORIZATION, authorization.clone());
         }

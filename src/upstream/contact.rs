@@ -1,5 +1,7 @@
 //! Whether the engine can be reached, as far as is known without asking: by what came of the latest word with each host.
 
+use tokio::time::Instant;
+
 use super::Upstream;
 
 /// What came of the latest word with the engine; of several hosts, of that one with which it went best.
@@ -9,7 +11,7 @@ pub enum Contact {
     Unasked,
     /// Who answers does not show the cluster, and is not used.
     Stranger,
-    /// There was no connection.
+    /// There was no connection, and no answer on any other one for a moment.
     Refused,
     /// It was connected to, and did not say in time who it is.
     Silent,
@@ -21,6 +23,13 @@ impl Upstream {
     /// Whether the engine can be reached: every request, reading and health check has a say in it. Asks nobody.
     #[must_use]
     pub fn contact(&self) -> Contact {
-        self.state().contact()
+        self.state().contact(Instant::now())
+    }
+
+    /// Whether a host that answers has refused a connection since. What needed that connection had no answer, which says
+    /// nothing of what the engine can answer.
+    #[must_use]
+    pub fn refused_in_passing(&self, since: Instant) -> bool {
+        self.state().refused_in_passing(since, Instant::now())
     }
 }

@@ -70,7 +70,8 @@ impl Upstream {
         let span = ClientSpan::begin(&mut head);
         let request = |host: &Host, unsent: Option<Body>| {
             let body = unsent.or_else(|| bodies.next())?;
-            Some(outgoing(head.clone(), body, host, client))
+            let via = self.via.member(head.version);
+            Some(outgoing(head.clone(), body, host, client, via))
         };
         let delivered = self.deliver(request, tag, only, purpose).await;
         if let Some(span) = span {
@@ -101,10 +102,11 @@ fn outgoing(
     body: Body,
     host: &Host,
     client: Option<IpAddr>,
+    via: &HeaderValue,
 ) -> Result<Request<Body>, ProxyError> {
     // hyper frames bodies of unknown length by itself, but not for methods that seldom have one; HTTP/2 names no coding
     let chunked = body.size_hint().exact().is_none();
-    headers::forward(&mut head.headers, &host.host_header, client, head.version);
+    headers::forward(&mut head.headers, &host.host_header, client, via);
     if chunked {
         head.headers.remove(CONTENT_LENGTH);
         head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

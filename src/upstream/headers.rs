@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue};
 
 use crate::control::has_any;
 
@@ -73,12 +73,12 @@ pub fn tell_of_client(headers: &mut HeaderMap, client: Option<IpAddr>) -> Option
 }
 
 /// Makes a client's headers those of the request to the engine: `Host` is the engine's, `X-Forwarded-*` tell of the
-/// client, `Via` of escache. `Expect` was answered here.
+/// client, and this member of `Via` of escache. `Expect` was answered here.
 pub(super) fn forward(
     headers: &mut HeaderMap,
     authority: &HeaderValue,
     client: Option<IpAddr>,
-    received: Version,
+    via: &HeaderValue,
 ) {
     static EXPECTS: [HeaderName; 1] = [EXPECT];
     static TELLS_HOST: [HeaderName; 2] = [X_FORWARDED_HOST, FORWARDED];
@@ -100,12 +100,7 @@ pub(super) fn forward(
     if !has_any(headers, &TELLS_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    let via = match received {
-        Version::HTTP_10 => HeaderValue::from_static("1.0 escache"),
-        Version::HTTP_2 => HeaderValue::from_static("2.0 escache"),
-        _ => HeaderValue::from_static("1.1 escache"),
-    };
-    append_list(headers, VIA, &via);
+    append_list(headers, VIA, via);
 }
 
 /// An address as a header has it. By hand for IPv4: the standard library's way costs a tenth of what passing a request
@@ -220,7 +215,7 @@ mod tests {
             &mut headers,
             &HeaderValue::from_static("es:9200"),
             Some("127.0.0.1".parse().unwrap()),
-            Version::HTTP_11,
+            &HeaderValue::from_static("1.1 escache"),
         );
         assert_eq!(
             headers,

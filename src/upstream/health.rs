@@ -112,6 +112,8 @@ impl Upstream {
 
     /// A host failed.
     pub(super) fn failed(&self, index: usize, how: Failure, error: &ProxyError) {
+        // one that was refused after others were closed is another matter
+        self.heed_closed();
         if self.state().failed(index, how, Instant::now()) {
             self.stats.plain.host_ejections.inc();
             tracing::warn!(host = %self.member(index).host, %error, "this host fails and is left for a while");

@@ -205,14 +205,21 @@ impl Hosts {
     }
 
     /// What came of the latest word with each host, and of them the best.
-    pub(super) fn contact(&self) -> Contact {
+    pub(super) fn contact(&self, now: Instant) -> Contact {
         let contact = |index: usize| match self.hosts[index].standing {
             Standing::Other(_) => Contact::Stranger,
             Standing::Untold if !self.proven(index) => Contact::Stranger,
-            _ => self.hosts[index].contact,
+            _ => self.hosts[index].contact_at(now),
         };
         let there = (0..self.hosts.len()).filter(|&index| self.is_there(index));
         there.map(contact).max().unwrap_or(Contact::Unasked)
+    }
+
+    /// Whether a host that answers has refused a connection since then.
+    pub(super) fn refused_in_passing(&self, since: Instant, now: Instant) -> bool {
+        let refused = |host: &Record| host.refused.is_some_and(|at| at >= since);
+        let answers = |host: &Record| host.contact_at(now) == Contact::Answers;
+        self.hosts.iter().any(|host| host.is_there() && refused(host) && answers(host))
     }
 
     /// A request was given to a host (+1), or is done with (-1).
@@ -235,10 +242,10 @@ impl Hosts {
         let host = &mut self.hosts[index];
         host.silent = how == Failure::Silent;
         match how {
-            Failure::Connect => host.contact = Contact::Refused,
+            Failure::Connect => (host.contact, host.refused) = (Contact::Refused, Some(now)),
             Failure::Silent => host.contact = Contact::Silent,
-            // it may be there; that it closed a connection is noted
-            Failure::Broken | Failure::Stale => {}
+            // it may be there
+            Failure::Broken | Failure::Stale => host.closed = true,
         }
         if how != Failure::Silent {
             host.applied.clear();
@@ -266,7 +273,7 @@ impl Hosts {
     ) -> bool {
         let host = &mut self.hosts[index];
         (host.failures, host.latest, host.heard_of, host.silent) = (0, from, Some(now), false);
-        host.contact = Contact::Answers;
+        (host.contact, host.answered) = (Contact::Answers, Some(now));
         match well {
             Some(true) => (host.streak, host.relapses) = (0, 0),
             Some(false) => return self.troubled(index, now),
@@ -303,7 +310,7 @@ impl Hosts {
         let alone = self.is_alone();
         let host = &mut self.hosts[index];
         (host.failures, host.ejected_until, host.heard_of) = (0, None, Some(now));
-        (host.silent, host.contact) = (false, Contact::Answers);
+        (host.silent, host.contact, host.answered) = (false, Contact::Answers, Some(now));
         let closed = std::mem::take(&mut host.closed) && !alone;
         let Some(Told { cluster_uuid, applied }) = told else {
             // who is at its address now may be somebody else, and does not say

@@ -34,6 +34,8 @@ mod silence;
 
 mod tls;
 
+mod via;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -56,6 +58,7 @@ use self::identity::Inquiry;
 pub use self::names::Names;
 pub use self::settings::{Credentials, Host, UpstreamSettings};
 pub use self::tls::{Tls, TlsSettings, Verification};
+use self::via::Via;
 use crate::stats::Stats;
 
 /// The engine, as seen from here.
@@ -73,6 +76,7 @@ pub struct Upstream {
     /// Whether a host is silent.
     silence: watch::Sender<bool>,
     closed: Arc<Closed>,
+    via: Via,
     stats: Arc<Stats>,
 }
 
@@ -107,7 +111,8 @@ impl Upstream {
         let members: Vec<_> = settings.hosts.iter().cloned().map(Member::new).collect();
         let members = ArcSwap::from_pointee(members);
         let (discovered, silence) = (Mutex::default(), watch::Sender::new(false));
-        Upstream { settings, client, state, members, discovered, silence, closed, stats }
+        let via = Via::drawn();
+        Upstream { settings, client, state, members, discovered, silence, closed, via, stats }
     }
 
     fn state(&self) -> MutexGuard<'_, Hosts> {

@@ -43,6 +43,8 @@ mod life;
 
 mod limits;
 
+mod loops;
+
 mod map;
 
 mod msearch;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use escache::proxy::Probed;
 use escache::surface::admin::Controls;
 use escache::surface::overview;
 use serde_json::{Value, json};
@@ -107,7 +108,7 @@ async fn texts_of_searches_are_shown_where_the_operator_allows_it() {
     let gone = explain(json!({"search": "200-9"})).await;
     assert_eq!((gone.status, explain(json!({"method": "GET"})).await.status), (400, 400));
     let shown = Controls { show_queries: true, ..Controls::default() };
-    escache.doors[1].control(shown);
+    escache.listeners[1].control(shown);
     let told = overview(&escache).await;
     assert!(row(&told, "term:{user:?}")["example"]["body"].as_str().unwrap().contains(LITERAL), "{told:#}");
     assert!(!told.to_string().contains("c2VjcmV0"), "{told:#}");
@@ -135,7 +136,7 @@ async fn what_is_shown_is_a_list_for_warming() {
     let told = warm(&other, &overview(&escache).await.to_string()).await;
     assert_eq!((&told["stored"], &told["not_understood"]), (&json!(0), &json!(4)), "{told:#}");
     assert!(told["problems"][0].as_str().unwrap().contains("admin.show_queries"), "{told:#}");
-    escache.doors[1].control(Controls { show_queries: true, ..Controls::default() });
+    escache.listeners[1].control(Controls { show_queries: true, ..Controls::default() });
     let shown = overview(&escache).await;
     assert!(!shown.to_string().contains("c2VjcmV0"), "{shown:#}");
     // the one with credentials is asked for nobody
@@ -274,7 +275,7 @@ async fn the_page_in_a_browser() {
     }
 
     // with the operator's consent
-    escache.doors[1].control(Controls { show_queries: true, ..Controls::default() });
+    escache.listeners[1].control(Controls { show_queries: true, ..Controls::default() });
     browser.wait_for(&format!("document.querySelector('#searches').innerText.includes('{LITERAL}')")).await;
 
     // a list for `escache warm`, which another one understands
@@ -297,7 +298,7 @@ async fn the_page_in_a_browser() {
     assert_eq!(browser.console().await, [""; 0]);
 
     // what it says when escache is gone
-    escache.proxy.note_probe(false);
+    escache.proxy.note_probe(Probed::Unanswered);
     browser.wait_for("document.querySelector('#state.bad').innerText.includes('does not answer')").await;
 }
 

@@ -1,14 +1,18 @@
 //! Readiness: who asks whether clients should be sent here is told what is known now, not what the last health check saw.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use escache::probe;
+use escache::probe::{self, NoAnswer};
 use escache::proxy::ProxySettings;
-use escache::upstream::Host;
+use escache::upstream::{Host, Standing};
+use tokio::task::JoinHandle;
 
 use crate::support::engine::{Api, Engine, Seen, Twist, engine};
 use crate::support::escache::{Escache, verdict};
-use crate::support::patience::until;
+use crate::support::http::Response;
+use crate::support::patience::{ends, until};
+use crate::support::still::{MOMENT, Still};
 
 const SEARCH: &str = "/logs/_search";
 
@@ -108,13 +112,95 @@ async fn an_engine_that_closes_its_connections_is_looked_after_at_once() {
     assert_eq!(engine.seen(Api::Version), asked, "who is well is left alone");
     engine.stop().await;
     until("the connections have closed", async || closed() > before).await;
-    for _ in 0..2 {
-        escache.proxy.upstream.check_hosts(true).await;
-    }
+    escache.proxy.upstream.check_hosts(true).await;
     assert_eq!(ready(&escache).await, no(REFUSED));
     engine.start_again();
     escache.proxy.upstream.check_hosts(true).await;
     assert_eq!(ready(&escache).await, yes());
+}
+
+/// Asks for a document as often as there are connections, and once more: that one has no connection. The others wait.
+async fn without_a_connection(
+    engine: &Engine,
+    escache: &Arc<Escache>,
+) -> (Response, impl AsyncFnOnce() -> Vec<Response>) {
+    let gate = engine.gate_before(Api::Doc);
+    let mut waiting: Vec<JoinHandle<Response>> = Vec::new();
+    loop {
+        let asking = Arc::clone(escache);
+        let asked = tokio::spawn(async move { asking.send("GET", "/logs/_doc/1", &[], "").await });
+        let here = waiting.len() + 1;
+        until("it is asked, or refused", async || gate.blocked() == here || asked.is_finished()).await;
+        if asked.is_finished() {
+            let answered = async move || {
+                gate.release();
+                let mut answers = Vec::new();
+                for asked in waiting {
+                    answers.push(ends("an answer", asked).await.unwrap());
+                }
+                answers
+            };
+            return (asked.await.unwrap(), answered);
+        }
+        waiting.push(asked);
+    }
+}
+
+/// An engine that refuses connections beyond those that it has, and goes on with these, is not lost; one that says
+/// nothing more on them is.
+#[tokio::test]
+async fn a_refused_connection_is_no_loss_while_others_answer() {
+    let engine = engine();
+    let escache = Arc::new(before(&[&engine]).await);
+    let still = Still::stand();
+    engine.refuse_more().await;
+    assert_eq!(escache.send("GET", "/_echo", &[], "").await.status, 200);
+    let (refused, answered) = without_a_connection(&engine, &escache).await;
+    assert_eq!((refused.status, ready(&escache).await, told(&escache).await), (502, yes(), [true, true]));
+    // nor is a health check that had no connection
+    let found = ends("a health check", probe::ask(&escache.proxy)).await;
+    assert!(found.as_ref().unwrap_err().in_passing, "{found:?}");
+    probe::learn(&escache.proxy, found);
+    assert_eq!(ready(&escache).await, yes());
+    still.pass(Duration::from_secs(1) - MOMENT).await;
+    assert_eq!(ready(&escache).await, yes());
+    still.pass(MOMENT).await;
+    assert_eq!((ready(&escache).await, told(&escache).await), (no(REFUSED), [false, false]));
+    let answers = answered().await;
+    assert!(!answers.is_empty() && answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(ready(&escache).await, yes());
+}
+
+/// What a health check could not ask for want of a connection says nothing of what the engine can answer.
+#[tokio::test]
+async fn a_health_check_without_a_connection_is_no_last_word() {
+    let engine = engine();
+    let escache = before(&[&engine]).await;
+    for (in_passing, expected) in [(true, yes()), (false, no("not all that a health check asks"))] {
+        probe::learn(&escache.proxy, Err(NoAnswer { why: "refused".to_owned(), in_passing }));
+        assert_eq!(ready(&escache).await, expected);
+    }
+}
+
+/// A connection that was given up while it was idle costs no health check.
+#[tokio::test]
+async fn a_connection_that_breaks_as_it_is_used_again_is_asked_once_more() {
+    let engine = engine();
+    let escache = before(&[&engine]).await;
+    // what breaks later is not for having been idle
+    let _still = Still::stand();
+    let retries = || escache.proxy.stats.plain.upstream_retries.get();
+    let (asked, retried) = (engine.seen(Api::Version), retries());
+    engine.on(Api::Version).next(Twist::Drop);
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!((engine.seen(Api::Version), retries()), (asked + 2, retried + 1));
+    assert_eq!(escache.proxy.upstream.hosts()[0].standing, Standing::Member);
+    // once, and not for ever
+    engine.on(Api::Version).always(Twist::Drop);
+    let asked = engine.seen(Api::Version);
+    escache.proxy.upstream.check_hosts(false).await;
+    assert_eq!(engine.seen(Api::Version), asked + 2);
+    assert_eq!(escache.proxy.upstream.hosts()[0].standing, Standing::Unknown);
 }
 
 /// Hosts that answer, and leave a question open that only the whole cluster can answer: no answer to another question
@@ -155,10 +241,7 @@ async fn who_does_not_show_the_cluster_serves_nobody() {
     let escache = before(&[&one, &other]).await;
     assert_eq!(ready(&escache).await, yes());
     one.stop().await;
-    // the first question may break on a connection from before
-    for _ in 0..2 {
-        escache.proxy.upstream.check_hosts(false).await;
-    }
+    escache.proxy.upstream.check_hosts(false).await;
     assert_eq!(ready(&escache).await, no(REFUSED));
     one.on_any().always(Twist::error(401, "security_exception", "who are you"));
     one.start_again();

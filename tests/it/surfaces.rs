@@ -111,7 +111,7 @@ async fn explain_tells_what_would_happen() {
 #[tokio::test]
 async fn a_token_guards_the_admin_listener() {
     let (_engine, escache) = warm(Flavour::Es8).await;
-    escache.doors[1].control(Controls { token: Some(Token::new("hush")), ..Controls::default() });
+    escache.listeners[1].control(Controls { token: Some(Token::new("hush")), ..Controls::default() });
     let send = async |method: &str, path: &str, authorization: &[&str]| {
         let mut headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
         headers.push(("content-type", "application/json"));
@@ -172,7 +172,7 @@ async fn the_admin_listener_is_guarded() {
     // names that containers have for it
     assert_eq!(send("GET", "/stats", &[("host", "escache:9281")], "").await, 403);
     let named = Controls { allowed_hosts: vec!["escache".to_owned()], ..Controls::default() };
-    escache.doors[1].control(named);
+    escache.listeners[1].control(named);
     assert_eq!(send("GET", "/stats", &[("host", "escache:9281")], "").await, 200);
     assert_eq!(send("GET", "/stats", &[("host", "evil.example")], "").await, 403);
     let metrics = escache.client.get(format!("{}/metrics", escache.admin)).await.text();

@@ -251,14 +251,30 @@ async fn a_line_tells_what_became_of_a_request_and_no_secret() {
     assert_eq!(told.len(), 5, "{told:#?}");
     let members =
         |line: &Value, names: &[&str]| names.iter().map(|name| line[name].clone()).collect::<Vec<_>>();
-    let what = ["api", "index", "outcome", "reason", "stored", "status"];
+    let what = ["api", "index", "outcome", "reason", "stored", "status", "by"];
     assert_eq!(
         members(&told[0], &what),
-        [json!("search"), json!("\"logs\""), json!("miss"), Value::Null, json!(true), json!(200)]
+        [
+            json!("search"),
+            json!("\"logs\""),
+            json!("miss"),
+            Value::Null,
+            json!(true),
+            json!(200),
+            json!("engine")
+        ]
     );
     assert_eq!(
         members(&told[1], &what),
-        [json!("search"), json!("\"logs\""), json!("hit"), Value::Null, json!(false), json!(200)]
+        [
+            json!("search"),
+            json!("\"logs\""),
+            json!("hit"),
+            Value::Null,
+            json!(false),
+            json!(200),
+            json!("cache")
+        ]
     );
     assert_eq!((&told[2]["outcome"], &told[2]["reason"]), (&json!("bypass"), &json!("stateful")));
     assert_eq!((&told[3]["api"], &told[3]["outcome"]), (&json!("other"), &json!("bypass")));
@@ -279,6 +295,40 @@ async fn a_line_tells_what_became_of_a_request_and_no_secret() {
     for secret in ["c2VjcmV0", "q=", "term", "routing", "scroll=", "\"secret\""] {
         assert!(of_requests.iter().all(|line| !line.contains(secret)), "{secret} in {of_requests:#?}");
     }
+}
+
+/// An error may be the engine's, which is passed on, or escache's own.
+#[tokio::test]
+async fn a_line_says_who_has_made_an_error() {
+    let lines = Lines::default();
+    let _guard = log_to(&lines, "error", Format::Json);
+    let (engine, escache) = two().await;
+    for (twist, status, by) in [
+        (Twist::error(500, "null_pointer_exception", "a bug"), 500, "engine"),
+        (Twist::error(502, "bad_gateway", "of somebody between"), 502, "engine"),
+        (Twist::Drop, 502, "escache"),
+    ] {
+        for (api, method, path) in [
+            (Api::Search, "GET", SEARCH),
+            (Api::Search, "GET", "/logs/_search?scroll=1m"),
+            (Api::Doc, "PUT", "/logs/_doc/1"),
+        ] {
+            engine.on(api).always(twist.clone());
+            let seen = escache.send(method, path, &[], "{}").await.status;
+            engine.calm();
+            let told = lines.json();
+            let [line] = told.as_slice() else { panic!("{told:#?}") };
+            assert_eq!(
+                (seen, &line["status"], &line["by"]),
+                (status, &json!(status), &json!(by)),
+                "{path} {line}"
+            );
+        }
+    }
+    let refused =
+        escache.send("GET", "/logs/_search?size=9", &[("cache-control", "only-if-cached")], "").await;
+    let line = lines.json().pop().unwrap();
+    assert_eq!((refused.status, &line["by"]), (504, &json!("escache")), "{line}");
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ async fn a_running_escache_is_asked_from_a_terminal() {
 async fn what_goes_wrong_has_an_exit_code() {
     let (_engine, mut escache, files) = start().await;
     let at = files.path();
-    escache.doors[1].control(Controls { token: Some(Token::new("hush")), ..Controls::default() });
+    escache.listeners[1].control(Controls { token: Some(Token::new("hush")), ..Controls::default() });
     let (code, _, err) = run(&escache, "stats", at).await;
     assert!(code == 1 && err.contains("wants its token"), "{code} {err}");
     let (code, _, err) = run(&escache, "stats --token-file token", at).await;

@@ -111,7 +111,7 @@ async fn both_protocols_are_offered_and_share_answers() {
     let (engine, escache) = two().await;
     let authority = Authority::new();
     authority.write(&authority.issue("search.example"));
-    escache.doors[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap();
+    escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap();
     for (alpn, agreed, expected) in [
         (&["h2", "http/1.1"][..], "h2", "MISS"),
         (&["http/1.1"], "http/1.1", "HIT"),
@@ -141,27 +141,29 @@ async fn a_renewed_certificate_is_taken_and_a_broken_one_is_not() {
     let shown = async || authority.ask(&escache.url, &[], None).await.map(|seen| seen.certificate);
     let der = |pair: &Pair| CertificateDer::from_pem_slice(pair.0.as_bytes()).unwrap().to_vec();
     authority.write(&first);
-    escache.doors[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap();
+    escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap();
     assert_eq!(shown().await, Ok(der(&first)));
-    escache.doors[0].renew();
+    escache.listeners[0].renew();
     assert_eq!((counted.certificate_renewals.get(), counted.certificate_errors.get()), (0, 0));
 
     authority.write(&second);
-    escache.doors[0].renew();
+    escache.listeners[0].renew();
     assert_eq!(shown().await, Ok(der(&second)));
     assert_eq!(counted.certificate_renewals.get(), 1);
     // half of a renewal: the key is not that of the certificate
     std::fs::write(authority.path("key.pem"), &other.issue("x").1).unwrap();
-    escache.doors[0].renew();
+    escache.listeners[0].renew();
     std::fs::remove_file(authority.path("key.pem")).unwrap();
-    escache.doors[0].renew();
+    escache.listeners[0].renew();
     assert_eq!(shown().await, Ok(der(&second)));
     assert_eq!((counted.certificate_renewals.get(), counted.certificate_errors.get()), (1, 2));
-    let error = escache.doors[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap_err();
+    let error =
+        escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap_err();
     assert!(error.starts_with("http.ssl.key: ["), "{error}");
     let authority = Authority { dir: authority.dir, ..other };
     authority.write(&(String::new(), first.1));
-    let error = escache.doors[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap_err();
+    let error =
+        escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::None))).unwrap_err();
     assert!(error.contains("http.ssl.certificate: [") && error.contains("no certificate"), "{error}");
 }
 
@@ -170,7 +172,7 @@ async fn clients_with_different_certificates_share_nothing() {
     let (engine, escache) = two().await;
     let (authority, other) = (Authority::new(), Authority::new());
     authority.write(&authority.issue("search.example"));
-    escache.doors[0].secure(Some(authority.settings(ClientAuthentication::Optional))).unwrap();
+    escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::Optional))).unwrap();
     let (one, two, stranger) = (authority.issue("one"), authority.issue("two"), other.issue("one"));
     let ask = async |shown: Option<&Pair>| {
         authority.ask(&escache.url, &["h2"], shown).await.map(|seen| seen.verdict)
@@ -183,7 +185,7 @@ async fn clients_with_different_certificates_share_nothing() {
     assert_eq!(engine.seen(crate::support::engine::Api::Search), 3);
     assert!(ask(Some(&stranger)).await.is_err());
 
-    escache.doors[0].secure(Some(authority.settings(ClientAuthentication::Required))).unwrap();
+    escache.listeners[0].secure(Some(authority.settings(ClientAuthentication::Required))).unwrap();
     assert!(ask(None).await.is_err());
     assert_eq!(ask(Some(&one)).await.unwrap(), "HIT");
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::search::{Search, keep_keyed};
 use crate::cache::Bounded;
 use crate::key::CacheKey;
-use crate::key::headers::{HeaderRules, Role};
+use crate::key::headers::{HeaderRole, HeaderRules};
 use crate::plan::Plan;
 use crate::proxy::{ClientCertificate, Live, Proxy};
 
@@ -68,7 +68,7 @@ impl Hottest {
 
     /// Whether a request names nobody but whom the configuration names.
     fn is_ours(&self, rules: &HeaderRules, headers: &HeaderMap) -> bool {
-        let mut carriers = headers.iter().filter(|(name, _)| rules.role(name) == Role::Identity);
+        let mut carriers = headers.iter().filter(|(name, _)| rules.role(name) == HeaderRole::Identity);
         let (Some((name, value)), None) = (carriers.next(), carriers.next()) else { return false };
         name == AUTHORIZATION && self.ours == Some(blake3::hash(value.as_bytes()))
     }

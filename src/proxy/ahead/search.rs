@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
-use crate::key::headers::{HeaderRules, Role};
+use crate::key::headers::{HeaderRole, HeaderRules};
 
 /// A search without a credential.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl Search {
         mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Search, http::HeaderName> {
-        if let Some(name) = headers.keys().find(|name| rules.role(name) == Role::Identity) {
+        if let Some(name) = headers.keys().find(|name| rules.role(name) == HeaderRole::Identity) {
             return Err(name.clone());
         }
         keep_keyed(rules, &mut headers);
@@ -57,7 +57,8 @@ impl Search {
 
 /// What is in the key, and nothing else.
 pub(super) fn keep_keyed(rules: &HeaderRules, headers: &mut HeaderMap) {
-    let others: Vec<_> = headers.keys().filter(|name| rules.role(name) != Role::Keyed).cloned().collect();
+    let others: Vec<_> =
+        headers.keys().filter(|name| rules.role(name) != HeaderRole::Keyed).cloned().collect();
     for name in others {
         headers.remove(name);
     }

@@ -120,11 +120,11 @@ impl Proxy {
                 lines,
                 match search {
                     Err(refusal) => Err(refusal),
-                    Ok(Search { explicit, head, route, body }) if route.api == Api::Search => {
+                    Ok(ItemSearch { explicit, head, route, body }) if route.api == Api::Search => {
                         let plan = self.understand(live, head, &route, &body, control);
                         plan.map(|plan| Later::Now(explicit, self.one(live, head, body, plan)))
                     }
-                    Ok(Search { explicit, head, route, body }) => {
+                    Ok(ItemSearch { explicit, head, route, body }) => {
                         Ok(Later::ToRender(explicit, Box::new(head.clone()), route, body))
                     }
                 },
@@ -193,7 +193,7 @@ pub(crate) struct Searches<'a> {
 }
 
 /// A search of a multi search, as the `_search` that it is.
-pub(crate) struct Search<'w, 'a> {
+pub(crate) struct ItemSearch<'w, 'a> {
     /// Whether its header line names indices.
     explicit: bool,
     pub(crate) head: &'w Parts,
@@ -211,12 +211,12 @@ impl<'a> Searches<'a> {
     }
 
     /// The next search as it stands in the request, and as a `_search`, if its header line is understood.
-    pub(crate) fn next(&mut self) -> Option<(Lines<'a>, Result<Search<'_, 'a>, Refusal>)> {
+    pub(crate) fn next(&mut self) -> Option<(Lines<'a>, Result<ItemSearch<'_, 'a>, Refusal>)> {
         let lines = self.lines.next()?;
         Some((lines, self.search(lines)))
     }
 
-    fn search(&mut self, lines: Lines<'a>) -> Result<Search<'_, 'a>, Refusal> {
+    fn search(&mut self, lines: Lines<'a>) -> Result<ItemSearch<'_, 'a>, Refusal> {
         let header = msearch::header(lines.header)?;
         let (explicit, query) = (header.index.is_some(), self.common.query(&header));
         let index = match header.index {
@@ -231,7 +231,7 @@ impl<'a> Searches<'a> {
         let path = PathAndQuery::try_from(format!("{}/{end}{mark}{query}", path.unwrap_or_default()));
         self.head.uri = path.map_err(|_| Refusal::from(Reason::QueryString))?.into();
         let route = Route { api: self.api, index, detail: None, effect: Effect::None };
-        Ok(Search { explicit, head: &self.head, route, body: self.body.slice_ref(lines.body) })
+        Ok(ItemSearch { explicit, head: &self.head, route, body: self.body.slice_ref(lines.body) })
     }
 }
 

@@ -47,7 +47,12 @@ pub(super) struct Record {
     /// Since when the cluster names it no more.
     pub(super) gone: Option<Instant>,
     pub(super) standing: Standing,
+    /// What came of the latest word with it.
     pub(super) contact: Contact,
+    /// When it last answered.
+    pub(super) answered: Option<Instant>,
+    /// When it last refused a connection.
+    pub(super) refused: Option<Instant>,
     pub(super) failures: u32,
     pub(super) ejected_until: Option<Instant>,
     /// Whether it did not even say who it is when it was last asked.
@@ -75,6 +80,8 @@ impl Record {
             gone: None,
             standing: Standing::Unknown,
             contact: Contact::Unasked,
+            answered: None,
+            refused: None,
             failures: 0,
             ejected_until: None,
             silent: false,
@@ -136,6 +143,13 @@ impl Record {
     /// Whether answers are awaited of it, and none came for a while.
     pub(super) fn is_suspect(&self, now: Instant) -> bool {
         self.outstanding > 0 && self.heard_of.is_some_and(|since| now.duration_since(since) >= SUSPICION)
+    }
+
+    /// Whether it can be reached. A connection that it refuses is no loss of those that it has: as long as one of them has just
+    /// answered, and none was closed since it last said who it is.
+    pub(super) fn contact_at(&self, now: Instant) -> Contact {
+        let answers = self.answered.is_some_and(|at| now.duration_since(at) < SUSPICION) && !self.closed;
+        if self.contact == Contact::Refused && answers { Contact::Answers } else { self.contact }
     }
 
     /// Its addresses that are known to have applied the state of a tag.

@@ -127,23 +127,68 @@ fn who_closed_a_connection_is_asked_again_and_used_meanwhile_by_nobody_else() {
 #[test]
 fn contact_is_the_best_of_the_latest_words() {
     let (mut hosts, now) = (Hosts::new(2), Instant::now());
-    assert_eq!(hosts.contact(), Contact::Unasked);
+    assert_eq!(hosts.contact(now), Contact::Unasked);
     hosts.failed(0, Failure::Connect, now);
-    assert_eq!(hosts.contact(), Contact::Refused);
+    assert_eq!(hosts.contact(now), Contact::Refused);
     hosts.failed(1, Failure::Silent, now);
-    assert_eq!(hosts.contact(), Contact::Silent);
+    assert_eq!(hosts.contact(now), Contact::Silent);
     hosts.heard(0, told("u", 1), now);
-    assert_eq!(hosts.contact(), Contact::Answers);
+    assert_eq!(hosts.contact(now), Contact::Answers);
     // one request that broke is no loss of the host, two that cannot be sent are, however well it once was
     hosts.failed(0, Failure::Broken, now);
-    assert_eq!(hosts.contact(), Contact::Answers);
+    assert_eq!(hosts.contact(now), Contact::Answers);
     hosts.failed(0, Failure::Connect, now);
-    assert_eq!(hosts.contact(), Contact::Silent);
+    assert_eq!(hosts.contact(now), Contact::Silent);
     hosts.answered(1, None, Some(false), now);
-    assert_eq!(hosts.contact(), Contact::Answers, "503 is an answer");
+    assert_eq!(hosts.contact(now), Contact::Answers, "503 is an answer");
     hosts.heard(1, told("v", 1), now);
     hosts.heard(0, None, now);
-    assert_eq!(hosts.contact(), Contact::Stranger);
+    assert_eq!(hosts.contact(now), Contact::Stranger);
+}
+
+/// New connections may be refused while those that are open answer: then the host is there.
+#[test]
+fn a_refused_connection_is_no_loss_of_a_host_that_has_just_answered() {
+    let (mut hosts, start) = (members(1), Instant::now());
+    let after = |millis| start + Duration::from_millis(millis);
+    hosts.answered(0, None, Some(true), start);
+    hosts.failed(0, Failure::Connect, after(500));
+    // a request that waits is no answer
+    hosts.outstanding(0, 1, after(900));
+    assert_eq!(hosts.contact(after(999)), Contact::Answers);
+    assert_eq!(hosts.contact(after(1_000)), Contact::Refused, "nothing was heard for a second");
+    hosts.answered(0, None, None, after(1_100));
+    assert_eq!(hosts.contact(after(9_000)), Contact::Answers, "what is answered later counts");
+    // who closes connections and takes no new ones has gone
+    hosts.answered(0, None, None, after(9_000));
+    hosts.closed(0);
+    assert_eq!(hosts.contact(after(9_000)), Contact::Answers);
+    hosts.failed(0, Failure::Connect, after(9_001));
+    assert_eq!(hosts.contact(after(9_001)), Contact::Refused);
+    for how in [Failure::Broken, Failure::Stale] {
+        hosts.heard(0, told("u", 1), after(9_100));
+        hosts.failed(0, how, after(9_101));
+        assert_eq!(hosts.contact(after(9_101)), Contact::Answers, "{how:?}");
+        hosts.failed(0, Failure::Connect, after(9_102));
+        assert_eq!(hosts.contact(after(9_102)), Contact::Refused, "{how:?}");
+    }
+}
+
+#[test]
+fn only_who_answers_refuses_in_passing() {
+    let (mut hosts, start) = (members(2), Instant::now());
+    let after = |millis| start + Duration::from_millis(millis);
+    hosts.answered(0, None, None, start);
+    assert!(!hosts.refused_in_passing(start, start));
+    // a host that is dead refuses whatever the others can answer
+    hosts.closed(1);
+    hosts.failed(1, Failure::Connect, after(1));
+    assert!(!hosts.refused_in_passing(start, after(1)));
+    hosts.failed(0, Failure::Connect, after(2));
+    assert!(hosts.refused_in_passing(after(2), after(2)) && !hosts.refused_in_passing(after(3), after(3)));
+    assert!(!hosts.refused_in_passing(start, after(1_000)), "nor does it answer any more");
+    hosts.answered(0, None, None, after(1_001));
+    assert!(hosts.refused_in_passing(start, after(9_000)), "it has answered afterwards");
 }
 
 #[test]

@@ -126,6 +126,12 @@ impl Engine {
         }
     }
 
+    /// New connections are refused, and those that there are go on.
+    pub(crate) async fn refuse_more(&self) {
+        let refused = self.server.lock().unwrap().as_ref().unwrap().refuse();
+        self.patience("the engine to refuse connections", refused).await;
+    }
+
     /// The end of an outage, on the same port. Nothing restarted: no counter moved.
     pub(crate) fn start_again(&self) {
         let mut server = self.server.lock().unwrap();

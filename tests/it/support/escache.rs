@@ -9,11 +9,12 @@ use escache::policy::{Policy, ReadingDearer};
 use escache::probe;
 use escache::proxy::{AheadSettings, Proxy, ProxySettings};
 use escache::scope::{ScopeSettings, Way};
-use escache::server::{self, Door, Limits, Role};
+use escache::server::{self, Limits, Listener, Role};
 use escache::upstream::{Credentials, Host, Names, UpstreamSettings};
 use escache::watcher::{TagSource, WatcherSettings};
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::support::engine::{Engine, engine};
@@ -29,8 +30,8 @@ pub(crate) struct Escache {
     pub(crate) admin: String,
     /// A client of one's own.
     pub(crate) client: Client,
-    /// The doors of the data and the admin listener.
-    pub(crate) doors: [Arc<Door>; 2],
+    /// The data and the admin listener themselves.
+    pub(crate) listeners: [Arc<Listener>; 2],
     stop: watch::Sender<bool>,
 }
 
@@ -83,6 +84,16 @@ pub(crate) fn prove(settings: &mut ProxySettings, watcher: &str, gap: Duration) 
     settings.scope.static_roles = true;
 }
 
+/// A port of one's own.
+pub(crate) async fn bound() -> TcpListener {
+    server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// Where a port is reached.
+pub(crate) fn url_of(port: &TcpListener) -> String {
+    format!("http://{}", port.local_addr().unwrap())
+}
+
 impl Escache {
     /// escache with the settings of a new installation.
     pub(crate) async fn start(url: &str) -> Escache {
@@ -112,20 +123,26 @@ impl Escache {
     ) -> Escache {
         let mut settings = settings(url);
         change(&mut settings);
+        Escache::start_at([bound().await, bound().await], limits, settings).await
+    }
+
+    /// escache at these ports, for the data and the admin listener, so that its own address can be among its settings.
+    pub(crate) async fn start_at(
+        ports: [TcpListener; 2],
+        limits: Limits,
+        settings: ProxySettings,
+    ) -> Escache {
         let proxy = Proxy::new(settings);
-        probe::learn(&proxy, probe::ask(&proxy).await);
         let (stop, stopped) = watch::channel(false);
-        let mut urls = Vec::new();
-        let doors = [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())]
-            .map(|(role, limits)| Door::new(Arc::clone(&proxy), role, limits));
-        for door in &doors {
-            let listener = server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-            urls.push(format!("http://{}", listener.local_addr().unwrap()));
+        let [url, admin] = [&ports[0], &ports[1]].map(url_of);
+        let listeners = [(Role::Data, limits.clone()), (Role::Admin, limits.of_admin())]
+            .map(|(role, limits)| Listener::new(Arc::clone(&proxy), role, limits));
+        for (listener, port) in listeners.iter().zip(ports) {
             let drain = Duration::from_secs(1);
-            tokio::spawn(server::serve(Arc::clone(door), listener, stopped.clone(), drain));
+            tokio::spawn(server::serve(Arc::clone(listener), port, stopped.clone(), drain));
         }
-        let admin = urls.pop().unwrap();
-        Escache { proxy, url: urls.pop().unwrap(), admin, client: Client::new(), doors, stop }
+        probe::learn(&proxy, probe::ask(&proxy).await);
+        Escache { proxy, url, admin, client: Client::new(), listeners, stop }
     }
 
     /// POSTs a search.

@@ -85,6 +85,13 @@ impl Gate {
         });
     }
 
+    /// Lets on who came as this one, counted from 0, and keeps the gate closed.
+    pub(crate) fn release_number(&self, number: usize) {
+        self.door.state.send_modify(|state| {
+            assert!(state.blocked.remove(&number), "number {number} is not here");
+        });
+    }
+
     /// Lets all on that wait now, and keeps the gate closed for those who come later.
     pub(crate) fn release_those_here(&self) {
         self.door.state.send_modify(|state| state.blocked.clear());

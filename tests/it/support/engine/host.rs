@@ -61,8 +61,21 @@ fn socket(addr: SocketAddr) -> TcpSocket {
 
 /// A host that listens.
 pub(crate) struct Server {
-    stop: watch::Sender<bool>,
+    order: watch::Sender<Order>,
+    /// Whether it listens no more.
+    deaf: watch::Receiver<bool>,
     task: JoinHandle<()>,
+}
+
+/// What it is to do with connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Take them.
+    Accept,
+    /// Refuse new ones, and go on with those that there are.
+    Refuse,
+    /// Cut them.
+    Stop,
 }
 
 impl Server {
@@ -70,7 +83,8 @@ impl Server {
     pub(crate) fn start(host: &Arc<Host>, runtime: &Handle) -> Self {
         let _context = runtime.enter();
         let listener = socket(host.addr).listen(1024).unwrap();
-        let (stop, mut stopped) = watch::channel(false);
+        let (order, mut ordered) = watch::channel(Order::Accept);
+        let (now_deaf, deaf) = watch::channel(false);
         let host = host.clone();
         let task = runtime.spawn(async move {
             let mut connections = JoinSet::new();
@@ -81,18 +95,29 @@ impl Server {
                         host.log.connected();
                         connections.spawn(serve(host.clone(), stream));
                     }
-                    _ = stopped.changed() => break,
+                    _ = ordered.changed() => break,
                 }
             }
             drop(listener);
+            now_deaf.send_replace(true);
+            let _ = ordered.wait_for(|order| *order == Order::Stop).await;
             connections.shutdown().await;
         });
-        Self { stop, task }
+        Self { order, deaf, task }
+    }
+
+    /// Listens no more, and goes on with the connections that there are.
+    pub(crate) fn refuse(&self) -> impl Future<Output = ()> + 'static {
+        self.order.send_replace(Order::Refuse);
+        let mut deaf = self.deaf.clone();
+        async move {
+            deaf.wait_for(|deaf| *deaf).await.unwrap();
+        }
     }
 
     /// Cuts all connections and listens no more.
     pub(crate) async fn stop(self) {
-        self.stop.send_replace(true);
+        self.order.send_replace(Order::Stop);
         self.task.await.unwrap();
     }
 }
