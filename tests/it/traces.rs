@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use crate::support::collector::{Collector, attribute, hex};
 use crate::support::engine::{Api, Engine, Twist};
 use crate::support::escache::{Escache, two, verdict};
+use crate::support::patience::until;
 
 const SEARCH: &str = "/logs/_search";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -178,6 +179,33 @@ async fn a_trace_that_is_not_sampled_passes_as_it_came() {
     assert!(spans.iter().all(|span| hex(&span.trace_id).ends_with("0001")), "{spans:#?}");
 }
 
+/// Flags that are not known are not passed on (W3C Trace Context 3.2.2.5).
+#[tokio::test]
+async fn of_the_flags_only_that_of_sampling_goes_on() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let flagged = format!("{}ff", &PARENT[..PARENT.len() - 2]);
+    traced.search(SEARCH, &[("traceparent", &flagged)]).await;
+    let spans = traced.collector.spans(2).await;
+    let expected = format!("00-{TRACE}-{}-01", hex(&spans[0].span_id));
+    assert_eq!(traced.told("traceparent"), Some(expected));
+}
+
+/// The headers that a client vouches for stay as they came, also where there are none; the spans are made all the same.
+#[tokio::test]
+async fn a_signed_request_is_passed_on_as_it_came() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=b");
+    let all = [signed, ("traceparent", PARENT), ("tracestate", "a=1")];
+    for (headers, parent) in [(&all[..], Some(PARENT)), (&all[..1], None)] {
+        traced.search(SEARCH, headers).await;
+        assert_eq!(traced.told("traceparent").as_deref(), parent);
+        let spans = traced.collector.spans(2).await;
+        let [call, request] = &spans[..] else { panic!("{spans:#?}") };
+        assert_eq!((&call.trace_id, &call.parent_span_id), (&request.trace_id, &request.span_id));
+        assert_eq!(hex(&request.trace_id) == TRACE, parent.is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_trace_begins_here_where_the_client_has_none() {
     let mut all = traced(Some(1.0), &[AT_ONCE]).await;
@@ -214,6 +242,33 @@ async fn a_multi_search_says_how_many_were_hits() {
     let [first, second] = of_requests[..] else { panic!("{of_requests:#?}") };
     check(first, &[("escache.items_hit", Some("1"))]);
     check(second, &[("escache.items_hit", Some("2"))]);
+}
+
+/// Who waits for the search of another has no call of its own.
+#[tokio::test]
+async fn requests_that_share_a_search_have_one_call() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let gate = traced.engine.gate_before(Api::Search);
+    let other = PARENT.replace(TRACE, "00000000000000000000000000000001");
+    let (of_one, of_other) = ([("traceparent", PARENT)], [("traceparent", other.as_str())]);
+    let one_waits = async {
+        let followers = &traced.escache.proxy.stats.plain.followers;
+        until("one waits for the other", async || followers.get() == 1).await;
+        gate.release();
+    };
+    tokio::join!(traced.search(SEARCH, &of_one), traced.search(SEARCH, &of_other), one_waits);
+    let spans = traced.collector.spans(3).await;
+    let (calls, requests): (Vec<&Span>, Vec<&Span>) =
+        spans.iter().partition(|span| span.kind == SpanKind::Client as i32);
+    let of = |collapsed: &str| {
+        let mut found =
+            requests.iter().filter(|span| attribute(span, "escache.collapsed").as_deref() == Some(collapsed));
+        (*found.next().unwrap_or_else(|| panic!("none is collapsed={collapsed}: {spans:#?}"))).clone()
+    };
+    let (led, waited) = (of("false"), of("true"));
+    assert_eq!((calls.len(), requests.len()), (1, 2), "{spans:#?}");
+    assert_eq!((&calls[0].trace_id, &calls[0].parent_span_id), (&led.trace_id, &led.span_id));
+    assert_ne!(waited.trace_id, led.trace_id);
 }
 
 #[tokio::test]
