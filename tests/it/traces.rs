@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use crate::support::collector::{Collector, attribute, hex};
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_of};
 use crate::support::escache::{Escache, two, verdict};
 use crate::support::patience::until;
 
@@ -28,7 +28,14 @@ struct Traced {
 }
 
 async fn traced(sample: Option<f64>, env: &[(&str, &str)]) -> Traced {
-    let (engine, escache) = two().await;
+    traced_before(two().await, sample, env).await
+}
+
+async fn traced_before(
+    (engine, escache): (Engine, Escache),
+    sample: Option<f64>,
+    env: &[(&str, &str)],
+) -> Traced {
     let collector = Collector::start().await;
     let settings = OtlpSettings {
         endpoint: Some(Host::parse(&collector.url).unwrap()),
@@ -131,6 +138,17 @@ async fn a_request_has_a_span_and_so_has_each_call_to_the_engine() {
     assert_eq!(traced.escache.proxy.stats.plain.spans_dropped.get(), 0);
     traced.exporting.finish().await;
     assert_eq!(traced.escache.proxy.stats.plain.spans_exported.get(), 5);
+}
+
+#[tokio::test]
+async fn the_engine_is_named_as_what_it_is() {
+    let engine = engine_of(Flavour::Os2, &["logs"]);
+    let escache = Escache::start(&engine.url()).await;
+    let mut traced = traced_before((engine, escache), None, &[AT_ONCE]).await;
+    traced.search(SEARCH, &[]).await;
+    for span in traced.collector.spans(2).await {
+        check(&span, &[("db.system.name", Some("opensearch"))]);
+    }
 }
 
 #[tokio::test]
