@@ -5,9 +5,15 @@ use http::StatusCode;
 /// Why there is no answer of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
-    /// The engine refused the connection, or broke it before it answered.
+    /// There is no connection to the engine.
     #[error("the engine cannot be reached: {0}")]
     Unreachable(String),
+    /// The engine was reached, and closed or broke the connection before it answered.
+    #[error("the engine closed the connection before it answered: {0}")]
+    Closed(String),
+    /// What came from the engine is not HTTP/1.1.
+    #[error("the engine's answer cannot be read: {0}")]
+    Unreadable(String),
     /// The engine did not answer in time.
     #[error("the engine did not answer within {0:?}")]
     TimedOut(std::time::Duration),
@@ -36,7 +42,10 @@ impl ProxyError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            ProxyError::Unreachable(_) | ProxyError::BrokenAnswer(_) => StatusCode::BAD_GATEWAY,
+            ProxyError::Unreachable(_)
+            | ProxyError::Closed(_)
+            | ProxyError::Unreadable(_)
+            | ProxyError::BrokenAnswer(_) => StatusCode::BAD_GATEWAY,
             ProxyError::TimedOut(_) | ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             ProxyError::BrokenRequest => StatusCode::BAD_REQUEST,
             ProxyError::SlowRequest(_) => StatusCode::REQUEST_TIMEOUT,
@@ -45,17 +54,26 @@ impl ProxyError {
         }
     }
 
+    /// Whether no connection could be made, or none lasted until an answer began.
+    #[must_use]
+    pub fn is_for_want_of_connection(&self) -> bool {
+        matches!(self, ProxyError::Unreachable(_) | ProxyError::Closed(_) | ProxyError::Unreadable(_))
+    }
+
     /// Whether it is for want of an answer of the engine.
     #[must_use]
     pub fn is_for_want_of_answer(&self) -> bool {
-        matches!(self, ProxyError::Unreachable(_) | ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_))
+        self.status() == StatusCode::BAD_GATEWAY || matches!(self, ProxyError::TimedOut(_))
     }
 
     /// The `type` in the error's body, after the names of the engines.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            ProxyError::Unreachable(_) | ProxyError::BrokenAnswer(_) => "bad_gateway_exception",
+            ProxyError::Unreachable(_)
+            | ProxyError::Closed(_)
+            | ProxyError::Unreadable(_)
+            | ProxyError::BrokenAnswer(_) => "bad_gateway_exception",
             ProxyError::TimedOut(_) => "gateway_timeout_exception",
             ProxyError::OnlyIfCached => "only_if_cached_exception",
             ProxyError::BrokenRequest => "broken_request_exception",
@@ -70,6 +88,12 @@ impl ProxyError {
     pub fn public(&self) -> String {
         match self {
             ProxyError::Unreachable(_) => "escache: the engine cannot be reached".to_owned(),
+            ProxyError::Closed(_) => {
+                "escache: the engine closed the connection before it answered".to_owned()
+            }
+            ProxyError::Unreadable(_) => {
+                "escache: the engine's answer cannot be read: it is not HTTP/1.1".to_owned()
+            }
             ProxyError::BrokenAnswer(_) => "escache: the answer of the engine broke off".to_owned(),
             other => format!("escache: {other}"),
         }

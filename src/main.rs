@@ -201,6 +201,8 @@ fn announce(settings: &Settings, data: &TcpListener, admin: &TcpListener) {
 async fn introduce(proxy: &Arc<Proxy>) {
     let answer = probe::ask(proxy).await;
     match &answer {
+        // what it looks like is told when it is learned
+        Ok(found) if found.stranger.is_some() => {}
         Ok(found) => {
             tracing::info!(engine = found.name, "the engine answers");
             if let Some(missing) = &found.missing {

@@ -123,7 +123,7 @@ reasons! {
     Target => "target",
 
     // -- freshness
-    /// The generation could not be read (no permission, no `_stats`, engine unreachable).
+    /// The generation could not be read (no such index, no permission, no `_stats`, engine unreachable).
     GenerationUnknown => "generation-unknown",
     /// The reading lists fewer indices than the metadata does, or a shard without a started copy.
     GenerationIncomplete => "generation-incomplete",

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub struct Found {
     pub name: String,
     /// What is missing for exact caching, in a sentence.
     pub missing: Option<String>,
+    /// If it looks like no search engine: what it answered, as in `GET / gave 200 OK, text/html`.
+    pub stranger: Option<String>,
 }
 
 /// Why it did not answer.
@@ -84,12 +87,19 @@ async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
         let mut numbers = v.split('.').map(|n| n.parse().ok());
         Some(Engine { distribution: distribution?, version: (numbers.next()??, numbers.next()??) })
     });
+    let mut has_state = false;
     let mut missing = match proxy.upstream.ask("/_cluster/state/version").await {
         Ok((StatusCode::OK, _, body)) => match StateVersion::read(&body) {
-            Ok(_) => None,
+            Ok(_) => {
+                has_state = true;
+                None
+            }
             Err(_) => Some("its cluster state has no version".to_owned()),
         },
-        Ok((status, _, _)) => Some(format!("GET _cluster/state/version answered {status}")),
+        Ok((status, _, _)) => {
+            has_state = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            Some(format!("GET _cluster/state/version answered {status}"))
+        }
         Err(error) => return Err(error.to_string()),
     };
     // what the hosts have shown; one answer that could not be read takes nothing back
@@ -103,13 +113,36 @@ async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {
         missing =
             Some("it wants credentials; set upstream.credentials for escache's own questions".to_owned());
     }
+    let version_is_known = version.is_some();
     let name = match (engine, version) {
         (Some(engine), Some(version)) => format!("{:?} {version}", engine.distribution),
         (_, Some(version)) => format!("an engine of version {version}"),
         _ => format!("an engine that answered {status}"),
     };
     let cluster = root["cluster_name"].as_str().map_or(String::new(), |c| format!(", cluster \"{c}\""));
-    Ok(Found { info: EngineInfo { engine, cluster_uuid }, name: name + &cluster, missing })
+    let known = is_elasticsearch || version_is_known || has_state;
+    let stranger = (!known).then(|| stranger(status, &headers)).flatten();
+    Ok(Found { info: EngineInfo { engine, cluster_uuid }, name: name + &cluster, missing, stranger })
+}
+
+/// What somebody answered to `GET /` who shows no version and no cluster; `None` where an engine, or a gateway in front
+/// of one, may answer so: to who is not let in, or while it is in trouble.
+fn stranger(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let may_be_one = status.is_server_error()
+        || [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            StatusCode::TOO_MANY_REQUESTS,
+        ]
+        .contains(&status);
+    // what it says is for logs and for whoever asks /ready: a word, not whatever it likes
+    let plain = |kind: &&str| {
+        kind.len() < 60 && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"/+-.".contains(&b))
+    };
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()?.split(';').next());
+    let kind = kind.map(str::trim).filter(plain).map_or(String::new(), |kind| format!(", {kind}"));
+    (!may_be_one).then(|| format!("GET / gave {status}{kind}"))
 }
 
 /// Whether a reading of all indices works; with the reason in words if not.
@@ -153,11 +186,20 @@ pub fn learn(proxy: &Proxy, answer: Result<Found, NoAnswer>) {
     match &answer {
         // who asks for the first time says what came of it
         _ if before == Probed::Never => {}
-        Ok(found) if before != now => tracing::info!(engine = found.name, "the engine answers"),
+        Ok(found) if before != now && found.stranger.is_none() => {
+            tracing::info!(engine = found.name, "the engine answers");
+        }
         Err(error) if before == Probed::Well => tracing::warn!(%error, "the engine does not answer"),
         _ => {}
     }
     let Ok(mut found) = answer else { return };
+    let was = proxy.note_stranger(found.stranger.clone());
+    if let Some(gave) = found.stranger.as_ref().filter(|_| was.is_none()) {
+        tracing::warn!(
+            gave,
+            "the upstream does not look like Elasticsearch or OpenSearch: is upstream.hosts right? Requests are passed on to it"
+        );
+    }
     let known = proxy.engine.load();
     if found.info.cluster_uuid.is_empty() {
         known.cluster_uuid.clone_into(&mut found.info.cluster_uuid);

@@ -56,7 +56,7 @@ use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -159,6 +159,7 @@ pub struct Proxy {
     confirming: Confirming,
     /// Whether the engine answered when it was last asked who it is.
     probed: Mutex<Probed>,
+    stranger: ArcSwapOption<String>,
     /// Whether escache is about to stop.
     pub draining: AtomicBool,
 }
@@ -269,6 +270,7 @@ impl Proxy {
             sweeper: Sweeper::new(),
             confirming: Confirming::default(),
             probed: Mutex::default(),
+            stranger: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),
             live: ArcSwap::from_pointee(Live::new(policy, settings.headers, settings.capacity / PLANS_SHARE)),
         })

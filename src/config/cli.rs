@@ -89,7 +89,8 @@ pub struct ExplainArgs {
     /// Which one.
     #[command(flatten)]
     pub running: Running,
-    /// The request: METHOD /path, headers and body as in Kibana's console; or the body of a search; - is standard input
+    /// The request: METHOD /path, headers and body as in Kibana's console (# begins a comment); or the body of a search;
+    /// - is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The index, where FILE has the body alone

@@ -197,7 +197,7 @@ fn from_file(sources: &Sources, problems: &mut Vec<String>) -> Found {
         match (setting(&entry.name), &entry.written) {
             (Some(setting), Some(written)) => found.push((setting, written.clone(), origin)),
             _ => {
-                let hint = did_you_mean(nearest(&entry.name, TABLE.iter().map(|row| row.name)));
+                let hint = did_you_mean(meant(&entry.name).map(|setting| setting.name));
                 problems.push(format!("{origin}: unknown setting [{}]{hint}", entry.name));
             }
         }
@@ -228,10 +228,8 @@ fn from_environment(sources: &Sources, problems: &mut Vec<String>) -> Found {
                 || variable == "ESCACHE_CONFIG"
                 || of_kubernetes(variable) => {}
             None => {
-                let names: Vec<String> = TABLE.iter().map(Setting::variable).collect();
-                let names = names.iter().map(|name| name.strip_prefix("ESCACHE_").unwrap_or(name));
-                let wanted = variable.strip_prefix("ESCACHE_").unwrap_or(variable);
-                let hint = nearest_variable(wanted, names).map(|name| format!("ESCACHE_{name}"));
+                let hint =
+                    meant(variable.strip_prefix("ESCACHE_").unwrap_or(variable)).map(Setting::variable);
                 problems.push(format!(
                     "unknown environment variable [{variable}]{}",
                     did_you_mean(hint.as_deref())
@@ -242,10 +240,11 @@ fn from_environment(sources: &Sources, problems: &mut Vec<String>) -> Found {
     found
 }
 
-fn nearest_variable<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let names: Vec<(&str, String)> = names.map(|name| (name, name.to_lowercase())).collect();
-    let lower = nearest(written, names.iter().map(|(_, lower)| lower.as_str()))?;
-    names.iter().find(|(_, l)| l == lower).map(|(name, _)| *name)
+/// The setting that somebody most likely meant who wrote this: its name or the end of it, or that of its flag.
+fn meant(written: &str) -> Option<&'static Setting> {
+    let flag = format!("--{}", written.to_lowercase().replace(['_', '.'], "-"));
+    let by_flag = TABLE.iter().find(|row| row.flag == Some(flag.as_str()));
+    by_flag.or_else(|| setting(nearest(written, TABLE.iter().map(|row| row.name))?))
 }
 
 /// Kubernetes tells every container about the services of its namespace. One that is called `escache` has variables

@@ -106,6 +106,15 @@ impl Settings {
                     .to_owned(),
             );
         }
+        // who asks for a bound must not be left with a guess, whichever was written last
+        let bounded = values.rules.0.iter().any(|rule| rule.max_staleness.is_some());
+        let bound = "no bound can be kept with freshness.ttl_only, which does not watch for changes; leave one of them out";
+        if values.freshness_ttl_only.is_some() && !values.freshness_max_staleness.is_zero() {
+            problems.push(format!("freshness.max_staleness: {bound}"));
+        }
+        if values.freshness_ttl_only.is_some() && bounded {
+            problems.push(format!("rules: max_staleness: {bound}"));
+        }
         // what a URI can hold, and a table of headers
         if values.http_max_initial_line_length.0 > 64 << 10 {
             problems.push("http.max_initial_line_length: must be at most 64kb".to_owned());

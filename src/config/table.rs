@@ -176,7 +176,7 @@ settings! {
         freshness_metadata_settling: Duration = "freshness.metadata_settling", "0s";
         /// How much older an answer a request may allow with Cache-Control: max-stale.
         freshness_max_stale: Duration = "freshness.max_stale", "0s";
-        /// Never ask whether anything changed, and serve answers for this long. Only for clusters that have no _stats (serverless); answers are stale for up to this time.
+        /// Never ask whether anything changed, and serve answers for this long. Only for clusters that have no _stats (serverless); answers are stale for up to this time, so it cannot be set beside max_staleness.
         freshness_ttl_only: Option<Wait> = "freshness.ttl_only", "none", "--ttl-only";
         /// How many questions whether anything changed may be under way at once; requests beyond that are forwarded.
         freshness_max_concurrent_readings: NonZeroUsize = "freshness.max_concurrent_readings", "64";

@@ -153,6 +153,20 @@ fn unknown_variables_are_refused_but_for_those_of_kubernetes() {
         "unknown environment variable [ESCACHE_UPSTREAM_HOST], did you mean [ESCACHE_UPSTREAM_HOSTS]?\n\
          unknown environment variable [ESCACHE_FROB]; config/escache.yml lists all"
     );
+    for (written, meant) in [
+        ("ESCACHE_MAX_STALENESS", "ESCACHE_FRESHNESS_MAX_STALENESS"),
+        ("ESCACHE_MAX_STALENES", "ESCACHE_FRESHNESS_MAX_STALENESS"),
+        ("ESCACHE_CACHE_MAX_STALENESS", "ESCACHE_FRESHNESS_MAX_STALENESS"),
+        ("ESCACHE_SHOW_QUERIES", "ESCACHE_ADMIN_SHOW_QUERIES"),
+        // as the flags are called
+        ("ESCACHE_TTL_ONLY", "ESCACHE_FRESHNESS_TTL_ONLY"),
+        ("ESCACHE_CACHE_SIZE", "ESCACHE_INDICES_REQUESTS_CACHE_SIZE"),
+        ("ESCACHE_UPSTREAM", "ESCACHE_UPSTREAM_HOSTS"),
+        ("ESCACHE_ADMIN", "ESCACHE_ADMIN_LISTEN"),
+    ] {
+        let error = config("", &[(written, "1s")], &[]).unwrap_err();
+        assert_eq!(error, format!("unknown environment variable [{written}], did you mean [{meant}]?"));
+    }
     let kubernetes = [
         ("ESCACHE_SERVICE_HOST", "10.0.0.1"),
         ("ESCACHE_SERVICE_PORT_HTTP", "9280"),

@@ -2,7 +2,7 @@
 //! counts at once, for better or worse; besides it, whether the engine answers all that it is asked from time to time.
 
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Proxy;
 use crate::upstream::Contact;
@@ -71,6 +71,19 @@ impl Proxy {
     /// The engine was asked who it is. Returns what came of it the time before.
     pub fn note_probe(&self, now: Probed) -> Probed {
         std::mem::replace(&mut *self.probed(), now)
+    }
+
+    /// What the upstream answered, if it looks like no search engine. No more than a word for people: it is passed what
+    /// comes, and clients are sent here, as before. Nobody can list all engines that there will be, and gateways that
+    /// hide `/`; to be wrong here would take a whole service down for its looks.
+    #[must_use]
+    pub fn stranger(&self) -> Option<Arc<String>> {
+        self.stranger.load_full()
+    }
+
+    /// The upstream looks like no search engine, or like one. Returns what was known before.
+    pub fn note_stranger(&self, gave: Option<String>) -> Option<Arc<String>> {
+        self.stranger.swap(gave.map(Arc::new))
     }
 
     fn probed(&self) -> MutexGuard<'_, Probed> {

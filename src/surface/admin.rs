@@ -140,7 +140,11 @@ fn get(proxy: &Arc<Proxy>, path: &str) -> Response<Body> {
         "/live" => text("text/plain; charset=utf-8", "alive\n"),
         "/ready" => {
             let readiness = proxy.readiness();
-            let mut response = text("text/plain; charset=utf-8", format!("{}\n", readiness.words()));
+            let upstream = proxy.stranger().map_or(String::new(), |gave| {
+                format!("upstream: does not look like Elasticsearch or OpenSearch ({gave})\n")
+            });
+            let words = format!("{}\n{upstream}", readiness.words());
+            let mut response = text("text/plain; charset=utf-8", words);
             if readiness != Readiness::Ready {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             }

@@ -1,6 +1,6 @@
 //! What an operator or a developer can change about a reason, in a sentence or two: for the live page and `explain`.
 
-use crate::outcome::Reason;
+use crate::outcome::{Reason, Refusal};
 
 /// What to change, so that requests are answered from the cache. Nothing where nothing needs to be changed.
 #[must_use]
@@ -64,8 +64,8 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         SearchIdle => "Set index.refresh_interval of the index, or a longer index.search.idle.after.",
         Target => "explain one of the searches of the multi search: it tells the property.",
         GenerationUnknown => {
-            "Let upstream.credentials read _stats, _cluster/state and _alias (privilege monitor), and see whether the \
-             engine answers in time."
+            "See in explain what the engine answers: 404 is an index that is missing; for 401 and 403 let \
+             upstream.credentials read _stats, _cluster/state and _alias (privilege monitor)."
         }
         GenerationIncomplete => {
             "Let upstream.credentials see all indices that clients see; wait for shards that are not started."
@@ -94,6 +94,26 @@ pub(super) fn advice(reason: Reason) -> &'static str {
     }
 }
 
+/// The same for one refusal, whose place may tell what the engine has said.
+#[must_use]
+pub(super) fn advice_for(refusal: &Refusal) -> &'static str {
+    let answered = refusal.place.rsplit_once(": ").map_or(&*refusal.place, |(_, answer)| answer);
+    match (refusal.reason, answered) {
+        (Reason::GenerationUnknown, "404") => {
+            "The engine says that the index is missing (404): create it, or mend its name. An engine without this \
+             endpoint says so of every index; freshness.ttl_only is for these."
+        }
+        (Reason::GenerationUnknown, "401" | "403") => {
+            "Let upstream.credentials read _stats, _cluster/state and _alias (privilege monitor): the engine has refused \
+             what escache asked."
+        }
+        (Reason::GenerationUnknown, "timeout" | "no answer") => {
+            "See why the engine does not answer in time: freshness.reading_timeout is how long it may take."
+        }
+        (reason, _) => advice(reason),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +134,10 @@ mod tests {
     #[test]
     fn settings_that_are_named_exist() {
         let names: Vec<&str> = include_str!("../../config/escache.yml").lines().collect();
-        let words = Reason::ALL.iter().flat_map(|reason| advice(*reason).split(' '));
+        let answered = ["404", "403", "timeout"]
+            .map(|answer| Refusal::at(Reason::GenerationUnknown, format!("/_stats: {answer}")));
+        let texts = Reason::ALL.iter().map(|reason| advice(*reason)).chain(answered.iter().map(advice_for));
+        let words = texts.flat_map(|text| text.split(' '));
         let mut found = 0;
         for word in words.map(|word| word.trim_matches([',', '.', ':', '('])) {
             let groups = ["limits.", "freshness.", "cache.", "auth.", "upstream."];

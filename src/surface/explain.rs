@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::advice::advice;
+use super::advice::advice_for;
 use crate::cache::{Decision, decide};
 use crate::control::Control;
 use crate::elastic::api::{Route, route};
@@ -248,7 +248,7 @@ fn refuse(out: &mut Value, refusal: &Refusal) {
     out["reason"] = refusal.reason.name().into();
     out["place"] = refusal.place.as_str().into();
     out["help"] = refusal.reason.help().into();
-    out["advice"] = advice(refusal.reason).into();
+    out["advice"] = advice_for(refusal).into();
 }
 
 fn headers(given: serde_json::Map<String, Value>, has_body: bool) -> Result<HeaderMap, String> {

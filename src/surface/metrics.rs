@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use serde_json::{Map, Value, json};
 
+use super::ratios;
 use crate::elastic::api::Api;
 use crate::generation::Cause;
 use crate::outcome::{Outcome, Reason};
@@ -52,7 +53,8 @@ pub(super) fn json(proxy: &Arc<Proxy>) -> Value {
     let gauges: Map<String, Value> =
         gauges(proxy).into_iter().map(|(n, _, v)| (n.to_owned(), v.into())).collect();
     let hosts: Vec<Value> = proxy.upstream.hosts().iter().map(host).collect();
-    json!({"requests": requests, "reasons": reasons, "counters": plain, "gauges": gauges, "hosts": hosts})
+    let ratios = ratios::json(stats);
+    json!({"requests": requests, "ratios": ratios, "reasons": reasons, "counters": plain, "gauges": gauges, "hosts": hosts})
 }
 
 fn host(report: &HostReport) -> Value {
@@ -159,6 +161,13 @@ fn requests(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let labels = [("api", api.name()), ("outcome", outcome.name())];
         let value = stats.requests(api as usize, outcome);
         ConstCounter::new(value).encode(requests.encode_family(&labels)?)?;
+    }
+    let help =
+        "Searches that could be answered from the cache, by what came of it: the hit ratio is made of these";
+    let mut lookups = encoder.encode_descriptor("lookups", help, None, MetricType::Counter)?;
+    let total = stats.total();
+    for (result, value) in [("hit", total.hits), ("miss", total.misses)] {
+        ConstCounter::new(value).encode(lookups.encode_family(&[("result", result)])?)?;
     }
     let help =
         "Requests that were not answered from the cache, or not stored, by endpoint, outcome and reason";

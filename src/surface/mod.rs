@@ -8,6 +8,8 @@ pub mod explain;
 
 mod advice;
 
+mod ratios;
+
 mod metrics;
 
 pub mod overview;

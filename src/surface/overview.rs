@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::advice::advice;
-use crate::elastic::api::Api;
+use super::ratios::{self, reads};
 use crate::generation::Cause;
 use crate::outcome::{Outcome, Reason};
 use crate::proxy::Proxy;
@@ -31,11 +31,6 @@ pub async fn keep_history(proxy: Arc<Proxy>, interval: Duration) {
     }
 }
 
-/// What may be answered from the cache, unlike what is only passed on.
-fn reads() -> impl Iterator<Item = Api> {
-    Api::ALL.into_iter().filter(|api| api.is_read() || api.is_several())
-}
-
 fn totals(proxy: &Proxy) -> Totals {
     let stats = &proxy.stats;
     let took = |outcome| {
@@ -46,8 +41,10 @@ fn totals(proxy: &Proxy) -> Totals {
     let searches = all.each_ref().map(Counted::count);
     let [hits, misses, ..] = all;
     let (entries, bytes) = proxy.store.size();
+    let counted = stats.total();
     Totals {
         searches,
+        counted: [counted.hits, counted.misses],
         hits,
         misses,
         engine: stats.engine.counted(),
@@ -76,11 +73,13 @@ pub(super) fn json(proxy: &Proxy, show_queries: bool) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "engine": engine,
+        "stranger": proxy.stranger().as_ref().map(|gave| gave.as_str()),
         "reachable": proxy.reachable(),
         "draining": proxy.draining.load(Ordering::Acquire),
         "show_queries": show_queries,
         "totals": {
             "searches": outcomes,
+            "ratios": ratios::json(&proxy.stats),
             "entries": now.entries,
             "bytes": now.bytes,
             "capacity": proxy.capacity,
@@ -98,10 +97,12 @@ pub(super) fn json(proxy: &Proxy, show_queries: bool) -> Value {
 
 fn step(step: &Step) -> Value {
     let [hit, miss, stale, bypass] = step.searches;
+    let [hit_count, miss_count] = step.counted;
     json!({
         "at": step.at.as_secs_f64(),
         "seconds": step.length.as_secs_f64(),
         "hit": hit, "miss": miss, "stale": stale, "bypass": bypass,
+        "hit_count": hit_count, "miss_count": miss_count,
         "hit_seconds": step.hits.map(|(median, most)| [median, most]),
         "miss_seconds": step.misses.map(|(median, most)| [median, most]),
         "engine_seconds": step.engine.map(|(median, most)| [median, most]),

@@ -22,16 +22,22 @@ pub(super) async fn run(admin: &Admin, asked: &ExplainArgs) -> Result<ExitCode, 
     Ok(ExitCode::from(if cacheable { 0 } else { NOT_SO }))
 }
 
-const WANTED: &str = "a request begins with METHOD /path, or is the JSON of a search";
+/// What a file may hold.
+const WANTED: &str = "explain takes one request: METHOD /path with headers and a body below it, as in Kibana's console \
+                      (GET, POST, ...; lines that begin with # are comments); or the JSON of a search alone; or the JSON \
+                      that POST /explain takes";
+
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"];
 
 /// A request as people write it down: JSON as `POST /explain` takes it, `METHOD /path` with headers and a body behind it
 /// (as in Kibana's console), or a body alone.
 fn request(text: &str, index: Option<&str>) -> Result<Value, Failure> {
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = uncommented(text.trim_start_matches('\u{feff}'));
+    let text = text.trim();
     let target = index.map_or_else(|| "/_search".to_owned(), |index| format!("/{index}/_search"));
     if text.is_empty() {
         // it would be a search for everything, which nobody means who sends nothing
-        return Err(format!("there is no request in it: {WANTED}; {{}} finds everything").into());
+        return Err(format!("there is no request in it. {WANTED}; {{}} finds everything").into());
     }
     if text.starts_with('{') {
         if let Ok(Value::Object(object)) = serde_json::from_str::<Value>(text)
@@ -42,11 +48,14 @@ fn request(text: &str, index: Option<&str>) -> Result<Value, Failure> {
         return Ok(json!({"method": "POST", "path": target, "body": text}));
     }
     let (first, mut rest) = text.split_once('\n').unwrap_or((text, ""));
-    let Some((method, path)) = first.trim().split_once(char::is_whitespace) else {
-        return Err(format!("[{}] is not understood: {WANTED}", first.trim()).into());
+    let first = first.trim();
+    let Some((method, path)) = request_line(first) else {
+        let shown: String = first.chars().take(80).collect();
+        return Err(format!("[{shown}] is neither a request line nor JSON. {WANTED}").into());
     };
-    let path = path.trim();
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    if let Some(second) = rest.lines().map(str::trim).find(|line| request_line(line).is_some()) {
+        return Err(format!("there is a second request in it: [{second}]. {WANTED}").into());
+    }
     let mut headers = Map::new();
     loop {
         let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
@@ -68,6 +77,25 @@ fn request(text: &str, index: Option<&str>) -> Result<Value, Failure> {
         question["body"] = format!("{}\n", rest.trim_end()).into();
     }
     Ok(question)
+}
+
+/// Without the comments of Kibana's console. No line of JSON, and none of a head, begins so.
+fn uncommented(text: &str) -> String {
+    let comment = |line: &str| line.trim_start().starts_with('#') || line.trim_start().starts_with("//");
+    text.split_inclusive('\n').filter(|line| !comment(line)).collect()
+}
+
+/// Method and path of a line; the path may have its slash or not, or be a whole URL, and the protocol may follow it.
+fn request_line(line: &str) -> Option<(String, String)> {
+    let mut words = line.split_whitespace();
+    let method = words.next()?.to_ascii_uppercase();
+    let url = words.next().filter(|_| METHODS.contains(&method.as_str()))?;
+    if words.next().is_some_and(|protocol| !protocol.starts_with("HTTP/")) || words.next().is_some() {
+        return None;
+    }
+    let authority = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    let path = authority.map_or(url, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+    Some((method, if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }))
 }
 
 /// What was told, as lines.
@@ -153,8 +181,47 @@ mod tests {
         );
         check(r#"{"path":"/a/_search","body":{}}"#, None, &json!({"path": "/a/_search", "body": {}}));
         check("{}", Some("logs"), &json!({"method": "POST", "path": "/logs/_search", "body": "{}"}));
-        for (text, index) in [("hello", None), ("", None), (" \n", Some("logs"))] {
-            assert!(request(text, index).is_err(), "{text}");
+    }
+
+    #[test]
+    fn comments_of_the_console_are_skipped() {
+        check(
+            "# what Kibana sends\n\n// by hand\nget logs/_search\n# of whom\nAccept: a/b\n{\"size\": 1,\n  # how many\n  \"from\": 0}\n#\n",
+            None,
+            &json!({"method": "GET", "path": "/logs/_search", "headers": {"accept": "a/b"},
+                "body": "{\"size\": 1,\n  \"from\": 0}\n"}),
+        );
+        check("# all\n{}", None, &json!({"method": "POST", "path": "/_search", "body": "{}"}));
+        // `#` elsewhere is none
+        let body = r##"{"query": {"match": {"a": "#1 // x"}}}"##;
+        check(body, None, &json!({"method": "POST", "path": "/_search", "body": body}));
+    }
+
+    #[test]
+    fn a_request_line_may_be_that_of_http() {
+        for line in ["POST /a/_search?size=1 HTTP/1.1", "POST http://localhost:9200/a/_search?size=1"] {
+            check(line, None, &json!({"method": "POST", "path": "/a/_search?size=1", "headers": {}}));
+        }
+        check("GET https://a.example", None, &json!({"method": "GET", "path": "/", "headers": {}}));
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_what_is_one() {
+        for (text, said) in [
+            ("hello", "[hello] is neither"),
+            ("hello world", "[hello world] is neither"),
+            ("curl -X POST localhost:9200/a/_search", "is neither a request line nor JSON"),
+            ("GET", "[GET] is neither"),
+            ("GET /a b/_search", "is neither"),
+            ("[1, 2]", "is neither"),
+            ("", "there is no request"),
+            (" \n", "there is no request"),
+            ("# a comment\n", "there is no request"),
+            ("GET /a/_search\n{}\n\nPOST b/_search\n{}", "a second request in it: [POST b/_search]"),
+        ] {
+            let Err(Failure(error, _)) = request(text, Some("logs")) else { panic!("{text} is taken") };
+            let forms = ["METHOD /path", "JSON of a search", "POST /explain"];
+            assert!(error.contains(said) && forms.iter().all(|form| error.contains(form)), "{text}: {error}");
         }
     }
 

@@ -65,6 +65,7 @@ fn render(address: &str, stats: &Value, before: Option<(&Value, u32)>) -> String
             row(&mut out, &format!("  {api}"), own);
         }
     }
+    ratios(&mut out, stats, before);
     let seconds = |name: &str| counter(name) as f64 / 1e6;
     let _ = writeln!(
         out,
@@ -103,6 +104,22 @@ fn render(address: &str, stats: &Value, before: Option<(&Value, u32)>) -> String
     out
 }
 
+/// The two figures of the live page, by its words; the first one of what came in between, too.
+fn ratios(out: &mut String, stats: &Value, before: Option<(&Value, u32)>) {
+    let of = |stats: &Value, name: &str| stats["ratios"][name].as_u64().unwrap_or_default();
+    let (hits, misses) = (of(stats, "hit_count"), of(stats, "miss_count"));
+    let counted = format!("hits {}, misses {}", number(hits), number(misses));
+    let _ = write!(out, "\n{:<22} {} ({counted})", "hit ratio", share(hits, hits + misses));
+    if let Some((before, seconds)) = before {
+        let (hits, misses) =
+            (hits.saturating_sub(of(before, "hit_count")), misses.saturating_sub(of(before, "miss_count")));
+        let _ = write!(out, "; {} in the last {seconds} s", share(hits, hits + misses));
+    }
+    let all = stats["ratios"]["share_of_all_searches"].as_f64();
+    let all = all.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+    let _ = writeln!(out, "\n{:<22} {all} answered from the cache", "share of all searches");
+}
+
 /// Requests by outcome: of one endpoint, or of all that are not statistics.
 fn outcomes(stats: &Value, api: Option<&str>) -> [u64; 4] {
     let requests = stats["requests"].as_object();
@@ -119,14 +136,17 @@ fn row(out: &mut String, name: &str, counts: [u64; 4]) {
     let all: u64 = counts.iter().sum();
     let _ = write!(out, "{name:<22} {:>12}", number(all));
     for count in counts {
-        let share = match (count, all) {
-            (_, 0) => "-".to_owned(),
-            (0, _) => "0 %".to_owned(),
-            (count, all) => format!("{:.1} %", 100.0 * count as f64 / all as f64),
-        };
-        let _ = write!(out, " {share:>8}");
+        let _ = write!(out, " {:>8}", share(count, all));
     }
     out.push('\n');
+}
+
+fn share(part: u64, whole: u64) -> String {
+    match (part, whole) {
+        (_, 0) => "-".to_owned(),
+        (0, _) => "0 %".to_owned(),
+        (part, whole) => format!("{:.1} %", 100.0 * part as f64 / whole as f64),
+    }
 }
 
 /// With a comma after each three digits.
@@ -176,6 +196,7 @@ mod tests {
         let stats = |hits: u64| {
             json!({
                 "requests": {"search": {"hit": hits, "miss": 1, "bypass": 1, "stale": 0}, "other": {"hit": 0, "bypass": 0}},
+                "ratios": {"hit_count": hits, "miss_count": 2, "hit_ratio": 0.8, "share_of_all_searches": 0.25},
                 "reasons": {"now": 1, "write": 3}, "counters": {"evictions_size": 4, "saved_microseconds": 2_500_000},
                 "gauges": {"entries": 5, "bytes": 2048, "engine_reachable": 1, "draining": 0},
                 "hosts": [{"host": "http://localhost:9200", "used": true}],
@@ -189,11 +210,15 @@ mod tests {
         };
         assert_eq!(line("all", &text), "all 10 80.0 % 10.0 % 10.0 % 0 %");
         assert_eq!(line("search", &text), "search 10 80.0 % 10.0 % 10.0 % 0 %");
+        assert_eq!(line("hit ratio", &text), "hit ratio 80.0 % (hits 8, misses 2)");
+        assert_eq!(line("share of all", &text), "share of all searches 25.0 % answered from the cache");
         assert!(!text.contains("other") && !text.contains("in the last"), "{text}");
         assert_eq!(line("cache", &text), "cache 5 entries, 2.0 KiB; 4 evicted for want of room");
         assert!(line("engine", &text).starts_with("engine 2.5 s of searches saved"), "{text}");
         assert!(text.find("write").unwrap() < text.find("now").unwrap(), "{text}");
         let text = render("a:1", &stats(12), Some((&stats(8), 2)));
         assert_eq!(line("in the last", &text), "in the last 2 s 4 100.0 % 0 % 0 % 0 %");
+        let ratio = line("hit ratio", &text);
+        assert_eq!(ratio, "hit ratio 85.7 % (hits 12, misses 2); 100.0 % in the last 2 s");
     }
 }

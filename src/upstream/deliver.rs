@@ -193,7 +193,7 @@ impl Upstream {
         let Some(tag) = tag else { return Ok(Vec::new()) };
         if !self.state().has_applied(index, tag)
             && let Err(error) = self.listen_to(index, true).await
-            && (matches!(error, ProxyError::Unreachable(_)) || self.state().has_other(tried, Instant::now()))
+            && (error.is_for_want_of_connection() || self.state().has_other(tried, Instant::now()))
         {
             return Err(error);
         }

@@ -82,7 +82,12 @@ fn fault(error: &Error) -> ProxyError {
         }
         cause = inner.source();
     }
-    ProxyError::Unreachable(reason(error))
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    match cause {
+        _ if error.is_connect() => ProxyError::Unreachable(reason(error)),
+        Some(cause) if cause.is_parse() => ProxyError::Unreadable(reason(error)),
+        _ => ProxyError::Closed(reason(error)),
+    }
 }
 
 /// Whether the host is to blame, or the client whose body broke off.

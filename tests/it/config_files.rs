@@ -104,7 +104,7 @@ async fn alerts_and_dashboard_name_metrics_and_labels_that_exist() {
         if named == 0 && !query.starts_with("up{") {
             wrong.push(format!("{file}: no metric of escache in: {query}"));
         }
-        for label in ["outcome", "api", "reason", "cause", "limit", "kind"] {
+        for label in ["outcome", "api", "reason", "cause", "limit", "kind", "result"] {
             for value in label_values(&query, label) {
                 if !text.contains(&format!("{label}=\"{value}\"")) {
                     wrong.push(format!("{file}: no {label} is called {value}: {query}"));

@@ -348,6 +348,25 @@ async fn explain_names_the_place() {
     engine.put_settings("logs", json!({"search.idle.after": "30s"}));
     engine.on(Api::Stats).times(2, Twist::forbidden("indices:monitor/stats"));
     check(SEARCH, "generation-unknown", "/_stats: 403").await;
+    check("/missing/_search", "generation-unknown", "/_cluster/state: 404").await;
+}
+
+/// What to change follows from what the engine has said.
+#[tokio::test]
+async fn explain_tells_a_missing_index_from_a_missing_permission() {
+    let (engine, escache) = two().await;
+    let advised =
+        async |path: &str| escache.explain("POST", path, all()).await["advice"].as_str().unwrap().to_owned();
+    let missing = advised("/missing/_search").await;
+    assert!(missing.contains("index is missing (404)") && !missing.contains("credentials"), "{missing}");
+    engine.on(Api::Stats).always(Twist::forbidden("indices:monitor/stats"));
+    let forbidden = advised(SEARCH).await;
+    assert!(forbidden.contains("upstream.credentials"), "{forbidden}");
+    engine.calm();
+    engine.on(Api::Stats).always(Twist::Drop);
+    // another target, whose readings have not failed yet
+    let silent = advised("/log*/_search").await;
+    assert!(silent.contains("does not answer in time") && !silent.contains("credentials"), "{silent}");
 }
 
 #[tokio::test]

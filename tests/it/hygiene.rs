@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::support::engine::{Api, Engine};
 use crate::support::escache::Escache;
+use crate::support::patience::until;
 use crate::support::wire::{Wire, ask};
 
 /// A request that must not be taken for two: if it is, the engine sees this path.
@@ -123,6 +124,34 @@ async fn no_request_is_taken_for_two() {
     assert_eq!(escache.proxy.stats.plain.panics.get(), 0);
 }
 
+/// hyper answers these before escache sees a request: there is no body to give them, but each is counted.
+#[tokio::test]
+async fn a_head_that_cannot_be_read_has_an_answer_without_a_body_and_is_counted() {
+    let engine = Engine::start();
+    let escache = Escache::start(&engine.url()).await;
+    let malformed = || escache.proxy.stats.plain.malformed_requests.get();
+    for line in [
+        "GET /_echo/a<b HTTP/1.1",
+        "GET /_echo/a>b HTTP/1.1",
+        "GET /_echo/a`b HTTP/1.1",
+        "GET /_echo/a b HTTP/1.1",
+        "GET /_echo/a\0b HTTP/1.1",
+        "GET /_echo/a HTTP/1.2",
+        " /_echo/a HTTP/1.1",
+        "hello",
+        "GET /_echo/a HTTP/1.1\r\nX Y: a",
+        "POST /_echo/a HTTP/1.1\r\nContent-Length: -1",
+    ] {
+        let before = malformed();
+        let told = ask(&escache.url, format!("{line}\r\nHost: a\r\n\r\n")).await;
+        let expected = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        assert_eq!(told.text, expected, "{line:?}");
+        until("it is counted", async || malformed() > before).await;
+        assert_eq!(malformed(), before + 1, "{line:?}");
+    }
+    assert_eq!(engine.seen(Api::Echo), 0);
+}
+
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order_and_at_once() {
     let engine = Engine::start();
@@ -217,7 +246,7 @@ async fn nothing_is_injected_on_the_way_back() {
         ("trailers", ok("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\nSet-Cookie: poison\r\n\r\n"), 200, "ok", "poison"),
         ("an early hint", format!("HTTP/1.1 103 Early Hints\r\nLink: poison\r\n\r\n{}", ok("Content-Length: 2\r\n", "ok")), 200, "ok", "poison"),
         ("a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: poison\r\n\r\npoison".to_owned(), 502, "bad_gateway", "poison"),
-        ("no HTTP", "SSH-2.0-poison\r\n\r\n".to_owned(), 502, "bad_gateway", "poison"),
+        ("no HTTP", "SSH-2.0-poison\r\n\r\n".to_owned(), 502, "is not HTTP/1.1", "poison"),
         ("an oversized chunk", ok("Transfer-Encoding: chunked\r\n", "2\r\nok\r\nfffffffffffffffff\r\npoison"), 200, "ok", "poison"),
     ];
     let engine = evil(rows.iter().map(|row| row.1.clone()).collect()).await;

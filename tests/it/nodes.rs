@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
@@ -21,6 +21,29 @@ const OTHERS: [Engine; 5] = [
     Engine::OpenSearch2Secured,
     Engine::OpenSearch3,
 ];
+
+/// Whoever asks for help gets it on standard output; who is mistaken is told where there is some.
+#[tokio::test]
+async fn the_script_that_runs_nodes_explains_itself() {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/nodes/run");
+    let asked = async |argument: &str| {
+        let Output { status, stdout, stderr } = Command::new(&run).arg(argument).output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code(), text(stdout), text(stderr))
+    };
+    for argument in ["--help", "-h"] {
+        let (code, out, err) = asked(argument).await;
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+        for word in
+            ["Runs one node", "run ENGINE PORT DATADIR", "--seed-hosts", "TEST_NODES_DIR", "Exit status 69"]
+        {
+            assert!(out.contains(word), "no {word} in {out}");
+        }
+        assert!(!out.contains('#') && !out.contains("set -eu"), "{out}");
+    }
+    let (code, out, err) = asked("--hlep").await;
+    assert!(code == Some(64) && out.is_empty() && err.contains("--help"), "{code:?} {out} {err}");
+}
 
 /// The administrator of the secured engine; the others do not look.
 fn as_admin(node: &Node) -> Client {

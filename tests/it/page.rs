@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::support::browser::{Browser, keys};
 use crate::support::engine::{Api, Engine, Flavour, Twist, engine_of};
 use crate::support::escache::{Escache, verdict};
+use crate::support::patience::until;
 
 const LITERAL: &str = "wanted-by-alice";
 
@@ -81,6 +82,48 @@ async fn the_overview_tells_which_searches_save_and_cost_and_why() {
     let told = overview(&escache).await;
     assert_eq!(row(&told, "term:{user:?}")["asked"], 3, "{told:#}");
     assert_eq!(row(&told, "{size:?,profile:?}")["reason"], "diagnostic", "{told:#}");
+}
+
+/// One definition, by one name, on every surface: the engines' own numbers, a crowd and multi searches included.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hit_ratio_is_the_same_wherever_it_is_shown() {
+    let (engine, escache) = two().await;
+    let none = json!({"hit_count": 0, "miss_count": 0, "hit_ratio": null, "share_of_all_searches": null});
+    assert_eq!(overview(&escache).await["totals"]["ratios"], none);
+    send_searches(&engine, &escache).await;
+    let lines = format!("{{}}\n{}\n{{}}\n{}\n", by_user(1), by_user(7));
+    escache.send("POST", "/logs/_msearch", &[("content-type", "application/x-ndjson")], &lines).await;
+    let escache = Arc::new(escache);
+    let gate = engine.gate_before(Api::Search);
+    let crowd = [(); 2].map(|()| {
+        let escache = Arc::clone(&escache);
+        tokio::spawn(async move { escache.search("/logs/_search", by_user(9)).await.status })
+    });
+    until("one waits for the other", async || escache.proxy.stats.plain.followers.get() == 1).await;
+    gate.release();
+    for one in crowd {
+        assert_eq!(one.await.unwrap(), 200);
+    }
+
+    // 4 hits, 3 misses, 2 that bypass; a hit and a miss in one request; a miss and who has waited for it
+    let told = overview(&escache).await["totals"]["ratios"].clone();
+    let (hits, misses) = (6, 5);
+    assert_eq!((&told["hit_count"], &told["miss_count"]), (&json!(hits), &json!(misses)), "{told}");
+    let near = |name: &str, expected: f64| {
+        assert!((told[name].as_f64().unwrap() - expected).abs() < 1e-9, "{name} in {told}");
+    };
+    near("hit_ratio", 6.0 / 11.0);
+    near("share_of_all_searches", 4.0 / 12.0);
+    let get = async |url: String| escache.client.get(url).await;
+    assert_eq!(get(format!("{}/stats", escache.admin)).await.json()["ratios"], told);
+    let engines = get(format!("{}/_stats/request_cache", escache.url)).await.json();
+    let engines = &engines["_all"]["total"]["request_cache"];
+    assert_eq!((&engines["hit_count"], &engines["miss_count"]), (&told["hit_count"], &told["miss_count"]));
+    let metrics = get(format!("{}/metrics", escache.admin)).await.text();
+    for (result, count) in [("hit", hits), ("miss", misses)] {
+        let line = format!("escache_lookups_total{{result=\"{result}\"}} {count}\n");
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
 }
 
 #[tokio::test]
@@ -245,6 +288,13 @@ async fn the_page_in_a_browser() {
     by_keyboard(&browser).await;
     tries_a_search(&browser).await;
 
+    // there is nothing to save, and the page says why in words that a screen reader reads
+    let of_export = "const [button, why] = ['export', 'no-export'].map(id => document.getElementById(id));
+                     return [button.checkVisibility(), why.checkVisibility(), why.closest('p').innerText.trim()]";
+    let told = browser.run(of_export).await;
+    assert_eq!((&told[0], &told[1]), (&json!(false), &json!(true)), "{told}");
+    assert!(told[2].as_str().unwrap().contains("admin.show_queries: true"), "{told}");
+
     // something to see
     for round in 0..40 {
         for _ in 0..4 {
@@ -279,6 +329,8 @@ async fn the_page_in_a_browser() {
     browser.wait_for(&format!("document.querySelector('#searches').innerText.includes('{LITERAL}')")).await;
 
     // a list for `escache warm`, which another one understands
+    let told = browser.run(of_export).await;
+    assert_eq!((&told[0], &told[1]), (&json!(true), &json!(false)), "{told}");
     assert_eq!(browser.run("return document.querySelector('#export').disabled").await, false);
     browser.run("document.querySelector('#export').click()").await;
     browser.wait_for("document.querySelector('#exported').innerText.includes('searches saved')").await;

@@ -6,9 +6,11 @@ use std::time::Duration;
 use escache::probe::{self, NoAnswer};
 use escache::proxy::ProxySettings;
 use escache::upstream::{Host, Standing};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::support::engine::{Api, Engine, Seen, Twist, engine};
+use crate::support::engine::{Api, Engine, Flavour, Seen, Twist, engine, engine_of};
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::Response;
 use crate::support::patience::{ends, until};
@@ -278,4 +280,69 @@ async fn an_answer_that_the_engine_did_not_give_is_told_as_such() {
             assert!(answer.status == 502 && told.ends_with("; detail=no-answer"), "{method} {path}: {told}");
         }
     }
+}
+
+/// A server that answers whatever comes with this.
+async fn server(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = stream.read_u8().await {
+                    head.push(byte);
+                    if head.ends_with(b"\r\n\r\n") {
+                        head.clear();
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// What looks like no engine is named, and is passed requests all the same: to be wrong about it must cost nobody anything.
+#[tokio::test]
+async fn an_upstream_that_looks_like_no_engine_is_named_and_used() {
+    let html = "<title>Welcome</title>";
+    let future = r#"{"version": {"number": "1.2.3", "distribution": "future"}, "tagline": "Find"}"#;
+    for (status, kind, body, gave) in [
+        ("200 OK", "text/html; charset=utf-8", html, Some("GET / gave 200 OK, text/html")),
+        ("404 Not Found", "text/html", html, Some("GET / gave 404 Not Found, text/html")),
+        ("200 OK", "application/json", "{}", Some("GET / gave 200 OK, application/json")),
+        ("200 OK", "text/(html)", html, Some("GET / gave 200 OK")),
+        // an engine that nobody knows yet, one that wants credentials, and one in trouble
+        ("200 OK", "application/json", future, None),
+        ("401 Unauthorized", "application/json", "{}", None),
+        ("403 Forbidden", "text/html", html, None),
+        ("503 Service Unavailable", "text/html", html, None),
+    ] {
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let escache = Escache::start(&server(answer).await).await;
+        let detail = gave.map_or(String::new(), |gave| {
+            format!("upstream: does not look like Elasticsearch or OpenSearch ({gave})\n")
+        });
+        assert_eq!(ready(&escache).await, (200, format!("ready\n{detail}")), "{status} {kind} {body}");
+        let overview = escache.client.get(format!("{}/overview", escache.admin)).await.json();
+        assert_eq!(overview["stranger"].as_str(), gave);
+        let passed = escache.send("GET", "/index.html", &[], "").await;
+        assert_eq!((passed.status.to_string(), passed.text().as_str()), (status[..3].to_owned(), body));
+    }
+}
+
+/// What it looked like is no last word.
+#[tokio::test]
+async fn an_engine_that_takes_the_place_of_a_stranger_is_one() {
+    let engine = engine_of(Flavour::Os2, &["logs"]);
+    engine.on_any().always(Twist::Status(200, "hello".into()));
+    let escache = before(&[&engine]).await;
+    assert!(ready(&escache).await.1.starts_with("ready\nupstream: does not look like"));
+    engine.calm();
+    probe::learn(&escache.proxy, probe::ask(&escache.proxy).await);
+    assert_eq!(ready(&escache).await, yes());
 }

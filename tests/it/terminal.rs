@@ -42,11 +42,11 @@ async fn start() -> (Engine, Escache, TempDir) {
     let files = tempfile::tempdir().unwrap();
     for (name, text) in [
         ("body", "{\"size\": 1}"),
-        ("console", "GET /logs/_search?scroll=1m\nX-Opaque-Id: 7\n\n{\"size\": 1}\n"),
+        ("console", "# as in the console\nGET /logs/_search?scroll=1m\nX-Opaque-Id: 7\n\n{\"size\": 1}\n"),
         ("list", "{\"path\":\"/logs/_search\",\"body\":{\"size\":1}}\n{\"path\":\"/logs/_count\"}\n"),
         ("writes", "[{\"method\":\"PUT\",\"path\":\"/logs/_doc/1\"},\n{\"path\":\"/logs/_search\"}]"),
         ("token", "hush\n"),
-        ("nothing", "hello"),
+        ("nothing", "hello world"),
     ] {
         fs::write(files.path().join(name), text).unwrap();
     }
@@ -64,7 +64,8 @@ async fn a_running_escache_is_asked_from_a_terminal() {
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &told["reason"]), (3, &json!("stateful")), "{out}");
     let (code, _, err) = run(&escache, "explain nothing", at).await;
-    assert!(code == 1 && err.contains("nothing: [hello] is not understood"), "{code} {err}");
+    let neither = "nothing: [hello world] is neither a request line nor JSON";
+    assert!(code == 1 && err.contains(neither) && err.contains("METHOD /path"), "{code} {err}");
     // standard input is empty
     for line in ["explain -", "explain - --index logs"] {
         let (code, out, err) = run(&escache, line, at).await;
@@ -81,7 +82,10 @@ async fn a_running_escache_is_asked_from_a_terminal() {
 
     let (code, out, _) = run(&escache, "stats", at).await;
     assert!(
-        code == 0 && out.contains(": ready\n") && out.contains("\ncache                  3 entries"),
+        code == 0
+            && out.contains(": ready\n")
+            && out.contains("\nhit ratio              25.0 % (hits 1, misses 3)")
+            && out.contains("\ncache                  3 entries"),
         "{out}"
     );
     let (_, out, _) = run(&escache, "stats --json", at).await;

@@ -8,8 +8,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use crate::support::collector::{Collector, attribute, hex};
-use crate::support::engine::{Api, Engine, Twist};
+use crate::support::engine::{Api, Engine, Flavour, Twist, engine_of};
 use crate::support::escache::{Escache, two, verdict};
+use crate::support::patience::until;
 
 const SEARCH: &str = "/logs/_search";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -27,7 +28,14 @@ struct Traced {
 }
 
 async fn traced(sample: Option<f64>, env: &[(&str, &str)]) -> Traced {
-    let (engine, escache) = two().await;
+    traced_before(two().await, sample, env).await
+}
+
+async fn traced_before(
+    (engine, escache): (Engine, Escache),
+    sample: Option<f64>,
+    env: &[(&str, &str)],
+) -> Traced {
     let collector = Collector::start().await;
     let settings = OtlpSettings {
         endpoint: Some(Host::parse(&collector.url).unwrap()),
@@ -133,6 +141,17 @@ async fn a_request_has_a_span_and_so_has_each_call_to_the_engine() {
 }
 
 #[tokio::test]
+async fn the_engine_is_named_as_what_it_is() {
+    let engine = engine_of(Flavour::Os2, &["logs"]);
+    let escache = Escache::start(&engine.url()).await;
+    let mut traced = traced_before((engine, escache), None, &[AT_ONCE]).await;
+    traced.search(SEARCH, &[]).await;
+    for span in traced.collector.spans(2).await {
+        check(&span, &[("db.system.name", Some("opensearch"))]);
+    }
+}
+
+#[tokio::test]
 async fn spans_have_no_secret() {
     let mut traced = traced(None, &[AT_ONCE]).await;
     let headers = [
@@ -178,6 +197,33 @@ async fn a_trace_that_is_not_sampled_passes_as_it_came() {
     assert!(spans.iter().all(|span| hex(&span.trace_id).ends_with("0001")), "{spans:#?}");
 }
 
+/// Flags that are not known are not passed on (W3C Trace Context 3.2.2.5).
+#[tokio::test]
+async fn of_the_flags_only_that_of_sampling_goes_on() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let flagged = format!("{}ff", &PARENT[..PARENT.len() - 2]);
+    traced.search(SEARCH, &[("traceparent", &flagged)]).await;
+    let spans = traced.collector.spans(2).await;
+    let expected = format!("00-{TRACE}-{}-01", hex(&spans[0].span_id));
+    assert_eq!(traced.told("traceparent"), Some(expected));
+}
+
+/// The headers that a client vouches for stay as they came, also where there are none; the spans are made all the same.
+#[tokio::test]
+async fn a_signed_request_is_passed_on_as_it_came() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=b");
+    let all = [signed, ("traceparent", PARENT), ("tracestate", "a=1")];
+    for (headers, parent) in [(&all[..], Some(PARENT)), (&all[..1], None)] {
+        traced.search(SEARCH, headers).await;
+        assert_eq!(traced.told("traceparent").as_deref(), parent);
+        let spans = traced.collector.spans(2).await;
+        let [call, request] = &spans[..] else { panic!("{spans:#?}") };
+        assert_eq!((&call.trace_id, &call.parent_span_id), (&request.trace_id, &request.span_id));
+        assert_eq!(hex(&request.trace_id) == TRACE, parent.is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_trace_begins_here_where_the_client_has_none() {
     let mut all = traced(Some(1.0), &[AT_ONCE]).await;
@@ -214,6 +260,33 @@ async fn a_multi_search_says_how_many_were_hits() {
     let [first, second] = of_requests[..] else { panic!("{of_requests:#?}") };
     check(first, &[("escache.items_hit", Some("1"))]);
     check(second, &[("escache.items_hit", Some("2"))]);
+}
+
+/// Who waits for the search of another has no call of its own.
+#[tokio::test]
+async fn requests_that_share_a_search_have_one_call() {
+    let mut traced = traced(None, &[AT_ONCE]).await;
+    let gate = traced.engine.gate_before(Api::Search);
+    let other = PARENT.replace(TRACE, "00000000000000000000000000000001");
+    let (of_one, of_other) = ([("traceparent", PARENT)], [("traceparent", other.as_str())]);
+    let one_waits = async {
+        let followers = &traced.escache.proxy.stats.plain.followers;
+        until("one waits for the other", async || followers.get() == 1).await;
+        gate.release();
+    };
+    tokio::join!(traced.search(SEARCH, &of_one), traced.search(SEARCH, &of_other), one_waits);
+    let spans = traced.collector.spans(3).await;
+    let (calls, requests): (Vec<&Span>, Vec<&Span>) =
+        spans.iter().partition(|span| span.kind == SpanKind::Client as i32);
+    let of = |collapsed: &str| {
+        let mut found =
+            requests.iter().filter(|span| attribute(span, "escache.collapsed").as_deref() == Some(collapsed));
+        (*found.next().unwrap_or_else(|| panic!("none is collapsed={collapsed}: {spans:#?}"))).clone()
+    };
+    let (led, waited) = (of("false"), of("true"));
+    assert_eq!((calls.len(), requests.len()), (1, 2), "{spans:#?}");
+    assert_eq!((&calls[0].trace_id, &calls[0].parent_span_id), (&led.trace_id, &led.span_id));
+    assert_ne!(waited.trace_id, led.trace_id);
 }
 
 #[tokio::test]

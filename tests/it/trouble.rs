@@ -76,6 +76,28 @@ async fn a_host_that_only_answers_errors_is_left_while_another_one_answers() {
     }
 }
 
+/// An error says how far a request came: whether there was a connection, and whether an answer began.
+#[tokio::test]
+async fn an_error_says_how_far_the_request_came() {
+    let engine = engine();
+    let escache = in_front_of(&[engine.url()], |_| {}).await;
+    let said = async || {
+        let answer = escache.send("PUT", "/logs/_doc/1", &[], "{}").await;
+        assert_eq!((answer.status, &answer.json()["error"]["type"]), (502, &json!("bad_gateway_exception")));
+        answer.json()["error"]["reason"].as_str().unwrap().to_owned()
+    };
+    engine.on(Api::Doc).always(Twist::Drop);
+    assert_eq!(said().await, "escache: the engine closed the connection before it answered");
+    engine.calm();
+    engine.on(Api::Search).always(Twist::Truncate(10));
+    let search = escache.send("GET", &format!("{SEARCH}?size=1"), &[], "").await;
+    assert_eq!(search.json()["error"]["reason"], "escache: the answer of the engine broke off");
+    engine.stop().await;
+    // a connection from before may break first
+    let _ = said().await;
+    assert_eq!(said().await, "escache: the engine cannot be reached");
+}
+
 /// Then the error is what the engine says, at once, whatever host is asked.
 #[tokio::test]
 async fn where_all_hosts_answer_errors_they_are_passed_on() {

@@ -38,8 +38,8 @@ const plots = [
   new Plot({
     title: 'Hit ratio', kind: 'line', top: 1, format: percent,
     series: [{
-      name: 'hits of what may be cached', color: 'hit',
-      value: s => s.hit + s.miss + s.stale ? s.hit / (s.hit + s.miss + s.stale) : null,
+      name: 'hits of hits and misses', color: 'hit',
+      value: s => s.hit_count + s.miss_count ? s.hit_count / (s.hit_count + s.miss_count) : null,
     }],
   }),
   new Plot({
@@ -158,8 +158,9 @@ function exportable() {
 function showSearches() {
   const searches = ordered().slice(0, 25);
   const button = $('export');
-  button.disabled = !latest.show_queries || !exportable().length;
-  button.title = latest.show_queries ? '' : 'needs admin.show_queries: true, since the list has the texts of searches';
+  button.hidden = !latest.show_queries;
+  button.disabled = !exportable().length;
+  $('no-export').hidden = latest.show_queries;
   fill($('searches'), searches, search => search.id, search => {
     const { method, path, body } = search.example ?? {};
     const text = search.example ? `${method} ${path}\n${body}` : search.shape;
@@ -172,16 +173,18 @@ function show(overview) {
   latest = overview;
   const { totals, history, indices, reasons } = overview;
   const state = $('state');
-  const engine = overview.engine ? `in front of ${overview.engine}` : 'the engine is not known yet';
+  const engine = overview.engine ? `in front of ${overview.engine}`
+    : overview.stranger ? `the upstream does not look like Elasticsearch or OpenSearch (${overview.stranger})`
+      : 'the engine is not known yet';
   const words = overview.draining ? 'draining' : overview.reachable ? engine : 'the engine does not answer';
   const text = `${overview.version}, ${words}`;
   if (state.textContent !== text) state.textContent = text;
-  state.className = overview.reachable && !overview.draining ? '' : 'bad';
+  state.className = overview.reachable && !overview.draining && !overview.stranger ? '' : 'bad';
 
-  const { hit, miss, stale, bypass } = totals.searches, cacheable = hit + miss + stale;
+  const { ratios } = totals, share = of => of === null ? '-' : percent(of);
   const tiles = [
-    ['Hit ratio', cacheable ? percent(hit / cacheable) : '-'],
-    ['Hits', count(hit)], ['Misses', count(miss)], ['Bypassed', count(bypass)],
+    ['Hit ratio', share(ratios.hit_ratio)], ['Hits', count(ratios.hit_count)], ['Misses', count(ratios.miss_count)],
+    ['Share of all searches', share(ratios.share_of_all_searches)], ['Bypassed', count(totals.searches.bypass)],
     ['Time saved', seconds(totals.saved_seconds)], ['Time still spent', seconds(totals.spent_seconds)],
     [`Memory of ${bytes(totals.capacity)}`, bytes(totals.bytes)], ['Answers stored', count(totals.entries)],
   ];
