@@ -133,3 +133,28 @@ pub fn of_its_own(value: &HeaderValue) -> HeaderValue {
     copy.set_sensitive(value.is_sensitive());
     copy
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_and_what_is_shared_differ_in_what_only_one_of_them_has() {
+        let of_both = ["content-type", "warning", "vary", "x-elastic-product", "x-opensearch-version"];
+        let of_both = of_both.into_iter().chain(["access-control-allow-origin"]);
+        let of_stored = "x-elasticsearch-async-is-running";
+        let of_errors = ["retry-after", "www-authenticate"];
+        let of_nobody = ["set-cookie", "x-opaque-id", "content-length", "etag", "cache-status"];
+        let all = of_both.clone().chain([of_stored]).chain(of_errors).chain(of_nobody);
+        let headers: HeaderMap =
+            all.map(|name| (HeaderName::from_static(name), HeaderValue::from_static("x"))).collect();
+        let head = StoredHead::of(&headers);
+        let stored: BTreeSet<&str> = head.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(stored, of_both.clone().chain([of_stored]).collect());
+        let shared: BTreeSet<&str> =
+            headers.keys().filter(|name| is_shared(name)).map(HeaderName::as_str).collect();
+        assert_eq!(shared, of_both.chain(of_errors).collect());
+    }
+}
