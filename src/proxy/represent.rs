@@ -47,7 +47,7 @@ impl Proxy {
             return Ok(found);
         }
         match self.codings.known_gzip(key, entry) {
-            Some(body) => Ok(compressed(found, body)),
+            Some(body) => Ok(compressed(body)),
             None => Err(Uncompressed(found)),
         }
     }
@@ -60,15 +60,16 @@ impl Proxy {
         Uncompressed(plain): Uncompressed,
     ) -> Representation {
         if let Some(body) = self.codings.gzip(key, entry).await {
-            return compressed(plain, body);
+            return compressed(body);
         }
         tracing::warn!("an answer could not be compressed");
         plain
     }
 }
 
-fn compressed(plain: Representation, body: Bytes) -> Representation {
-    Representation { coding: Coding::Gzip, body: Some(body), ..plain }
+/// Only what varies is compressed.
+fn compressed(body: Bytes) -> Representation {
+    Representation { coding: Coding::Gzip, body: Some(body), varies: true }
 }
 
 /// What can be said without compressing anything: with the body as it is stored if the client has none, and whether it
