@@ -92,7 +92,7 @@ impl ProxyError {
                 "escache: the engine closed the connection before it answered".to_owned()
             }
             ProxyError::Unreadable(_) => {
-                "escache: the engine's answer cannot be read: it is not HTTP/1.1".to_owned()
+                "escache: the engine's answer cannot be read as one of HTTP/1.1".to_owned()
             }
             ProxyError::BrokenAnswer(_) => "escache: the answer of the engine broke off".to_owned(),
             other => format!("escache: {other}"),

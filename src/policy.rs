@@ -142,6 +142,13 @@ pub struct Rule {
 }
 
 impl Policy {
+    /// Whether answers may be older than their requests by a bound, at least for some targets.
+    #[must_use]
+    pub fn has_bound(&self) -> bool {
+        let bounds = self.rules.iter().filter_map(|rule| rule.max_staleness);
+        bounds.chain([self.max_staleness]).any(|bound| !bound.is_zero())
+    }
+
     /// What holds for an index expression as the client wrote it. Each of its parts has the first rule that matches
     /// it; of several parts the strictest ruling wins, so that a rule for one index never loosens what holds for another.
     #[must_use]

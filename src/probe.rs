@@ -55,9 +55,12 @@ pub async fn ask(proxy: &Arc<Proxy>) -> Result<Found, NoAnswer> {
     let began = Instant::now();
     proxy.upstream.check_hosts(false).await;
     let asked = tokio::time::timeout(TIMEOUT, ask_engine(proxy)).await;
-    asked
-        .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
-        .map_err(|why| NoAnswer { why, in_passing: proxy.upstream.refused_in_passing(began) })
+    match asked {
+        Ok(found) => {
+            found.map_err(|why| NoAnswer { why, in_passing: proxy.upstream.refused_in_passing(began) })
+        }
+        Err(_) => Err(NoAnswer { why: format!("no answer within {TIMEOUT:?}"), in_passing: false }),
+    }
 }
 
 async fn ask_engine(proxy: &Arc<Proxy>) -> Result<Found, String> {

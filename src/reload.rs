@@ -101,10 +101,18 @@ impl Reloader {
         let (changed, restart_needed): (Vec<_>, Vec<_>) =
             current.changes(&config.snapshot()).into_iter().partition(|name| is_live(name));
         let settings = &config.settings;
-        // the only step that can fail; it reads the files again even where no setting changed
+        let policy = &settings.proxy.policy;
+        // what it was started with stays until a restart
+        if self.proxy.live.load().policy.ttl_only.is_some() && policy.has_bound() {
+            return Err(
+                "max_staleness: this escache was started with freshness.ttl_only, which keeps no bound; \
+                        a restart is needed"
+                    .to_owned(),
+            );
+        }
+        // the last step that can fail; it reads the files again even where no setting changed
         self.data.secure(settings.tls.clone())?;
-        let decided =
-            self.proxy.live.load().changed_to(settings.proxy.policy.clone(), settings.proxy.headers.clone());
+        let decided = self.proxy.live.load().changed_to(policy.clone(), settings.proxy.headers.clone());
         self.proxy.live.store(Arc::new(decided));
         self.data.limit(settings.limits.clone());
         self.admin.limit(settings.limits.of_admin());

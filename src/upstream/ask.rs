@@ -44,8 +44,7 @@ impl Upstream {
         Ok((self.whole(response).await?, giver))
     }
 
-    /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it. Once more, if that
-    /// broke on a connection that had been idle: then nothing was found out about the host.
+    /// Asks this host, whatever is known of it, with escache's credentials if they are `trusted` to it.
     pub(super) async fn ask_host(
         &self,
         host: &Host,
@@ -53,15 +52,12 @@ impl Upstream {
         trusted: bool,
     ) -> Result<Answer, Failed> {
         let no_fault = |error| Failed { error, how: None, unsent: None };
-        let question = || self.question(host, path_and_query, trusted);
-        let response = match self.send(question().map_err(no_fault)?).await {
-            Err(Failed { how: Some(Failure::Stale), .. }) => {
-                self.stats.plain.upstream_retries.inc();
-                self.send(question().map_err(no_fault)?).await?
-            }
-            answered => answered?,
-        };
-        self.whole(response).await.map_err(|error| Failed { error, how: Some(Failure::Broken), unsent: None })
+        let request = self.question(host, path_and_query, trusted).map_err(no_fault)?;
+        self.whole(self.send(request).await?).await.map_err(|error| Failed {
+            error,
+            how: Some(Failure::Broken),
+            unsent: None,
+        })
     }
 
     fn question(

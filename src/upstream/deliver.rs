@@ -181,21 +181,29 @@ impl Upstream {
         tried: &[usize],
     ) -> Result<Vec<Option<SocketAddr>>, ProxyError> {
         let index = choice.index;
+        let shown = || match self.state().proven(index) {
+            true => Ok(()),
+            false => Err(ProxyError::Unreachable("the host does not show the cluster".to_owned())),
+        };
         if choice.unproven || choice.ejected {
             match choice.ejected {
                 true => self.knock(index).await?,
                 false => self.listen(index).await?,
             }
-            if !self.state().proven(index) {
-                return Err(ProxyError::Unreachable("the host does not show the cluster".to_owned()));
-            }
+            shown()?;
         }
         let Some(tag) = tag else { return Ok(Vec::new()) };
-        if !self.state().has_applied(index, tag)
-            && let Err(error) = self.listen_to(index, true).await
-            && (error.is_for_want_of_connection() || self.state().has_other(tried, Instant::now()))
-        {
-            return Err(error);
+        if !self.state().has_applied(index, tag) {
+            match self.listen_to(index, true).await {
+                // another cluster may be at its address by now
+                Ok(()) => shown()?,
+                Err(error)
+                    if error.is_for_want_of_connection() || self.state().has_other(tried, Instant::now()) =>
+                {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
         }
         Ok(self.state().applied_by(index, tag))
     }

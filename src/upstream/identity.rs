@@ -65,7 +65,7 @@ impl Upstream {
                 let hurry = (doubted || state.suspect(index, now)) && state.has_other(&[index], now);
                 if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
             };
-            let asked = tokio::time::timeout(limit, self.identify(index, &member.host)).await;
+            let asked = tokio::time::timeout(limit, self.identify_again(index, &member.host)).await;
             *latest = match asked {
                 Ok(Ok(told)) => {
                     self.heard(index, told);
@@ -123,6 +123,19 @@ impl Upstream {
         let verified =
             || self.settings.tls.as_ref().is_some_and(|tls| tls.verification == Verification::Full);
         self.state().is_seed(index) || host.is_https() && verified()
+    }
+
+    /// Once more, if that broke on a connection that had been idle: no more was found out than that what was known of the
+    /// host is no longer sure. Whoever answers at its address on a new connection has to say anew who it is.
+    async fn identify_again(&self, index: usize, host: &Host) -> Result<Option<Told>, Failed> {
+        match self.identify(index, host).await {
+            Err(Failed { how: Some(Failure::Stale), error, .. }) => {
+                self.stats.plain.upstream_retries.inc();
+                self.failed(index, Failure::Stale, &error);
+                self.identify(index, host).await
+            }
+            found => found,
+        }
     }
 
     /// `None` if it answers, but does not tell.

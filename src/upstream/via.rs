@@ -3,7 +3,8 @@
 //! Whatever is sent carries a pseudonym in `Via` (RFC 9110 7.6.3), made up at start; who finds its own in a request has
 //! met itself. So no request passes one escache twice, and any number of them may stand in a row. Counting members would
 //! need a limit, which a long row could reach; and a client could bring so many of them that the next escache refuses
-//! the search, and with it all others who wait for the same answer. Nobody knows the pseudonym who is not sent it.
+//! the search, and with it all others who wait for the same answer. The pseudonym is known to what stands behind, and to
+//! whom that shows it.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Mutex, PoisonError};

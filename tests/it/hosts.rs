@@ -6,7 +6,7 @@ use std::time::Duration;
 use escache::probe;
 use serde_json::{Value, json};
 
-use crate::support::engine::{Api, Engine, Twist, engine};
+use crate::support::engine::{Api, Engine, Seen, Twist, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::patience::{ends, until};
 use crate::support::still::Still;
@@ -187,6 +187,41 @@ async fn with_all_hosts_down_the_error_comes_at_once_and_the_end_is_seen() {
         (true.into(), true.into())
     );
     assert_eq!(verdict(&escache.send("GET", SEARCH, &[], "").await.headers).0, "HIT");
+}
+
+/// Another cluster has the address of a host, which is found out by the question which state it has applied.
+async fn is_sent_no_search(breaks: bool) {
+    let (one, other) = (engine(), engine());
+    let two = one.another_host();
+    let escache = in_front_of(&[&one, &two]).await;
+    for number in 0..8 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    // what breaks later is not for having been idle
+    let _still = Still::stand();
+    let local = |seen: &Seen| seen.query.as_deref().is_some_and(|query| query.contains("local"));
+    let uuid = json!({"cluster_uuid": other.cluster().uuid.clone(), "version": 9, "state_uuid": "x"});
+    two.on(Api::Version).when(local).always(Twist::Status(200, uuid.to_string().into()));
+    if breaks {
+        two.on(Api::Version).when(local).next(Twist::Drop);
+    }
+    one.bump_state();
+    let before = two.seen(Api::Search);
+    for number in 8..20 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    assert_eq!(two.seen(Api::Search), before);
+    assert_eq!(shown(&escache, 1).await["cluster"], "other");
+}
+
+#[tokio::test]
+async fn who_turns_out_to_be_of_another_cluster_is_sent_no_search() {
+    is_sent_no_search(false).await;
+}
+
+#[tokio::test]
+async fn nor_is_who_is_asked_once_more_for_it() {
+    is_sent_no_search(true).await;
 }
 
 #[tokio::test]

@@ -59,6 +59,22 @@ async fn the_configuration_is_read_again_and_the_cache_stays() {
     assert_eq!(program.exit_code().await, Some(0));
 }
 
+/// That times alone decide is settled at the start; nobody is left with a bound that is not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_cannot_come_to_who_watches_for_nothing() {
+    let (engine, client) = (engine(), Client::new());
+    let program = Program::start(&engine.url(), "freshness.ttl_only: 60s\n");
+    for bound in ["freshness.max_staleness: 1s\n", "rules:\n  - index: [a]\n    max_staleness: 1s\n"] {
+        program.write(bound);
+        let (status, told) = program.reload(&client).await;
+        let reason = told["error"]["reason"].as_str().unwrap();
+        assert!(status == 400 && reason.contains("freshness.ttl_only"), "{told}");
+    }
+    program.write("");
+    let told = program.reload(&client).await;
+    assert_eq!((told.0, &told.1["restart_needed"]), (200, &json!(["freshness.ttl_only"])));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_running_requests_and_has_a_deadline() {
     let (engine, client) = (engine(), Client::new());

@@ -52,6 +52,10 @@ async fn a_request_that_comes_back_is_refused_at_the_first_turn() {
             assert_eq!(told["error"]["type"], "loop_detected_exception", "{what}: {told}");
             assert!(told["error"]["reason"].as_str().unwrap().contains("upstream.hosts"), "{what}: {told}");
         }
+        let loops = || ring.iter().map(|escache| escache.proxy.stats.plain.loops.get()).collect::<Vec<_>>();
+        let before = loops();
+        assert_eq!(ring[0].send("PUT", "/logs/_doc/1", &[], "{}").await.status, 508);
+        assert_eq!((loops()[0], &loops()[1..]), (before[0] + 1, &before[1..]), "among {count}");
         for escache in &ring {
             let (stats, limits) = (&escache.proxy.stats, escache.proxy.stats.plain.limited_connections.get());
             let connections = stats.plain.connections.get();
