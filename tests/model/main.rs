@@ -33,11 +33,15 @@ mod proxy;
 mod shipped;
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::{Budget, Shape};
 use proxy::{Action, Inner, Setup, Without};
 use stateright::{Checker, HasDiscoveries, Model};
+
+/// An exploration that takes longer fails: what does not end proves nothing. The bounds are such that each ends in about
+/// a quarter of an hour, on one core that has other work too.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 const PROMISES: [&str; 3] = ["told", "legal", "awake"];
 
@@ -47,7 +51,8 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
     let began = Instant::now();
     let (seen, without, early) = (setup.seen.clone(), setup.without, setup.early);
     let confirms = setup.confirms;
-    let checker = setup.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    let checker =
+        setup.checker().finish_when(HasDiscoveries::AnyFailures).timeout(LONGEST).spawn_bfs().join();
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     println!(
         "{name} without {without:?}: {} states, {} steps deep, {:.1?}; hits {}, superseded {}, followers {}, waits {}, \
@@ -65,6 +70,7 @@ fn explore(name: &str, setup: &Setup) -> Option<(&'static str, Vec<Action>)> {
         count(&seen.elsewhere),
     );
     let found = checker.discoveries();
+    assert!(!found.is_empty() || began.elapsed() < LONGEST, "{name}: not explored within {LONGEST:?}");
     let broken = PROMISES.into_iter().filter_map(|promise| Some((promise, found.get(promise)?)));
     let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
     let broken = broken.min_by_key(|(_, actions)| actions.len());
