@@ -1,6 +1,8 @@
 //! Reads generations. Readings are shared ([`Rounds`]): of a target one is under way at a time, and the question that
 //! closes a reading, which version the cluster state has, is one for all targets.
 
+mod doubt;
+
 mod invalidations;
 
 mod questions;
@@ -12,15 +14,15 @@ mod usual;
 mod watch;
 
 use std::fmt;
-use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapWeak;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use self::doubt::Late;
 pub use self::invalidations::{CLUSTER, Invalidated, Invalidations, OTHER};
 pub use self::questions::CLUSTER_SETTINGS;
 use self::questions::{Questions, Version, Watched};
@@ -72,12 +74,6 @@ pub enum TagSource {
 /// before the engine is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a reading that did not end in time makes others doubtful.
-const DOUBT: Duration = Duration::from_secs(30);
-
-/// Which part of its time a reading is waited for while there is doubt.
-const PART_IN_DOUBT: u32 = 4;
-
 /// Reads generations of targets.
 #[derive(Debug)]
 pub struct Watcher {
@@ -110,7 +106,7 @@ impl Watcher {
             tag: settings.tag,
             timeout: settings.timeout,
             permits: Semaphore::new(settings.max_concurrent),
-            late: Mutex::default(),
+            late: Late::default(),
             invalidations: Invalidations::default(),
             together: Together::default(),
         });
@@ -146,26 +142,7 @@ impl Watcher {
         if let Some(ready) = watch.rounds.serving(needed) {
             return watch.reading(&ready);
         }
-        self.in_time(self.next_of(target, &watch, needed)).await.unwrap_or_else(lost)
-    }
-
-    /// What is read for a request, unless it takes longer than a request waits for it. That is shorter while a host is
-    /// silent, or a reading of whatever target has lately not ended in time: each shard of each target is asked by a
-    /// reading, so whoever waits for one node waits in vain, and once is enough.
-    pub async fn in_time<T>(&self, read: impl Future<Output = T>) -> Option<T> {
-        let (mut read, patience, begun) = (pin!(read), self.settings.timeout, Instant::now());
-        if let Ok(read) = tokio::time::timeout(patience / PART_IN_DOUBT, read.as_mut()).await {
-            return Some(read);
-        }
-        if self.questions.were_late(Instant::now()) {
-            return None;
-        }
-        tokio::select! {
-            biased;
-            read = read => Some(read),
-            () = tokio::time::sleep_until(begun + patience) => None,
-            () = self.questions.upstream.silence() => None,
-        }
+        self.in_time_of(&watch, self.next_of(target, &watch, needed)).await.unwrap_or_else(lost)
     }
 
     /// The latest reading of a target, if it serves. Asks and waits for nothing, and takes no lock. `spot` is of this

@@ -182,7 +182,8 @@ impl Proxy {
         }
         let (reading, scope) = tokio::join!(
             self.watcher.reading_in_time(&plan.target, since),
-            self.watcher.in_time(self.scope.of(&live.headers, plan.anonymous, &head.headers, since))
+            self.watcher
+                .in_time(&plan.target, self.scope.of(&live.headers, plan.anonymous, &head.headers, since))
         );
         (reading, scope.unwrap_or_else(|| Err(Reason::ScopeUnknown.into())))
     }

@@ -22,6 +22,7 @@ use hyper_util::client::legacy::connect::HttpInfo;
 use tokio::time::Instant;
 
 use super::exchange::Failed;
+use super::health::is_trouble;
 use super::hosts::{Choice, Failure};
 use super::{Body, Host, Upstream};
 use crate::error::ProxyError;
@@ -89,7 +90,10 @@ impl Upstream {
         let mut renewed = false;
         self.heed_closed();
         loop {
-            let choice = self.state().choose(&tried, Instant::now());
+            let choice = match purpose {
+                Purpose::Question => self.state().choose_to_ask(&tried, Instant::now()),
+                Purpose::Read | Purpose::Write => self.state().choose(&tried, Instant::now()),
+            };
             // of hosts that are ejected one is tried, not all: a client does not wait for each to fail
             let wanted = |choice: &Choice| only.is_none_or(|only| only == choice.index);
             let Some(choice) = choice.filter(|choice| !(choice.ejected && last_resort) && wanted(choice))
@@ -118,8 +122,10 @@ impl Upstream {
                 self.stats.plain.upstream_retries.inc();
             }
             let sending = Sending { index: choice.index, purpose, first, tried: &tried };
+            let mut question = Question::put(self, choice.index, purpose);
             match self.exchange(sending, request?, || make(&member.host, None)).await {
                 Ok(response) => {
+                    question.in_vain = is_trouble(response.status());
                     let from = address(&response);
                     let status = (purpose != Purpose::Question).then(|| response.status());
                     self.answered(choice.index, from, status);
@@ -133,6 +139,8 @@ impl Upstream {
                     return Err(error);
                 }
                 Err(Failed { error, how: Some(how), unsent: again }) => {
+                    // there are other rules for who fails
+                    question.in_vain = false;
                     // who found it silent has said so
                     if how != Failure::Silent {
                         self.failed(choice.index, how, &error);
@@ -222,6 +230,29 @@ impl Seat<'_> {
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.0.state().outstanding(self.1, -1, Instant::now());
+    }
+}
+
+/// A question of escache's own that a host has been asked. Whoever waits for it may give it up, so what came of it is noted
+/// when it is dropped.
+struct Question<'a> {
+    upstream: Option<&'a Upstream>,
+    index: usize,
+    in_vain: bool,
+}
+
+impl Question<'_> {
+    fn put(upstream: &Upstream, index: usize, purpose: Purpose) -> Question<'_> {
+        let upstream = (purpose == Purpose::Question).then_some(upstream);
+        Question { upstream, index, in_vain: true }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if let Some(upstream) = self.upstream {
+            upstream.state().asked(self.index, self.in_vain, Instant::now());
+        }
     }
 }
 

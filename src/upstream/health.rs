@@ -10,6 +10,11 @@ use super::Upstream;
 use super::hosts::{Failure, News, Standing, Told};
 use crate::error::ProxyError;
 
+/// Whether an answer says that who gives it is in trouble.
+pub(super) fn is_trouble(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
 /// What is to be seen of a host from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostReport {
@@ -87,12 +92,12 @@ impl Upstream {
 
     /// A host answered, from this address; a client's request, if its status is said.
     pub(super) fn answered(&self, index: usize, from: Option<SocketAddr>, status: Option<StatusCode>) {
-        let well = status.map(|status| !matches!(status.as_u16(), 429 | 502 | 503 | 504));
+        let well = status.map(|status| !is_trouble(status));
         let left = self.state().answered(index, from, well, Instant::now());
         if left {
             self.left_for_trouble(index, status);
         }
-        if *self.silence.borrow() {
+        if self.silence.borrow().is_some() {
             self.note_silence();
         }
     }

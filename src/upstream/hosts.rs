@@ -16,9 +16,14 @@
 //! answered either it is *silent*: it is left as one that failed, and stays out until it has said something, as long as
 //! another one speaks. While a host is silent, what the others are asked may have to wait for it.
 //!
+//! A host that says who it is, and leaves other questions of escache's own without an answer, is asked them last for a
+//! while (`hosts/choice.rs`): clients' requests say nothing of that.
+//!
 //! A host that closed a connection may be another one when the next is made: it is asked who it is before it is sent
 //! anything else. A node that the cluster named and names no more is forgotten after a while, and its place is given to
 //! another one.
+
+mod choice;
 
 mod record;
 
@@ -26,6 +31,7 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
+pub(super) use self::choice::Choice;
 use self::record::Record;
 pub(super) use self::record::SUSPICION;
 pub use self::record::Standing;
@@ -65,16 +71,6 @@ pub(super) enum News {
     Joined,
     /// All hosts show another cluster than before: this one rules now.
     Swapped,
-}
-
-/// A host to try.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) index: usize,
-    /// It is ejected, as all that are left are.
-    pub(super) ejected: bool,
-    /// It must first be asked who it is: that is not known, or it closed a connection since.
-    pub(super) unproven: bool,
 }
 
 /// What is known of all hosts.
@@ -141,33 +137,6 @@ impl Hosts {
     /// The cluster whose hosts are used.
     pub(super) fn cluster(&self) -> Option<&str> {
         self.cluster.as_deref()
-    }
-
-    /// The proven host with the least outstanding requests, weighted by how many bad answers it gave last, ties in turn;
-    /// else one that must be asked who it is; else the one whose ejection ends first. Never one of another cluster.
-    pub(super) fn choose(&mut self, tried: &[usize], now: Instant) -> Option<Choice> {
-        let count = self.hosts.len();
-        let discovery = self.hosts.iter().any(|host| host.named);
-        let rank = |&index: &usize| {
-            let (host, ejected) = (&self.hosts[index], self.ejected(index, now));
-            let until = ejected.then_some(host.ejected_until).flatten();
-            let distance = (index + count - self.turn % count) % count;
-            // who has come back from errors must first answer one request well
-            let tried_out = host.relapses > 0 && host.outstanding > 0;
-            let load = host.outstanding.saturating_mul(1 + host.streak as usize);
-            // seeds serve where no node does that the cluster names
-            let reserve = discovery && !host.named;
-            (ejected, until, !self.proven(index), reserve, tried_out, load, distance)
-        };
-        let open = |&index: &usize| {
-            self.is_there(index) && !tried.contains(&index) && !self.hosts[index].is_foreign()
-        };
-        let index = (0..count).filter(open).min_by_key(rank)?;
-        // who is alone cannot be mixed up with another one
-        let unproven = !self.proven(index) || self.hosts[index].closed && !self.is_alone();
-        let choice = Choice { index, ejected: self.ejected(index, now), unproven };
-        self.turn = index + 1;
-        Some(choice)
     }
 
     /// Whether it may be used without being asked. A single host cannot be mixed up with another one, and where no

@@ -73,8 +73,8 @@ pub struct Upstream {
     members: ArcSwap<Vec<Arc<Member>>>,
     /// When the cluster was last asked for its nodes.
     discovered: Mutex<Option<Instant>>,
-    /// Whether a host is silent.
-    silence: watch::Sender<bool>,
+    /// Since when a host is silent.
+    silence: watch::Sender<Option<Instant>>,
     closed: Arc<Closed>,
     via: Via,
     stats: Arc<Stats>,
@@ -110,7 +110,7 @@ impl Upstream {
         let state = Mutex::new(Hosts::new(settings.hosts.len()));
         let members: Vec<_> = settings.hosts.iter().cloned().map(Member::new).collect();
         let members = ArcSwap::from_pointee(members);
-        let (discovered, silence) = (Mutex::default(), watch::Sender::new(false));
+        let (discovered, silence) = (Mutex::default(), watch::Sender::new(None));
         let via = Via::drawn();
         Upstream { settings, client, state, members, discovered, silence, closed, via, stats }
     }

@@ -89,7 +89,7 @@ impl Upstream {
         tokio::time::sleep(HELD_UP).await;
         tokio::select! {
             biased;
-            () = self.silence() => {}
+            _ = self.silence() => {}
             () = self.doubt_others(index) => {}
         }
     }
@@ -104,17 +104,23 @@ impl Upstream {
         }
     }
 
-    /// Completes when a host is silent: what others are asked may have to wait for it.
-    pub async fn silence(&self) {
-        let silent = self.silence.subscribe().wait_for(|silent| *silent).await.is_ok();
-        debug_assert!(silent, "the sender is here");
+    /// Completes when a host is silent: what others are asked may have to wait for it. Since when one is.
+    pub async fn silence(&self) -> Instant {
+        let mut silence = self.silence.subscribe();
+        let since = silence.wait_for(Option::is_some).await.ok().and_then(|since| *since);
+        debug_assert!(since.is_some(), "the sender is here");
+        since.unwrap_or_else(Instant::now)
     }
 
     /// Tells who waits whether a host is silent.
     pub(super) fn note_silence(&self) {
         self.silence.send_if_modified(|before| {
             let silent = self.state().has_silent();
-            std::mem::replace(before, silent) != silent
+            let changed = before.is_some() != silent;
+            if changed {
+                *before = silent.then(Instant::now);
+            }
+            changed
         });
     }
 }

@@ -9,9 +9,10 @@ use http::StatusCode;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
+use super::doubt::Late;
 use super::together::{self, Joining, SLOW, Together};
 use super::usual::Usual;
-use super::{DOUBT, Invalidations, TagSource, Watcher};
+use super::{Invalidations, TagSource, Watcher};
 use crate::cache::shows_a_cache;
 use crate::elastic::target::Target;
 use crate::generation::{
@@ -31,8 +32,7 @@ pub(super) struct Questions {
     pub(super) tag: TagSource,
     pub(super) timeout: Duration,
     pub(super) permits: Semaphore,
-    /// When a reading last did not end in time.
-    pub(super) late: Mutex<Option<Instant>>,
+    pub(super) late: Late,
     pub(super) invalidations: Invalidations,
     pub(super) together: Together,
 }
@@ -149,7 +149,7 @@ impl Watched {
         let known = before.clone().filter(|_| !self.target.has_date_math());
         let sandwich = tokio::time::timeout(self.questions.timeout, self.sandwich(known));
         let late = |_| {
-            self.questions.note_late(Instant::now());
+            self.questions.late.note(Instant::now());
             Err(Refusal::at(Reason::GenerationUnknown, "timeout"))
         };
         let mut found = sandwich.await.unwrap_or_else(late)?;
@@ -231,16 +231,6 @@ impl Watched {
 }
 
 impl Questions {
-    fn note_late(&self, now: Instant) {
-        *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-    }
-
-    /// Whether a reading has lately not ended in time.
-    pub(super) fn were_late(&self, now: Instant) -> bool {
-        let late = *self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        late.is_some_and(|late| now.duration_since(late) < DOUBT)
-    }
-
     async fn counters(&self, target: &Target) -> Result<(Bytes, Option<Bytes>), Refusal> {
         let (path, options) = (target.path(), target.options());
         let stats =

@@ -61,6 +61,11 @@ impl Watch {
         metadata.note(found.metadata().digest(), started, Instant::now(), self.settling)
     }
 
+    /// Whether a reading of it has ended well since then.
+    pub(super) fn was_read_since(&self, since: Instant) -> bool {
+        self.rounds.latest().is_some_and(|latest| latest.started.at + latest.took >= since)
+    }
+
     /// Whether it takes another size than when it was weighed.
     pub(super) fn has_grown(&self) -> bool {
         self.rounds.subject.weight() != self.weighed.load(Ordering::Relaxed)

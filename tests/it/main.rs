@@ -15,6 +15,8 @@ mod copies;
 
 mod drills;
 
+mod doubt;
+
 mod dropped;
 
 mod early;

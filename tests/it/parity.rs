@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
+use tokio::time::error::Elapsed;
 
 use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Client, Response};
@@ -24,6 +25,10 @@ const SETTLING: usize = 5;
 
 /// How many answers of the engine are looked at where they differ from each other.
 const VARIANTS: usize = 20;
+
+/// An answer that has not come by then never will: the run goes on without it, and names what was asked. Twice as long as
+/// escache waits for an answer of the engine before it gives one of its own.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// How many requests are under way.
 const AT_ONCE: usize = 8;
@@ -161,22 +166,33 @@ fn searches_of_the_verdict() -> Vec<Request> {
     let fields: &[&str] =
         if std::env::var_os("TEST_PARITY_ENGINES").is_some() { &["d", "e", "r", "nest.d"] } else { &["d"] };
     let text = include_str!("../../src/cacheability/tests/searches.json");
-    let bodies = fields
-        .iter()
-        .flat_map(|field| serde_json::from_str::<Vec<Value>>(&text.replace("FIELD", field)).unwrap());
-    let request = |body| Request {
+    let bodies = fields.iter().flat_map(|field| {
+        let bodies = serde_json::from_str::<Vec<Value>>(&text.replace("FIELD", field)).unwrap();
+        bodies.into_iter().map(move |body| (*field, body))
+    });
+    let request = |(field, body): (&str, Value)| Request {
         method: post(),
         path: "/parity-dates/_search".to_owned(),
         headers: Map::new(),
-        body: Some(body),
         text: None,
         expect: hit(),
         status: 200,
-        engines: Vec::new(),
+        engines: engines_of(field, &body),
+        body: Some(body),
         ignore: Vec::new(),
         module: true,
     };
     bodies.map(request).collect()
+}
+
+/// The engines that answer such a search at all. OpenSearch 3.5 never answers one that sorts several documents by a range of
+/// dates: its coordinator fails in taking the shard's result (an `UnsupportedOperationException`, told to the log at TRACE
+/// alone), and tells nobody. Neither does a collapse whose groups are sorted so: it waits for the searches of its groups. Its tasks
+/// stay, cancelled or not. The others say 400.
+fn engines_of(field: &str, body: &Value) -> Vec<String> {
+    let range_sorts_groups = field == "r" && body.get("collapse").is_some();
+    let answer: &[&str] = if range_sorts_groups { &["elasticsearch", "opensearch-2"] } else { &[] };
+    answer.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// The searches that are hits on an engine: path, query string, body.
@@ -263,7 +279,7 @@ impl Tally {
 struct Runner<'r> {
     name: &'r str,
     engine: &'r Client,
-    escache: &'r Escache,
+    through: Client,
 }
 
 /// What became of a request that was answered rightly.
@@ -296,7 +312,7 @@ impl Runner<'_> {
     }
 
     async fn check(&self, request: &Request) -> Result<Shown, String> {
-        let direct = self.ask_directly(request).await;
+        let direct = self.ask_directly(request).await?;
         let absent = request.module && !is_whole(&direct);
         if !absent && direct.status != request.status {
             return Err(format!("the engine says {}: {}", direct.status, shorten(&direct.text())));
@@ -309,7 +325,7 @@ impl Runner<'_> {
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
             let through =
-                self.escache.send(&request.method, &request.path, &request.headers(), &request.text()).await;
+                ask(&self.through, request).await.map_err(|why| format!("through escache: {why}"))?;
             last = shown(&through);
             self.compare(request, &direct, &through).await?;
             if attempt > 0 && settles && last == request.expect {
@@ -325,8 +341,8 @@ impl Runner<'_> {
         }
     }
 
-    async fn ask_directly(&self, request: &Request) -> Response {
-        self.engine.request(&request.method, &request.path, &request.headers(), request.text()).await
+    async fn ask_directly(&self, request: &Request) -> Result<Response, String> {
+        ask(self.engine, request).await.map_err(|why| format!("directly: {why}"))
     }
 
     async fn compare(&self, request: &Request, direct: &Response, through: &Response) -> Result<(), String> {
@@ -345,7 +361,7 @@ impl Runner<'_> {
         // be among them
         let mut differs = false;
         for _ in 0..VARIANTS {
-            let again = body(&self.ask_directly(request).await, &request.ignore);
+            let again = body(&self.ask_directly(request).await?, &request.ignore);
             if again == found {
                 return Ok(());
             }
@@ -355,6 +371,14 @@ impl Runner<'_> {
         let verdict = shown(through);
         Err(format!("{who}{}\n    is {verdict} {}", shorten(&expected), shorten(&found)))
     }
+}
+
+async fn ask(client: &Client, request: &Request) -> Result<Response, String> {
+    let answer = client.try_request(&request.method, &request.path, &request.headers(), request.text()).await;
+    answer.map_err(|error| match error.is::<Elapsed>() {
+        true => format!("no answer within {LONGEST:?}"),
+        false => format!("no answer: {error}"),
+    })
 }
 
 /// Status 200, with all shards.
@@ -460,15 +484,15 @@ async fn check(name: &'static str) {
     let engine = ENGINES.iter().find(|(known, _)| *known == name).unwrap().1;
     let Some(node) = Node::shared(engine).await else { return };
     let began = Instant::now();
-    let client = node.client();
+    let client = node.client().within(LONGEST);
     let scenarios = scenarios();
     set_up(name, &client).await;
     let set_up_in = began.elapsed();
     let escache = Escache::start(node.url()).await;
-    let runner = Runner { name, engine: &client, escache: &escache };
+    let runner = Runner { name, engine: &client, through: Client::at(&escache.url).within(LONGEST) };
     let written = scenarios.iter().flat_map(|(_, scenario)| &scenario.requests);
     let mut requests: Vec<_> = written.filter(|request| request.is_for(name)).cloned().collect();
-    requests.extend(searches_of_the_verdict());
+    requests.extend(searches_of_the_verdict().into_iter().filter(|request| request.is_for(name)));
     let Tally { requests, hits, refused, errors, absent, words, failures } = runner.run(requests).await;
     let allowed = allowed(name);
     let missing: Vec<_> = allowed.difference(&words).map(String::as_str).collect();

@@ -64,6 +64,8 @@ pub(super) struct Record {
     pub(super) streak: u32,
     /// How often it was left for them, since the last good one.
     pub(super) relapses: u32,
+    /// When it was last asked a question of escache's own, if that was in vain.
+    pub(super) in_vain: Option<Instant>,
     /// When it last answered, or had its first request to answer.
     pub(super) heard_of: Option<Instant>,
     /// By address, since a name may be several nodes: the latest state that it has applied.
@@ -89,6 +91,7 @@ impl Record {
             outstanding: 0,
             streak: 0,
             relapses: 0,
+            in_vain: None,
             heard_of: None,
             applied: Vec::new(),
             latest: None,

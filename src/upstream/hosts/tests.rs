@@ -339,3 +339,32 @@ fn what_a_host_has_applied_rises_within_a_cluster_and_is_of_one_address() {
     hosts.failed(0, Failure::Broken, Instant::now());
     assert!(!hosts.has_applied(0, &tag("v", 2)));
 }
+
+/// What is asked may need what the host has lost. Clients' requests go on in turn: they may not.
+#[test]
+fn who_was_asked_in_vain_is_asked_last_for_a_while() {
+    let (mut hosts, start) = (members(2), Instant::now());
+    let asked =
+        |hosts: &mut Hosts, now| (0..4).map(|_| hosts.choose_to_ask(&[], now).unwrap().index).collect();
+    let turns: Vec<usize> = asked(&mut hosts, start);
+    assert_eq!(turns, [0, 1, 0, 1]);
+    hosts.asked(1, true, start);
+    let turns: Vec<usize> = asked(&mut hosts, start);
+    assert_eq!(turns, [0; 4]);
+    let turns: Vec<_> = (0..4).map(|_| hosts.choose(&[], start).unwrap().index).collect();
+    assert_eq!(turns, [1, 0, 1, 0]);
+    assert_eq!(hosts.choose_to_ask(&[0], start).unwrap().index, 1, "it is better than nobody");
+    // where all are, they take turns; and it is tried again
+    hosts.asked(0, true, start);
+    let turns: Vec<usize> = asked(&mut hosts, start);
+    assert_eq!(turns, [0, 1, 0, 1]);
+    hosts.asked(0, false, start);
+    let turns: Vec<usize> = asked(&mut hosts, start + Duration::from_secs(59));
+    assert_eq!(turns, [0; 4]);
+    let turns: Vec<usize> = asked(&mut hosts, start + Duration::from_secs(60));
+    assert_eq!(turns, [1, 0, 1, 0]);
+    hosts.asked(1, true, start);
+    hosts.asked(1, false, start);
+    let turns: Vec<usize> = asked(&mut hosts, start);
+    assert!(turns.contains(&1), "an answer ends it");
+}
