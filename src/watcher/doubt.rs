@@ -42,7 +42,7 @@ impl Late {
 impl Watcher {
     /// What is read for a request of this target, unless it takes longer than a request waits for it.
     pub async fn in_time<T>(&self, target: &Target, read: impl Future<Output = T>) -> Option<T> {
-        self.in_time_of(&*self.watch(target), read).await
+        self.in_time_of(&self.watch(target), read).await
     }
 
     pub(super) async fn in_time_of<T>(&self, watch: &Watch, read: impl Future<Output = T>) -> Option<T> {
