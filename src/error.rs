@@ -12,7 +12,7 @@ pub enum ProxyError {
     #[error("the engine closed the connection before it answered: {0}")]
     Closed(String),
     /// What came from the engine is not HTTP/1.1.
-    #[error("the engine's answer cannot be read: {0}")]
+    #[error("the engine's answer cannot be read as one of HTTP/1.1: {0}")]
     Unreadable(String),
     /// The engine did not answer in time.
     #[error("the engine did not answer within {0:?}")]
@@ -63,7 +63,8 @@ impl ProxyError {
     /// Whether it is for want of an answer of the engine.
     #[must_use]
     pub fn is_for_want_of_answer(&self) -> bool {
-        self.status() == StatusCode::BAD_GATEWAY || matches!(self, ProxyError::TimedOut(_))
+        self.is_for_want_of_connection()
+            || matches!(self, ProxyError::TimedOut(_) | ProxyError::BrokenAnswer(_))
     }
 
     /// The `type` in the error's body, after the names of the engines.

@@ -142,11 +142,10 @@ pub struct Rule {
 }
 
 impl Policy {
-    /// Whether answers may be older than their requests by a bound, at least for some targets.
+    /// Whether somebody has asked for a bound, for all targets or for some, be it 0.
     #[must_use]
     pub fn has_bound(&self) -> bool {
-        let bounds = self.rules.iter().filter_map(|rule| rule.max_staleness);
-        bounds.chain([self.max_staleness]).any(|bound| !bound.is_zero())
+        !self.max_staleness.is_zero() || self.rules.iter().any(|rule| rule.max_staleness.is_some())
     }
 
     /// What holds for an index expression as the client wrote it. Each of its parts has the first rule that matches

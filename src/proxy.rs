@@ -159,6 +159,7 @@ pub struct Proxy {
     confirming: Confirming,
     /// Whether the engine answered when it was last asked who it is.
     probed: Mutex<Probed>,
+    /// What the upstream answered, if it looks like no search engine.
     stranger: ArcSwapOption<String>,
     /// Whether escache is about to stop.
     pub draining: AtomicBool,

@@ -44,7 +44,7 @@ impl Readiness {
             Readiness::Lost(Contact::Unasked) => "the engine does not answer: it was not asked yet",
             Readiness::Lost(Contact::Refused) => "the engine does not answer: no host can be connected to",
             Readiness::Lost(Contact::Silent) => "the engine does not answer: no host says who it is",
-            Readiness::Lost(Contact::Stranger) => "the engine does not answer: no host shows the cluster",
+            Readiness::Lost(Contact::Foreign) => "the engine does not answer: no host shows the cluster",
             Readiness::Unanswered => "the engine does not answer: not all that a health check asks",
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{Measured, Needed, Pace, Rounds, Subject};
 
-/// The moments at which something is renewed are so many in each bound.
+/// Each bound is divided into so many steps; renewals begin where one ends.
 const STEPS: u32 = 16;
 
 /// A measurement that is to be followed by another.
@@ -36,7 +36,8 @@ impl<S: Subject> Rounds<S> {
         bound: Duration,
     ) {
         let due = renewal(bound, used.took);
-        // of many targets several are renewed at the same moment, and then one call asks for all of them
+        // of many targets several are renewed at the same moment, and then one call asks for all of them; never sooner than
+        // `renewal` allows
         let due =
             due.saturating_sub(self.pace.since_last(used.started.at + due, bound / STEPS)).max(bound / 2);
         let nanos = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);

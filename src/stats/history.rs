@@ -14,8 +14,8 @@ const MOST: usize = 240;
 pub struct Totals {
     /// Searches by outcome, in the order of [`Outcome::ALL`](crate::outcome::Outcome::ALL).
     pub searches: [u64; 4],
-    /// Hits and misses of the hit ratio.
-    pub counted: [u64; 2],
+    /// Lookups that were hits, and misses: the hit ratio is made of these.
+    pub lookups: [u64; 2],
     /// How long hits took.
     pub hits: Counted,
     /// How long misses took.
@@ -41,8 +41,8 @@ pub struct Step {
     pub length: Duration,
     /// Searches by outcome.
     pub searches: [u64; 4],
-    /// Hits and misses of the hit ratio.
-    pub counted: [u64; 2],
+    /// Lookups that were hits, and misses: the hit ratio is made of these.
+    pub lookups: [u64; 2],
     /// Median and 95th percentile of hits, in seconds; `None` if there was none.
     pub hits: Option<(f64, f64)>,
     /// The same of misses.
@@ -95,14 +95,14 @@ fn step(since: Duration, before: &Totals, at: Duration, now: &Totals) -> Step {
         let counted = now.since(before);
         Some((counted.quantile(0.5)?, counted.quantile(0.95)?))
     };
-    let (mut searches, mut counted) = (now.searches, now.counted);
+    let (mut searches, mut lookups) = (now.searches, now.lookups);
     searches.iter_mut().zip(before.searches).for_each(|(now, then)| *now = now.saturating_sub(then));
-    counted.iter_mut().zip(before.counted).for_each(|(now, then)| *now = now.saturating_sub(then));
+    lookups.iter_mut().zip(before.lookups).for_each(|(now, then)| *now = now.saturating_sub(then));
     Step {
         at,
         length: at.saturating_sub(since),
         searches,
-        counted,
+        lookups,
         hits: times(&now.hits, &before.hits),
         misses: times(&now.misses, &before.misses),
         engine: times(&now.engine, &before.engine),

@@ -34,10 +34,9 @@ pub async fn answer(
     let client = tell_of_client(&mut head.headers, client);
     let route = route(&head.method, head.uri.path(), head.uri.query());
     let (api, effect) = (route.api, route.effect);
+    let came_back = proxy.upstream.note_loop(&head.headers);
     let (response, status) = match api {
-        _ if proxy.upstream.meets_itself(&head.headers) => {
-            (respond::error(&ProxyError::Loop), CacheStatus::bypass(Reason::Loop))
-        }
+        _ if came_back => (respond::error(&ProxyError::Loop), CacheStatus::bypass(Reason::Loop)),
         // boxed, since all that is around it is moved several times with what it contains
         api if api.is_read() => Box::pin(proxy.search(&head, &route, body, client)).await,
         api if api.is_several() => Box::pin(proxy.msearch(&head, &route, body, client)).await,

@@ -44,7 +44,7 @@ fn totals(proxy: &Proxy) -> Totals {
     let counted = stats.total();
     Totals {
         searches,
-        counted: [counted.hits, counted.misses],
+        lookups: [counted.hits, counted.misses],
         hits,
         misses,
         engine: stats.engine.counted(),
@@ -97,7 +97,7 @@ pub(super) fn json(proxy: &Proxy, show_queries: bool) -> Value {
 
 fn step(step: &Step) -> Value {
     let [hit, miss, stale, bypass] = step.searches;
-    let [hit_count, miss_count] = step.counted;
+    let [hit_count, miss_count] = step.lookups;
     json!({
         "at": step.at.as_secs_f64(),
         "seconds": step.length.as_secs_f64(),

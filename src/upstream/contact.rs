@@ -1,16 +1,16 @@
-//! Whether the engine can be reached, as far as is known without asking: by what came of the latest word with each host.
+//! Whether the engine can be reached, as far as is known without asking: by what the hosts last said.
 
 use tokio::time::Instant;
 
 use super::Upstream;
 
-/// What came of the latest word with the engine; of several hosts, of that one with which it went best.
+/// Whether the engine can be reached; of several hosts, that one with which it went best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contact {
     /// Nobody was asked yet.
     Unasked,
     /// Who answers does not show the cluster, and is not used.
-    Stranger,
+    Foreign,
     /// There was no connection, and no answer on any other one for a moment.
     Refused,
     /// It was connected to, and did not say in time who it is.

@@ -140,7 +140,7 @@ impl Upstream {
                 }
                 Err(Failed { error, how: Some(how), unsent: again }) => {
                     // there are other rules for who fails
-                    question.in_vain = false;
+                    question.upstream = None;
                     // who found it silent has said so
                     if how != Failure::Silent {
                         self.failed(choice.index, how, &error);
@@ -202,16 +202,14 @@ impl Upstream {
         }
         let Some(tag) = tag else { return Ok(Vec::new()) };
         if !self.state().has_applied(index, tag) {
-            match self.listen_to(index, true).await {
-                // another cluster may be at its address by now
-                Ok(()) => shown()?,
-                Err(error)
-                    if error.is_for_want_of_connection() || self.state().has_other(tried, Instant::now()) =>
-                {
-                    return Err(error);
-                }
-                Err(_) => {}
+            let listened = self.listen_to(index, true).await;
+            if let Err(error) = listened
+                && (error.is_for_want_of_connection() || self.state().has_other(tried, Instant::now()))
+            {
+                return Err(error);
             }
+            // another cluster may be at its address by now
+            shown()?;
         }
         Ok(self.state().applied_by(index, tag))
     }

@@ -73,6 +73,10 @@ pub(super) fn client(settings: &UpstreamSettings, closed: &Arc<Closed>) -> Clien
         .build(connector)
 }
 
+fn of_hyper(error: &Error) -> Option<&hyper::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 /// What went wrong: with the client's body, or else with the host.
 fn fault(error: &Error) -> ProxyError {
     let mut cause = std::error::Error::source(error);
@@ -82,8 +86,7 @@ fn fault(error: &Error) -> ProxyError {
         }
         cause = inner.source();
     }
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    match cause {
+    match of_hyper(error) {
         _ if error.is_connect() => ProxyError::Unreachable(reason(error)),
         Some(cause) if cause.is_parse() => ProxyError::Unreadable(reason(error)),
         _ => ProxyError::Closed(reason(error)),
@@ -92,8 +95,7 @@ fn fault(error: &Error) -> ProxyError {
 
 /// Whether the host is to blame, or the client whose body broke off.
 fn blame(error: &Error, after: Duration) -> Option<Failure> {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
-    match cause {
+    match of_hyper(error) {
         _ if error.is_connect() => Some(Failure::Connect),
         Some(cause) if cause.is_user() => None,
         // later it is the work on the request that broke it

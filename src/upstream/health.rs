@@ -117,7 +117,7 @@ impl Upstream {
 
     /// A host failed.
     pub(super) fn failed(&self, index: usize, how: Failure, error: &ProxyError) {
-        // one that was refused after others were closed is another matter
+        // closed connections are noted first: then a refusal is a loss
         self.heed_closed();
         if self.state().failed(index, how, Instant::now()) {
             self.stats.plain.host_ejections.inc();

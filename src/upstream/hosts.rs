@@ -173,11 +173,11 @@ impl Hosts {
         self.hosts[index].closed = true;
     }
 
-    /// What came of the latest word with each host, and of them the best.
+    /// Whether each host can be reached, and of them the best.
     pub(super) fn contact(&self, now: Instant) -> Contact {
         let contact = |index: usize| match self.hosts[index].standing {
-            Standing::Other(_) => Contact::Stranger,
-            Standing::Untold if !self.proven(index) => Contact::Stranger,
+            Standing::Other(_) => Contact::Foreign,
+            Standing::Untold if !self.proven(index) => Contact::Foreign,
             _ => self.hosts[index].contact_at(now),
         };
         let there = (0..self.hosts.len()).filter(|&index| self.is_there(index));

@@ -65,7 +65,7 @@ impl Upstream {
                 let hurry = (doubted || state.suspect(index, now)) && state.has_other(&[index], now);
                 if hurry { SUSPECT_TIMEOUT } else { CHECK_TIMEOUT }
             };
-            let asked = tokio::time::timeout(limit, self.identify_again(index, &member.host)).await;
+            let asked = tokio::time::timeout(limit, self.identify_anew_if_stale(index, &member.host)).await;
             *latest = match asked {
                 Ok(Ok(told)) => {
                     self.heard(index, told);
@@ -125,9 +125,10 @@ impl Upstream {
         self.state().is_seed(index) || host.is_https() && verified()
     }
 
-    /// Once more, if that broke on a connection that had been idle: no more was found out than that what was known of the
-    /// host is no longer sure. Whoever answers at its address on a new connection has to say anew who it is.
-    async fn identify_again(&self, index: usize, host: &Host) -> Result<Option<Told>, Failed> {
+    /// Asks who it is; once more, on a new connection, if that broke on one that had been idle. What was known of the host is
+    /// dropped in between: who answers on a new connection may be another one, and must not get credentials that the one
+    /// before had earned.
+    async fn identify_anew_if_stale(&self, index: usize, host: &Host) -> Result<Option<Told>, Failed> {
         match self.identify(index, host).await {
             Err(Failed { how: Some(Failure::Stale), error, .. }) => {
                 self.stats.plain.upstream_retries.inc();

@@ -104,7 +104,7 @@ impl Upstream {
         }
     }
 
-    /// Completes when a host is silent: what others are asked may have to wait for it. Since when one is.
+    /// Completes when a host is silent, and tells since when: what others are asked may have to wait for it.
     pub async fn silence(&self) -> Instant {
         let mut silence = self.silence.subscribe();
         let since = silence.wait_for(Option::is_some).await.ok().and_then(|since| *since);

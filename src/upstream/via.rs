@@ -81,7 +81,7 @@ impl Upstream {
     /// Whether a request with these headers is one that was sent from here, and has come back. Then it is counted, and
     /// the log is told.
     #[must_use]
-    pub fn meets_itself(&self, headers: &HeaderMap) -> bool {
+    pub fn note_loop(&self, headers: &HeaderMap) -> bool {
         let met = self.via.is_in(headers);
         if met {
             self.stats.plain.loops.inc();

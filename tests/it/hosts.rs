@@ -224,6 +224,28 @@ async fn nor_is_who_is_asked_once_more_for_it() {
     is_sent_no_search(true).await;
 }
 
+/// The last one that is left breaks off as it says which state it has applied: who is there now is not known.
+#[tokio::test]
+async fn nor_is_the_last_one_that_has_not_shown_its_cluster_again() {
+    let one = engine();
+    let two = one.another_host();
+    let escache = in_front_of(&[&one, &two]).await;
+    for number in 0..8 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    let local = |seen: &Seen| seen.query.as_deref().is_some_and(|query| query.contains("local"));
+    two.on(Api::Version).when(local).always(Twist::Truncate(10));
+    one.bump_state();
+    one.stop().await;
+    let before = two.seen(Api::Search);
+    for number in 8..12 {
+        assert_eq!(fresh(&escache, number).await, 502);
+    }
+    assert_eq!(two.seen(Api::Search), before);
+    two.calm();
+    assert_eq!(fresh(&escache, 12).await, 200);
+}
+
 #[tokio::test]
 async fn a_host_of_another_cluster_is_left_out_and_shown() {
     let (one, other) = (engine(), engine());

@@ -246,7 +246,7 @@ async fn nothing_is_injected_on_the_way_back() {
         ("trailers", ok("Transfer-Encoding: chunked\r\n", "2\r\nok\r\n0\r\nSet-Cookie: poison\r\n\r\n"), 200, "ok", "poison"),
         ("an early hint", format!("HTTP/1.1 103 Early Hints\r\nLink: poison\r\n\r\n{}", ok("Content-Length: 2\r\n", "ok")), 200, "ok", "poison"),
         ("a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: poison\r\n\r\npoison".to_owned(), 502, "bad_gateway", "poison"),
-        ("no HTTP", "SSH-2.0-poison\r\n\r\n".to_owned(), 502, "is not HTTP/1.1", "poison"),
+        ("no HTTP", "SSH-2.0-poison\r\n\r\n".to_owned(), 502, "cannot be read as one of HTTP/1.1", "poison"),
         ("an oversized chunk", ok("Transfer-Encoding: chunked\r\n", "2\r\nok\r\nfffffffffffffffff\r\npoison"), 200, "ok", "poison"),
     ];
     let engine = evil(rows.iter().map(|row| row.1.clone()).collect()).await;

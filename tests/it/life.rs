@@ -64,7 +64,7 @@ async fn the_configuration_is_read_again_and_the_cache_stays() {
 async fn a_bound_cannot_come_to_who_watches_for_nothing() {
     let (engine, client) = (engine(), Client::new());
     let program = Program::start(&engine.url(), "freshness.ttl_only: 60s\n");
-    for bound in ["freshness.max_staleness: 1s\n", "rules:\n  - index: [a]\n    max_staleness: 1s\n"] {
+    for bound in ["freshness.max_staleness: 1s\n", "rules:\n  - index: [a]\n    max_staleness: 0s\n"] {
         program.write(bound);
         let (status, told) = program.reload(&client).await;
         let reason = told["error"]["reason"].as_str().unwrap();

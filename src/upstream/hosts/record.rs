@@ -18,6 +18,9 @@ pub(super) const LONGEST_EJECTION: Duration = Duration::from_secs(60);
 /// After how long without any answer a host is asked whether it is there.
 pub(in crate::upstream) const SUSPICION: Duration = Duration::from_secs(1);
 
+/// For how long an answer outweighs a connection that was refused.
+const OUTWEIGHS: Duration = Duration::from_secs(1);
+
 /// How long a node is remembered that the cluster names no more. Nothing that was asked of it is under way by then.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
 
@@ -151,7 +154,7 @@ impl Record {
     /// Whether it can be reached. A connection that it refuses is no loss of those that it has: as long as one of them has just
     /// answered, and none was closed since it last said who it is.
     pub(super) fn contact_at(&self, now: Instant) -> Contact {
-        let answers = self.answered.is_some_and(|at| now.duration_since(at) < SUSPICION) && !self.closed;
+        let answers = self.answered.is_some_and(|at| now.duration_since(at) < OUTWEIGHS) && !self.closed;
         if self.contact == Contact::Refused && answers { Contact::Answers } else { self.contact }
     }
 

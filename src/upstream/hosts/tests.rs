@@ -143,7 +143,7 @@ fn contact_is_the_best_of_the_latest_words() {
     assert_eq!(hosts.contact(now), Contact::Answers, "503 is an answer");
     hosts.heard(1, told("v", 1), now);
     hosts.heard(0, None, now);
-    assert_eq!(hosts.contact(now), Contact::Stranger);
+    assert_eq!(hosts.contact(now), Contact::Foreign);
 }
 
 /// New connections may be refused while those that are open answer: then the host is there.
