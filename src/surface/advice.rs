@@ -107,6 +107,9 @@ pub(super) fn advice_for(refusal: &Refusal) -> &'static str {
             "Let upstream.credentials read _stats, _cluster/state and _alias (privilege monitor): the engine has refused \
              what escache asked."
         }
+        (Reason::GenerationUnknown, "no connection") => {
+            "The engine cannot be reached: see whether it runs, and whether upstream.hosts is right."
+        }
         (Reason::GenerationUnknown, "timeout" | "no answer") => {
             "See why the engine does not answer in time: freshness.reading_timeout is how long it may take."
         }
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn settings_that_are_named_exist() {
         let names: Vec<&str> = include_str!("../../config/escache.yml").lines().collect();
-        let answered = ["404", "403", "timeout"]
+        let answered = ["404", "403", "timeout", "no connection"]
             .map(|answer| Refusal::at(Reason::GenerationUnknown, format!("/_stats: {answer}")));
         let texts = Reason::ALL.iter().map(|reason| advice(*reason)).chain(answered.iter().map(advice_for));
         let words = texts.flat_map(|text| text.split(' '));

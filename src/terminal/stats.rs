@@ -77,11 +77,12 @@ fn render(address: &str, stats: &Value, before: Option<(&Value, u32)>) -> String
     );
     let _ = writeln!(
         out,
-        "{:<22} {:.1} s of searches saved, {:.1} s spent; {} readings, {:.1} s",
+        "{:<22} {:.1} s of searches saved, {:.1} s spent; {} readings, {} more in vain, {:.1} s",
         "engine",
         seconds("saved_microseconds"),
         seconds("upstream_microseconds"),
         number(counter("readings")),
+        number(counter("readings_invalid")),
         seconds("reading_microseconds"),
     );
     for host in stats["hosts"].as_array().into_iter().flatten() {

@@ -268,7 +268,7 @@ impl Questions {
             }
             Err(error) => {
                 tracing::debug!(%error, question, "a question of a reading was not answered");
-                Err(unknown("no answer"))
+                Err(unknown(if error.is_for_want_of_connection() { "no connection" } else { "no answer" }))
             }
         }
     }
