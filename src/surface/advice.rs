@@ -108,7 +108,8 @@ pub(super) fn advice_for(refusal: &Refusal) -> &'static str {
              what escache asked."
         }
         (Reason::GenerationUnknown, "no connection") => {
-            "The engine cannot be reached: see whether it runs, and whether upstream.hosts is right."
+            "The engine cannot be reached, or hangs up before it answers: see whether it runs, and whether upstream.hosts is \
+             right."
         }
         (Reason::GenerationUnknown, "timeout" | "no answer") => {
             "See why the engine does not answer in time: freshness.reading_timeout is how long it may take."
