@@ -1,5 +1,6 @@
 //! Several hosts: which are used, what happens when they fail, lag, or belong to another cluster.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,18 @@ async fn in_front_of(hosts: &[&Engine]) -> Escache {
 /// A search that no other one is equal to, so that it goes to the engine.
 async fn fresh(escache: &Escache, number: usize) -> u16 {
     escache.send("GET", &format!("{SEARCH}?from={number}"), &[], "").await.status
+}
+
+/// So many of them, with one status.
+async fn all_fresh(escache: &Escache, numbers: Range<usize>, status: u16) {
+    for number in numbers {
+        assert_eq!(fresh(escache, number).await, status, "{number}");
+    }
+}
+
+/// Whether a host is asked which state it has applied.
+fn asks_for_applied(seen: &Seen) -> bool {
+    seen.query.as_deref().is_some_and(|query| query.contains("local"))
 }
 
 async fn shown(escache: &Escache, index: usize) -> Value {
@@ -140,9 +153,7 @@ async fn who_has_the_address_of_a_node_that_has_gone_is_asked_first() {
     let one = engine();
     let (two, other) = (one.another_host(), engine());
     let escache = in_front_of(&[&one, &two]).await;
-    for number in 0..8 {
-        assert_eq!(fresh(&escache, number).await, 200);
-    }
+    all_fresh(&escache, 0..8, 200).await;
     assert!(two.seen(Api::Search) > 0);
     let closed = || escache.proxy.stats.plain.upstream_closed.get();
     assert_eq!(closed(), 0);
@@ -194,22 +205,17 @@ async fn is_sent_no_search(breaks: bool) {
     let (one, other) = (engine(), engine());
     let two = one.another_host();
     let escache = in_front_of(&[&one, &two]).await;
-    for number in 0..8 {
-        assert_eq!(fresh(&escache, number).await, 200);
-    }
+    all_fresh(&escache, 0..8, 200).await;
     // what breaks later is not for having been idle
     let _still = Still::stand();
-    let local = |seen: &Seen| seen.query.as_deref().is_some_and(|query| query.contains("local"));
     let uuid = json!({"cluster_uuid": other.cluster().uuid.clone(), "version": 9, "state_uuid": "x"});
-    two.on(Api::Version).when(local).always(Twist::Status(200, uuid.to_string().into()));
+    two.on(Api::Version).when(asks_for_applied).always(Twist::Status(200, uuid.to_string().into()));
     if breaks {
-        two.on(Api::Version).when(local).next(Twist::Drop);
+        two.on(Api::Version).when(asks_for_applied).next(Twist::Drop);
     }
     one.bump_state();
     let before = two.seen(Api::Search);
-    for number in 8..20 {
-        assert_eq!(fresh(&escache, number).await, 200);
-    }
+    all_fresh(&escache, 8..20, 200).await;
     assert_eq!(two.seen(Api::Search), before);
     assert_eq!(shown(&escache, 1).await["cluster"], "other");
 }
@@ -230,17 +236,12 @@ async fn nor_is_the_last_one_that_has_not_shown_its_cluster_again() {
     let one = engine();
     let two = one.another_host();
     let escache = in_front_of(&[&one, &two]).await;
-    for number in 0..8 {
-        assert_eq!(fresh(&escache, number).await, 200);
-    }
-    let local = |seen: &Seen| seen.query.as_deref().is_some_and(|query| query.contains("local"));
-    two.on(Api::Version).when(local).always(Twist::Truncate(10));
+    all_fresh(&escache, 0..8, 200).await;
+    two.on(Api::Version).when(asks_for_applied).always(Twist::Truncate(10));
     one.bump_state();
     one.stop().await;
     let before = two.seen(Api::Search);
-    for number in 8..12 {
-        assert_eq!(fresh(&escache, number).await, 502);
-    }
+    all_fresh(&escache, 8..12, 502).await;
     assert_eq!(two.seen(Api::Search), before);
     two.calm();
     assert_eq!(fresh(&escache, 12).await, 200);
@@ -387,7 +388,7 @@ async fn a_coordinator_that_does_not_tell_its_version_is_not_trusted() {
     let engine = engine();
     let escache = in_front_of(&[&engine]).await;
     engine.bump_state();
-    let local = engine.on(Api::Version).when(|r| r.query.as_deref().is_some_and(|q| q.contains("local")));
+    let local = engine.on(Api::Version).when(asks_for_applied);
     local.always(Twist::error(503, "unavailable", "not now"));
     let answer = escache.send("GET", SEARCH, &[], "").await;
     assert_eq!(answer.status, 200);
