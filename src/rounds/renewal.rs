@@ -12,6 +12,9 @@ use super::{Measured, Needed, Pace, Rounds, Subject};
 /// Each bound is divided into so many steps; renewals begin where one ends.
 const STEPS: u32 = 16;
 
+/// What is used so late that its renewal is due waits for no longer step.
+const LONGEST_STEP: Duration = Duration::from_millis(100);
+
 /// A measurement that is to be followed by another.
 pub(super) struct Renewal {
     /// When it started.
@@ -40,13 +43,19 @@ impl<S: Subject> Rounds<S> {
         // `renewal` allows
         let due =
             due.saturating_sub(self.pace.since_last(used.started.at + due, bound / STEPS)).max(bound / 2);
-        let nanos = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-        if nanos >= used.renewal.load(Ordering::Relaxed)
-            || nanos >= used.renewal.fetch_min(nanos, Ordering::Relaxed)
-        {
+        if nanos(due) >= used.renewal.load(Ordering::Relaxed) {
             return;
         }
-        self.renew_at(used, due);
+        let now = Instant::now();
+        let due = if used.started.at + due > now {
+            due
+        } else {
+            // of many targets that are used about once for each bound, most are late
+            now - used.started.at + self.pace.until_next(now, (bound / STEPS).min(LONGEST_STEP))
+        };
+        if nanos(due) < used.renewal.fetch_min(nanos(due), Ordering::Relaxed) {
+            self.renew_at(used, due);
+        }
     }
 
     /// Renews a measurement at this age, unless another renewal does. Others with another bound may have come in since the
@@ -87,6 +96,16 @@ impl Pace {
         let past = since.checked_rem(step.as_nanos()).unwrap_or_default();
         Duration::from_nanos(u64::try_from(past).unwrap_or_default())
     }
+
+    /// How long after `at` the next of them is.
+    fn until_next(&self, at: Instant, step: Duration) -> Duration {
+        step - self.since_last(at, step)
+    }
+}
+
+/// A time that does not fit in takes as long as there is.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// At which age a measurement that serves for `bound` and took `took` is renewed: so late that it costs little, so

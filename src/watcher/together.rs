@@ -148,6 +148,8 @@ struct Call {
 
 impl Call {
     async fn run(mut self) {
+        // whoever is renewed at the same moment is to be in the first call already
+        tokio::task::yield_now().await;
         while let Some(wanted) = self.next() {
             let names: BTreeSet<&str> =
                 wanted.iter().flat_map(|wanted| wanted.indices.iter()).map(String::as_str).collect();
