@@ -252,7 +252,7 @@ async fn churn(
     println!(
         "{name}: seed {seed}, {} answers, {} hits, {} illegal ({} of them hits); {} kills, {} rollovers, {} swaps, {} recreations, \
          {} closings, {} mappings, {} settings, {} merges and others, {} writes; {} partial, {} errors, {} unexplained, {} lost and {} refused by the engine; \
-         {} direct answers, {} of them illegal; {} readings of {} us; {:.0?}",
+         {} direct answers, {} of them illegal; {} readings of {} us; {} searches sent early, {} in vain; {:.0?}",
         of(&counts.answers),
         of(&counts.hits),
         of(&counts.illegal),
@@ -275,6 +275,8 @@ async fn churn(
         of(&counts.direct_illegal),
         plain.readings.get(),
         plain.reading_microseconds.get() / plain.readings.get().max(1),
+        plain.early.get(),
+        plain.early_dead.get(),
         began.elapsed(),
     );
     assert_eq!(
