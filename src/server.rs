@@ -8,6 +8,8 @@ mod limits;
 
 mod patience;
 
+mod streams;
+
 mod tls;
 
 use std::convert::Infallible;
@@ -25,7 +27,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +37,8 @@ use tokio_rustls::server::TlsStream;
 
 use self::drain::{Drain, Guest};
 use self::limits::{Connections, Full, Seat};
-use self::patience::{Activity, Answering, Patient};
+use self::patience::{Activity, Patient};
+use self::streams::{Answering, Streams};
 use crate::elastic;
 use crate::error::ProxyError;
 use crate::proxy::{ClientCertificate, Proxy};
@@ -300,7 +303,7 @@ impl Listener {
         let activity = Arc::new(Activity::default());
         let peer = from.peer;
         let stats = Arc::clone(&self.proxy.stats);
-        let stream = Patient::new(stream, Arc::clone(&activity), limits, stats);
+        let stream = Patient::new(stream, Arc::clone(&activity), limits, Arc::clone(&stats));
         // one count for each connection, rather than those of the listener and its limits, which all cores share
         let session = Arc::new((Arc::clone(self), Arc::clone(limits)));
         let service = service_fn(|request: Request<Incoming>| {
@@ -309,10 +312,11 @@ impl Listener {
             async move {
                 let (listener, limits) = &*session;
                 let response = listener.guarded(request, from, limits).await;
-                Ok::<_, Infallible>(response.map(|body| Answering { body, _busy: busy }))
+                Ok::<_, Infallible>(response.map(|body| Answering::new(body, busy)))
             }
         });
-        let builder = protocols(limits, from.tls);
+        let streams = Streams { write_timeout: limits.write_timeout, stats };
+        let builder = protocols(limits, from.tls, streams);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         if let Err(error) = guest.served(connection, auto::Connection::graceful_shutdown).await {
             self.ended_badly(&*error, peer);
@@ -365,8 +369,8 @@ impl Listener {
 /// The protocols of a connection. Times are not hyper's business here, but those of [`Patient`]. Answers are not held
 /// back for pipelined requests (`pipeline_flush`): a client may wait for one before it sends the rest of the next, and
 /// hyper's own answers to what it cannot read would not go out.
-fn protocols(limits: &Limits, tls: Option<Agreed>) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn protocols(limits: &Limits, tls: Option<Agreed>, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     let mut http1 = builder.http1();
     http1
         .auto_date_header(false)

@@ -1,7 +1,8 @@
 //! How long a connection is waited for: for a head, between requests, and while an answer is written.
 //!
 //! hyper has one time for both a head and the pause before it, and no time for writing; so the connection is watched
-//! from below. Whether a request is under way is told from above, by [`Activity`].
+//! from below. Whether a request is under way is told from above, by [`Activity`]. A stream of HTTP/2 that its client does
+//! not read cannot be seen from here: `streams.rs`.
 
 use std::io;
 use std::pin::Pin;
@@ -10,15 +11,12 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::limits::Limits;
 use crate::elastic;
 use crate::stats::Stats;
-use crate::upstream::{Body, BodyError};
 
 /// What goes on above a connection.
 #[derive(Debug)]
@@ -83,33 +81,6 @@ impl Drop for Busy {
             self.0.ended.store(now, Ordering::Relaxed);
         }
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The body of an answer; with its end the request has ended.
-#[derive(Debug)]
-pub(super) struct Answering {
-    pub(super) body: Body,
-    pub(super) _busy: Busy,
-}
-
-impl HttpBody for Answering {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -303,10 +274,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
 /// A timer that is only set anew for an earlier time, so that a busy connection leaves it alone.
 #[derive(Debug, Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         if until < sleep.deadline() {
             sleep.as_mut().reset(until);

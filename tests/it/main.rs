@@ -35,6 +35,8 @@ mod hostile;
 
 mod hosts;
 
+mod http2;
+
 mod hygiene;
 
 mod ingest;
