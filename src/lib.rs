@@ -46,6 +46,8 @@ pub mod scope;
 
 pub mod access;
 
+pub mod telemetry;
+
 pub mod proxy;
 
 pub mod probe;
@@ -53,8 +55,6 @@ pub mod probe;
 pub mod surface;
 
 pub mod server;
-
-pub mod telemetry;
 
 pub mod otlp;
 

@@ -1,5 +1,6 @@
 //! The program: settings -> log -> bind -> serve -> drain.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,70 +49,72 @@ fn main() -> ExitCode {
             let mut page = Vec::new();
             return match clap_mangen::Man::new(Cli::command()).render(&mut page) {
                 Ok(()) => print(&page),
-                Err(error) => complain(&error.to_string(), EX_OSERR),
+                Err(error) => complain(&Failure(error.to_string(), EX_OSERR)),
             };
         }
         Some(command @ (Command::Stats(_) | Command::Explain(_) | Command::Warm(_))) => {
-            return run(ask(command, &cli.options));
+            return end(run(ask(command, &cli.options)));
         }
         Some(Command::Check | Command::Health) | None => {}
     }
     let config = match cli.options.load() {
         Ok(config) => config,
-        Err(error) => return complain(&format!("the configuration cannot be used:\n{error}"), EX_CONFIG),
+        Err(error) => return complain(&unusable(error)),
     };
     match cli.command {
         Some(Command::Check) => print(config.report().as_bytes()),
-        Some(Command::Health) => run(health(config.settings)),
+        Some(Command::Health) => end(run(health(config.settings))),
         _ => start(cli.options, config),
     }
 }
 
 fn start(options: Options, config: Config) -> ExitCode {
     let settings = &config.settings;
-    if let Err(error) = telemetry::init(settings.log_level.as_str(), settings.log_format) {
-        return complain(&error, EX_CONFIG);
-    }
+    let log = match telemetry::init(settings.log_level.as_str(), settings.log_format) {
+        Ok(log) => log,
+        Err(error) => return complain(&Failure(error, EX_CONFIG)),
+    };
     allow_descriptors();
-    run(serve(options, config))
+    let ended = run(serve(options, config));
+    match (log.end(), ended) {
+        // whoever reads the log has stopped: one more line would wait for ever
+        (false, Err(Failure(_, code))) => ExitCode::from(code),
+        (_, ended) => end(ended),
+    }
 }
 
-fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
+fn run(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
-        Err(error) => complain(&format!("no runtime: {error}"), EX_OSERR),
+        Err(error) => Err(Failure(format!("no runtime: {error}"), EX_OSERR)),
     }
 }
 
-async fn serve(options: Options, config: Config) -> ExitCode {
+async fn serve(options: Options, config: Config) -> Result<ExitCode, Failure> {
     // from the first moment on, a signal to reload is none to die
-    let Ok(mut signals) = Signals::new() else { return complain("signals cannot be received", EX_OSERR) };
+    let signals = Signals::new();
+    let mut signals =
+        signals.map_err(|error| Failure(format!("signals cannot be received: {error}"), EX_OSERR))?;
     let written = config.snapshot();
     let settings = config.settings;
     let (controls, access) = (settings.controls(), settings.access);
-    let (data, admin) = match (bind(&settings, Role::Data).await, bind(&settings, Role::Admin).await) {
-        (Ok(data), Ok(admin)) => (data, admin),
-        (Err(error), _) | (_, Err(error)) => return complain(&error, EX_OSERR),
-    };
+    let (data, admin) = (bind(&settings, Role::Data).await?, bind(&settings, Role::Admin).await?);
     let drain = settings.drain_timeout;
     announce(&settings, &data, &admin);
     let proxy = Proxy::new(settings.proxy);
     proxy.access.set(access);
-    let exporting = match otlp::begin(&settings.tracing, |name| std::env::var(name).ok(), &proxy.stats) {
-        Ok(exporting) => exporting.map(|(tracer, exporting)| {
-            proxy.spans.set(tracer);
-            exporting
-        }),
-        Err(error) => return complain(&error, EX_CONFIG),
-    };
+    let wrong = |error| Failure(error, EX_CONFIG);
+    let exporting = otlp::begin(&settings.tracing, |name| std::env::var(name).ok(), &proxy.stats);
+    let exporting = exporting.map_err(wrong)?.map(|(tracer, exporting)| {
+        proxy.spans.set(tracer);
+        exporting
+    });
     let admin_listener = Listener::new(Arc::clone(&proxy), Role::Admin, settings.limits.of_admin());
     let data_listener = Listener::new(Arc::clone(&proxy), Role::Data, settings.limits);
-    if let Err(error) = data_listener.secure(settings.tls) {
-        return complain(&error, EX_CONFIG);
-    }
+    data_listener.secure(settings.tls).map_err(wrong)?;
     tokio::select! {
         () = introduce(&proxy) => {}
-        () = signals.stop() => return ExitCode::SUCCESS,
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
     }
 
     let listen = |listener: &Arc<Listener>, port, drain| {
@@ -150,7 +153,7 @@ async fn serve(options: Options, config: Config) -> ExitCode {
     if let Some(exporting) = exporting {
         exporting.finish().await;
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Each connection is a descriptor: as many as the system lets us have.
@@ -162,13 +165,14 @@ fn allow_descriptors() {
     }
 }
 
-async fn bind(settings: &Settings, role: Role) -> Result<TcpListener, String> {
+async fn bind(settings: &Settings, role: Role) -> Result<TcpListener, Failure> {
     let address = match role {
         Role::Data => &settings.listen,
         Role::Admin => &settings.admin_listen,
     };
-    let resolved = address.resolve().map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    server::bind(resolved).await.map_err(|e| format!("cannot listen on {address}: {e}"))
+    let wrong = |error| Failure(format!("cannot listen on {address}: {error}"), EX_OSERR);
+    let resolved = address.resolve().map_err(|error| wrong(error.to_string()))?;
+    server::bind(resolved).await.map_err(|error| wrong(error.to_string()))
 }
 
 fn announce(settings: &Settings, data: &TcpListener, admin: &TcpListener) {
@@ -252,39 +256,38 @@ impl Signals {
 }
 
 /// Asks the admin listener of a running escache whether it is ready.
-async fn health(settings: Settings) -> ExitCode {
+async fn health(settings: Settings) -> Result<ExitCode, Failure> {
     let address = settings.admin_listen.to_string();
-    let answer = match Admin::at(&address, None) {
-        Ok(admin) => admin.status("/ready").await,
-        Err(Failure(error, _)) => Err(error),
-    };
-    match answer {
-        Ok(StatusCode::OK) => ExitCode::SUCCESS,
-        Ok(status) => complain(&format!("{address}/ready answered {status}"), terminal::NO_ANSWER),
-        Err(error) => complain(&error, terminal::NO_ANSWER),
+    let no_answer = |error| Failure(error, terminal::NO_ANSWER);
+    let admin = Admin::at(&address, None).map_err(|Failure(error, _)| no_answer(error))?;
+    match admin.status("/ready").await.map_err(no_answer)? {
+        StatusCode::OK => Ok(ExitCode::SUCCESS),
+        status => Err(no_answer(format!("{address}/ready answered {status}"))),
     }
 }
 
 /// Asks a running escache something, and shows it.
-async fn ask(command: &Command, options: &Options) -> ExitCode {
+async fn ask(command: &Command, options: &Options) -> Result<ExitCode, Failure> {
     let address = || match options.load() {
         Ok(config) => Ok(config.settings.admin_listen.to_string()),
-        Err(error) => Err(Failure(format!("the configuration cannot be used:\n{error}"), EX_CONFIG)),
+        Err(error) => Err(unusable(error)),
     };
-    match terminal::run(command, address).await {
-        Ok(code) => code,
-        Err(Failure(error, code)) => complain(&error, code),
-    }
+    terminal::run(command, address).await
+}
+
+fn unusable(error: impl Display) -> Failure {
+    Failure(format!("the configuration cannot be used:\n{error}"), EX_CONFIG)
 }
 
 fn print(text: &[u8]) -> ExitCode {
-    match terminal::show(text) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(Failure(error, code)) => complain(&error, code),
-    }
+    end(terminal::show(text).map(|_| ExitCode::SUCCESS))
 }
 
-fn complain(text: &str, code: u8) -> ExitCode {
+fn end(ended: Result<ExitCode, Failure>) -> ExitCode {
+    ended.unwrap_or_else(|failure| complain(&failure))
+}
+
+fn complain(Failure(text, code): &Failure) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "escache: {text}");
-    ExitCode::from(code)
+    ExitCode::from(*code)
 }

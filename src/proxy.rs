@@ -47,6 +47,8 @@ mod template;
 
 mod told;
 
+mod unanswered;
+
 mod understand;
 
 mod validate;
@@ -95,6 +97,7 @@ use self::plans::Planned;
 pub use self::ready::{Probed, Readiness};
 use self::shadow::Shadows;
 use self::sweep::Sweeper;
+use self::unanswered::Unanswered;
 pub(crate) use self::validate::View;
 
 /// What is known of the engine behind.
@@ -157,6 +160,8 @@ pub struct Proxy {
     sweeper: Sweeper,
     /// Whether entries were lost because nobody asked again in time.
     confirming: Confirming,
+    /// What the log was told of requests without an answer.
+    unanswered: Unanswered,
     /// Whether the engine answered when it was last asked who it is.
     probed: Mutex<Probed>,
     /// What the upstream answered, if it looks like no search engine.
@@ -270,6 +275,7 @@ impl Proxy {
             shadows: Shadows::default(),
             sweeper: Sweeper::new(),
             confirming: Confirming::default(),
+            unanswered: Unanswered::default(),
             probed: Mutex::default(),
             stranger: ArcSwapOption::empty(),
             draining: AtomicBool::new(false),

@@ -99,7 +99,7 @@ impl Proxy {
         let Arrived { giver, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
-                tracing::warn!(%error, "no answer to a search");
+                self.note_unanswered("search", &error);
                 return Landed::Failed(error);
             }
         };

@@ -63,7 +63,7 @@ impl Proxy {
         match self.upstream.forward(head, body, client).await {
             Ok(answer) => answer.map(|body| Body::Stream(self.upstream.body(body))),
             Err(error) => {
-                tracing::warn!(%error, "no answer to a request");
+                self.note_unanswered("request", &error);
                 respond::error(&error)
             }
         }

@@ -21,6 +21,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::proxy::Proxy;
 use crate::stats::latency::Counted;
 use crate::stats::{ReadingKind, Stats};
+use crate::telemetry;
 use crate::upstream::{HostReport, Standing};
 use crate::watcher::{Invalidated, OTHER};
 
@@ -49,7 +50,7 @@ pub(super) fn json(proxy: &Arc<Proxy>) -> Value {
         .map(|r| (r.name().to_owned(), Value::from(stats.reason(*r))))
         .filter(|(_, n)| *n != 0)
         .collect();
-    let plain: Map<String, Value> = stats.plain.each().map(|(n, _, v)| (n.to_owned(), v.into())).collect();
+    let plain: Map<String, Value> = counters(stats).map(|(n, _, v)| (n.to_owned(), v.into())).collect();
     let gauges: Map<String, Value> =
         gauges(proxy).into_iter().map(|(n, _, v)| (n.to_owned(), v.into())).collect();
     let hosts: Vec<Value> = proxy.upstream.hosts().iter().map(host).collect();
@@ -224,10 +225,16 @@ fn histogram(counted: &Counted, mut metric: MetricEncoder<'_>) -> fmt::Result {
     metric.encode_histogram::<NoLabelSet>(counted.seconds(), counted.count(), &counted.octaves(), None)
 }
 
-/// The counters of the table. Times are shown in seconds, as Prometheus wants them.
+/// The counters of the table, and that of the log, which has no proxy. Name, help and value of each.
+fn counters(stats: &Stats) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    let help = "Lines of the log that were dropped because nobody read those before them";
+    stats.plain.each().chain([("log_lines_dropped", help, telemetry::dropped_lines())])
+}
+
+/// All counters that have no rows of their own. Times are shown in seconds, as Prometheus wants them.
 fn plain(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let belongs = |name: &str| FAMILIES.iter().any(|(prefix, ..)| name.starts_with(prefix));
-    for (name, help, value) in stats.plain.each().filter(|(name, ..)| !ELSEWHERE.contains(name)) {
+    for (name, help, value) in counters(stats).filter(|(name, ..)| !ELSEWHERE.contains(name)) {
         if belongs(name) {
             continue;
         }

@@ -1,13 +1,17 @@
 //! The program itself: start, reload, drain, exit codes.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::support::engine::{Api, engine};
-use crate::support::escache::verdict;
+use crate::support::escache::{Escache, verdict};
 use crate::support::http::Client;
+use crate::support::patience::until;
 use crate::support::program::{Program, program};
 use crate::support::wire::{Wire, ask};
 
@@ -192,5 +196,60 @@ fn exit_codes_say_whose_fault_it_is() {
     let tls = "http.ssl: {certificate: /nowhere, key: /nowhere}\n";
     let (code, said) = run(tls, &["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     assert!(code == 78 && said.contains("http.ssl.certificate: [/nowhere] cannot be read"), "{code} {said}");
+    assert!(said.contains("escache listens"), "what was logged before is there: {said}");
     assert_eq!(run("", &["--frob"]).0, 2);
+}
+
+/// A clock that panics when somebody looks at it, as long as it is broken.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+fn wall() -> SystemTime {
+    assert!(!BROKEN.load(Ordering::SeqCst), "the clock is broken");
+    SystemTime::now()
+}
+
+/// Who finds an entry looks at the clock, and so does `/entries`. With a bound there is no reading between.
+#[tokio::test]
+async fn a_panic_costs_one_request() {
+    for bound in [Duration::from_secs(600), Duration::ZERO] {
+        let engine = engine();
+        let escache = Escache::start_with(&engine.url(), |settings| {
+            settings.watcher.wall = wall;
+            settings.policy.max_staleness = bound;
+        })
+        .await;
+        let panics = || escache.proxy.stats.plain.panics.get();
+        escache.search("/logs/_search", json!({})).await;
+        let search = "GET /logs/_search HTTP/1.1\r\nHost: a\r\n\r\n";
+        let wire = Mutex::new(Wire::to(&escache.url).await);
+        BROKEN.store(true, Ordering::SeqCst);
+        for number in 1..=2 {
+            let mut wire = wire.lock().await;
+            wire.send(search).await;
+            let answer = wire.answer().await;
+            if bound.is_zero() {
+                // the reading has panicked, which costs no request
+                assert!(answer.status == 200 && !answer.text.contains("x-cache: HIT"), "{answer:?}");
+                continue;
+            }
+            assert_eq!((answer.status, panics()), (500, number));
+            let (told, own) = (answer.json(), "escache_internal_exception");
+            assert_eq!((&told["status"], &told["error"]["type"]), (&json!(500), &json!(own)), "{told}");
+        }
+        let entries = escache.client.get(format!("{}/entries", escache.admin)).await;
+        assert_eq!((entries.status, entries.json()["status"].clone()), (500, json!(500)));
+        let before = panics();
+        assert_eq!(before, if bound.is_zero() { 1 } else { 3 });
+        BROKEN.store(false, Ordering::SeqCst);
+        // the same connection goes on, and so does the cache
+        let hit = async || {
+            let mut wire = wire.lock().await;
+            wire.send(search).await;
+            let answer = wire.answer().await;
+            assert_eq!(answer.status, 200);
+            answer.text.contains("x-cache: HIT")
+        };
+        until("hits", hit).await;
+        assert_eq!(panics(), before);
+    }
 }

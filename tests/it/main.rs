@@ -47,6 +47,8 @@ mod life;
 
 mod limits;
 
+mod log;
+
 mod loops;
 
 mod map;

@@ -180,7 +180,7 @@ impl Proxy {
         let Arrived { giver, head: answer, body } = match self.fetch(head, body, tag).await {
             Ok(arrived) => arrived,
             Err(error) => {
-                tracing::warn!(%error, "no answer to a multi search");
+                self.note_unanswered("multi search", &error);
                 return Several::Landed(Landed::Failed(error));
             }
         };

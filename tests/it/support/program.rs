@@ -3,12 +3,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 
 use crate::support::http::Client;
 use crate::support::patience::{PATIENCE, ends};
@@ -17,6 +18,7 @@ use crate::support::patience::{PATIENCE, ends};
 pub(crate) struct Program {
     child: Child,
     log: mpsc::Receiver<Value>,
+    ears: Arc<Mutex<()>>,
     dir: TempDir,
     upstream: Vec<String>,
     pub(crate) url: String,
@@ -41,8 +43,10 @@ impl Program {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("escache.yml"), config).unwrap();
         let upstream: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
-        let (child, log) = spawn(dir.path(), &upstream, ["127.0.0.1:0", "127.0.0.1:0"]);
-        let mut program = Program { child, log, dir, upstream, url: String::new(), admin: String::new() };
+        let ears = Arc::default();
+        let (child, log) = spawn(dir.path(), &upstream, ["127.0.0.1:0", "127.0.0.1:0"], &ears);
+        let (url, admin) = (String::new(), String::new());
+        let mut program = Program { child, log, ears, dir, upstream, url, admin };
         let said = program.until_said("escache listens");
         let of = |name: &str| format!("http://{}", said[name].as_str().unwrap());
         (program.url, program.admin) = (of("listen"), of("admin"));
@@ -59,7 +63,7 @@ impl Program {
     pub(crate) fn start_again(&mut self) {
         self.kill9();
         let addresses = [&self.url, &self.admin].map(|url| url.trim_start_matches("http://"));
-        (self.child, self.log) = spawn(self.dir.path(), &self.upstream, addresses);
+        (self.child, self.log) = spawn(self.dir.path(), &self.upstream, addresses, &self.ears);
         self.until_said("escache listens");
     }
 
@@ -77,6 +81,11 @@ impl Program {
     /// What it has said since it was last listened to.
     pub(crate) fn said(&self) -> Vec<Value> {
         self.log.try_iter().collect()
+    }
+
+    /// As long as these are locked, nobody reads its log.
+    pub(crate) fn ears(&self) -> Arc<Mutex<()>> {
+        Arc::clone(&self.ears)
     }
 
     /// What of its memory is resident, in bytes.
@@ -128,7 +137,12 @@ impl Drop for Program {
     }
 }
 
-fn spawn(dir: &Path, upstream: &[String], addresses: [&str; 2]) -> (Child, mpsc::Receiver<Value>) {
+fn spawn(
+    dir: &Path,
+    upstream: &[String],
+    addresses: [&str; 2],
+    ears: &Arc<Mutex<()>>,
+) -> (Child, mpsc::Receiver<Value>) {
     let mut command = program(dir);
     command.args(["--listen", addresses[0], "--admin", addresses[1]]);
     for host in upstream {
@@ -139,8 +153,10 @@ fn spawn(dir: &Path, upstream: &[String], addresses: [&str; 2]) -> (Child, mpsc:
     let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (sender, log) = mpsc::channel();
+    let ears = Arc::clone(ears);
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
+            drop(ears.blocking_lock());
             let _ = sender.send(serde_json::from_str(&line).unwrap_or(Value::String(line)));
         }
     });
