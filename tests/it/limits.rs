@@ -58,6 +58,24 @@ async fn heads_have_a_size() {
     assert_eq!(counted.limited_request_lines.get(), 1);
 }
 
+/// Below and above what the library would take by itself.
+#[tokio::test]
+async fn the_number_of_fields_is_that_of_the_setting() {
+    for most in [3, 300] {
+        let (_engine, escache) = within(|limits| limits.max_header_count = most).await;
+        // three are there; the engine has a limit of its own, and is not asked
+        let get = |fields: usize| {
+            let others = "X: 1\r\n".repeat(fields - 3);
+            let own = "Connection: close\r\nCache-Control: only-if-cached";
+            format!("GET /logs/_search HTTP/1.1\r\nHost: a\r\n{own}\r\n{others}\r\n")
+        };
+        assert_eq!(ask(&escache.url, get(most)).await.status, 504, "{most}");
+        assert_eq!(ask(&escache.url, get(most + 1)).await.status, 431, "{most}");
+        let counted = &escache.proxy.stats.plain.limited_headers;
+        until("counted", async || counted.get() == 1).await;
+    }
+}
+
 #[tokio::test]
 async fn a_head_has_a_time() {
     let (_engine, escache) = within(|limits| limits.header_timeout = SHORT).await;
@@ -199,6 +217,33 @@ async fn connections_are_counted() {
     let refused = ask(&escache.url, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!((refused.status, &refused.json()["status"]), (429, &json!(429)));
     assert_eq!(escache.proxy.stats.plain.limited_connections_per_address.get(), 1);
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_connections_of_its_own() {
+    const MOST: u64 = 256;
+    let (_engine, escache) = within(|_| {}).await;
+    let counted = &escache.proxy.stats.plain;
+    let before = counted.connections.get();
+    let mut held = Vec::new();
+    for _ in 0..MOST {
+        held.push(Wire::to(&escache.admin).await);
+    }
+    until("all are let in", async || counted.connections.get() == before + MOST).await;
+    let live = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(ask(&escache.admin, live).await.status, 503);
+    assert_eq!(counted.limited_connections.get(), 1);
+    // those who are in are served, and so are clients
+    held[0].send(live).await;
+    assert_eq!(held[0].answer().await.status, 200);
+    assert_eq!(escache_echo(&escache).await.0, 200);
+    held.truncate(100);
+    until("there is room again", async || {
+        let mut next = Wire::to(&escache.admin).await;
+        next.send(live).await;
+        next.answer().await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test]

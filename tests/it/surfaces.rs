@@ -179,3 +179,31 @@ async fn the_admin_listener_is_guarded() {
     assert!(metrics.contains("escache_requests_total{api=\"search\",outcome=\"hit\"} 2"), "{metrics}");
     assert!(metrics.ends_with("# EOF\n"));
 }
+
+/// Whatever the admin listener answers, the data listener knows nothing of: the engine gets it, as it came.
+#[tokio::test]
+async fn admin_paths_on_the_data_listener_are_the_engines() {
+    let (engine, escache) = warm(Flavour::Es8).await;
+    let entries = || escache.proxy.store.iter().count();
+    let before = entries();
+    assert!(before > 0);
+    let reloads = || escache.proxy.stats.plain.reloads.get();
+    let gets = ["/", "/live", "/ready", "/metrics", "/stats", "/entries", "/overview"];
+    let posts = ["/explain", "/clear", "/reload", "/warm"];
+    let asked = gets.map(|path| ("GET", path)).into_iter().chain(posts.map(|path| ("POST", path)));
+    for (method, path) in asked {
+        // it is one of the admin listener's
+        let own = escache.client.request(method, format!("{}{path}", escache.admin), &[], "").await;
+        assert_ne!(own.status, 404, "{path}");
+        let headers = [("content-type", "application/json"), ("x-mark", "admin")];
+        let body = if method == "POST" { "{}" } else { "" };
+        let seen = engine.seen_in_all();
+        let ours = escache.send(method, path, &headers, body).await;
+        let came = engine.all_requests().into_iter().rev().find(|request| request.path == path).unwrap();
+        assert_eq!((came.method.as_str(), came.header("x-mark")), (method, Some("admin")), "{path}");
+        assert!(engine.seen_in_all() > seen, "{path}");
+        let direct = escache.client.request(method, engine.url() + path, &headers, body).await;
+        assert_eq!((ours.status, &ours.body), (direct.status, &direct.body), "{path}");
+    }
+    assert_eq!((entries(), reloads()), (before, 0));
+}
