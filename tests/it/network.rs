@@ -59,6 +59,10 @@ fn instead(headers: &str, body: &str) -> Fault {
     Fault::Instead(format!("{HEAD}{headers}\r\n\r\n{body}").into_bytes())
 }
 
+const fn millis(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
 /// Every fault; what a client sees of an answer that is taken whole before it goes on, and of one that streams.
 fn faults() -> Vec<(&'static str, Fault, Seen, Seen)> {
     use Seen::{AsItCame, Broken, Error, Whole};
@@ -67,6 +71,9 @@ fn faults() -> Vec<(&'static str, Fault, Seen, Seen)> {
     vec![
         ("nothing", Fault::None, Whole, Whole),
         ("one byte at a time", Fault::Bytewise, Whole, Whole),
+        ("latency", Fault::Delay(millis(20)..millis(21), 0), Whole, Whole),
+        ("jitter", Fault::Delay(millis(0)..millis(20), 1), Whole, Whole),
+        ("other jitter", Fault::Delay(millis(0)..millis(20), 2), Whole, Whole),
         ("reset before the answer", Fault::Reset(0), Error(502), Error(502)),
         ("reset in the status line", Fault::Reset(9), Error(502), Error(502)),
         ("reset in the head", Fault::Reset(40), Error(502), Error(502)),
@@ -193,6 +200,28 @@ async fn an_answer_that_is_late_is_the_engines_all_the_same() {
     assert_eq!(late.await.unwrap().status, 200);
     let next = escache.send("GET", SEARCH, &[], "").await;
     assert_eq!((verdict(&next.headers).0, next.json()["hits"]["total"]["value"].clone()), ("MISS", 2.into()));
+}
+
+/// Searches that overtake each other on a network with jitter get each its own answer, and none of before a change that
+/// they came after.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_overtake_each_other_are_not_mixed_up() {
+    let engine = engine();
+    let middleman = Middleman::before(engine.addr());
+    let escache = Escache::start(&middleman.url()).await;
+    for round in 0..5_u64 {
+        middleman.set(Fault::Delay(millis(0)..millis(10), round));
+        engine.index("logs", &format!("more-{round}"), json!({"team": "b"}));
+        engine.refresh("logs");
+        let ask = async |size: u64| {
+            let answer = escache.send("GET", &format!("{SEARCH}?size={}", size % 7), &[], "").await;
+            assert_eq!(answer.status, 200);
+            let hits = answer.json()["hits"].clone();
+            assert_eq!(hits["total"]["value"], round + 2, "{size}");
+            assert_eq!(hits["hits"].as_array().unwrap().len() as u64, (size % 7).min(round + 2), "{size}");
+        };
+        futures_util::future::join_all((0..30).map(ask)).await;
+    }
 }
 
 /// A read goes to another host if its answer never began; one whose answer has begun does not.

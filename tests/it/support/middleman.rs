@@ -2,7 +2,9 @@
 //! searches and their answers what networks do. All else passes.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +28,9 @@ pub(crate) enum Fault {
     Silence(usize),
     /// The answer passes one byte at a time.
     Bytewise,
+    /// The answer passes in small parts, each after a pause of such a length: latency, and jitter. Which pause each part
+    /// has follows from the seed.
+    Delay(Range<Duration>, u64),
     /// The answer waits until [`Middleman::open`].
     Wait,
     /// These bytes come instead of the answer, and then the connection is closed in order.
@@ -123,7 +128,7 @@ impl Drop for Middleman {
 
 #[allow(deprecated, reason = "a linger of zero does not block, and is how a reset is made")]
 fn reset_when_dropped(stream: &TcpStream) {
-    stream.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    stream.set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 #[derive(Clone)]
@@ -174,6 +179,18 @@ async fn stand_between<C: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// How many bytes pass between two pauses.
+const SMALL: usize = 256;
+
+/// A length of this range, always the same for a number (splitmix64).
+fn drawn(range: &Range<Duration>, number: u64) -> Duration {
+    let mut bits = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let share = ((bits ^ bits >> 31) >> 11) as f64 / (1_u64 << 53) as f64;
+    range.start + (range.end - range.start).mul_f64(share)
+}
+
 /// Passes a part of an answer on. Whether the connection goes on.
 async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
     client: &mut C,
@@ -194,6 +211,16 @@ async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
         Fault::Bytewise => {
             for byte in bytes {
                 if client.write_all(&[*byte]).await.is_err() || client.flush().await.is_err() {
+                    return false;
+                }
+            }
+            return true;
+        }
+        Fault::Delay(pauses, seed) => {
+            for part in bytes.chunks(SMALL) {
+                tokio::time::sleep(drawn(pauses, seed.wrapping_add(*passed as u64))).await;
+                *passed += part.len();
+                if client.write_all(part).await.is_err() || client.flush().await.is_err() {
                     return false;
                 }
             }
