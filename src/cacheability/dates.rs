@@ -3,9 +3,12 @@
 //! The rules are those of the engines' `JavaDateMathParser`: a text that starts with `now` is the clock, followed by
 //! operations such as `-7d` (a shift) or `/d` (down to the start of the day, in the time zone of the request). A
 //! `now` that is rounded says the same until the next boundary of its unit.
+//!
+//! The rules of a zone with a name are those of the engine's Java, which nobody can ask for: other releases of the time
+//! zone database have other ones. So in such a zone a `now` holds only until its offset could change by any rules.
 
 use jiff::civil::DateTime;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::Offset;
 use jiff::{Span, Timestamp};
 
 use super::Terms;
@@ -29,7 +32,16 @@ pub struct RoundedNow {
     /// The unit of the rounding.
     unit: Unit,
     /// The time zone in which days begin.
-    zone: TimeZone,
+    zone: Rules,
+}
+
+/// What is known of a zone's offset from UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rules {
+    /// It is always this.
+    Fixed(Offset),
+    /// The engine has a rule for it.
+    Named,
 }
 
 /// A unit of date maths.
@@ -45,19 +57,17 @@ enum Unit {
 }
 
 /// The time zone of the dates in one object of a request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Zone {
-    /// The default.
-    Utc,
-    /// A known zone.
-    Known(TimeZone),
+    /// One that Java knows, if the engine takes it.
+    Known(Rules),
     /// One that escache cannot follow.
     Unknown,
 }
 
 /// The moment, in milliseconds since 1970, until which (exclusive) every rounded `now` of the terms says what it
 /// says at `wall_clock_millis`; `None` where there is none, so that the answer does not depend on the clock at all.
-/// May be earlier than necessary near the changes of a zone's offset, down to `wall_clock_millis` itself, never later.
+/// May be earlier than necessary where the rules of a zone are not known, down to `wall_clock_millis` itself, never later.
 #[must_use]
 pub fn valid_until(terms: &Terms, wall_clock_millis: i64) -> Option<i64> {
     let lasts = terms.now.iter().map(|now| now.lasts(wall_clock_millis).unwrap_or(0).max(0)).min()?;
@@ -78,9 +88,8 @@ pub(super) fn read(text: &str, zone: &Zone) -> Now {
         Step::Round(_) => None,
     });
     let (Step::Round(unit) | Step::Shift(_, unit)) = steps[at];
-    match zone {
-        Zone::Utc => Now::Rounded(RoundedNow { shifts: shifts.collect(), unit, zone: TimeZone::UTC }),
-        Zone::Known(zone) => Now::Rounded(RoundedNow { shifts: shifts.collect(), unit, zone: zone.clone() }),
+    match *zone {
+        Zone::Known(zone) => Now::Rounded(RoundedNow { shifts: shifts.collect(), unit, zone }),
         Zone::Unknown => Now::Exact,
     }
 }
@@ -91,7 +100,8 @@ pub(super) fn in_query_text(text: &str) -> bool {
     has_now(text) || (text.contains('\\') && (text.contains("\\u") || has_now(&text.replace('\\', ""))))
 }
 
-/// The same of a text of which an analyzer makes words, perhaps in small letters.
+/// The same of a text of which one of the [analyzers whose words are known](super::analyzers::is_known) makes words:
+/// whether one of them may begin with `now`. They divide no run of ASCII letters but a very long one.
 pub(super) fn in_analyzed_text(text: &str) -> bool {
     in_query_text(&text.to_ascii_lowercase())
 }
@@ -106,6 +116,9 @@ fn has_now(text: &str) -> bool {
 }
 
 enum Step {
+/// The longest word that tokenizers make; they divide a longer one (`StandardTokenizer`, `CharTokenizer`).
+const LONGEST_WORD: usize = 255;
+
     Shift(i32, Unit),
     Round(Unit),
 }
@@ -156,9 +169,19 @@ impl Unit {
         }
     }
 
-    /// Whether a shift by it moves the point in time (and not the local calendar).
-    fn is_of_the_clock(self) -> bool {
-        matches!(self, Unit::Hour | Unit::Minute | Unit::Second)
+    /// A shift by so many of it.
+    fn span(self, count: i32) -> Option<Span> {
+        let span = Span::new();
+        match self {
+            Unit::Year => span.try_years(count),
+            Unit::Month => span.try_months(count),
+            Unit::Week => span.try_weeks(count),
+            Unit::Day => span.try_days(count),
+            Unit::Hour => span.try_hours(count),
+            Unit::Minute => span.try_minutes(count),
+            Unit::Second => span.try_seconds(count),
+        }
+        .ok()
     }
 }
 
@@ -167,48 +190,46 @@ const DAY: i64 = 86_400_000;
 impl RoundedNow {
     /// For how many milliseconds from `wall` it says the same; `None` where that cannot be told.
     ///
-    /// As long as neither `wall` nor any point to which the shifts lead crosses a change of the zone's offset, time
-    /// passes equally at all of them: then the first that reaches a limit tells.
+    /// As long as no offset changes, time passes equally at all points to which the shifts lead: then the first that
+    /// reaches a limit tells. Where the offset is not known it is a multiple of a quarter of an hour, as that of UTC is,
+    /// so that whatever is a boundary in the zone is also a quarter of an hour (or a minute, a second) of UTC.
     fn lasts(&self, wall: i64) -> Option<i64> {
-        let mut at = wall;
-        let mut lasts = until_offset_changes(&self.zone, at, false)?;
+        let offset = match self.zone {
+            Rules::Fixed(offset) => offset,
+            Rules::Named => Offset::UTC,
+        };
+        let mut local = offset.to_datetime(Timestamp::from_millisecond(wall).ok()?);
+        let mut lasts = self.zone.lasts(local)?;
         for &(count, unit) in &self.shifts {
-            if unit.is_of_the_clock() {
-                at = at.checked_add(unit.millis()?.checked_mul(i64::from(count))?)?;
-                lasts = lasts.min(until_offset_changes(&self.zone, at, false)?);
-                continue;
-            }
-            let local = self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?);
-            let span = match unit {
-                Unit::Year => Span::new().try_years(count),
-                Unit::Month => Span::new().try_months(count),
-                Unit::Week => Span::new().try_weeks(count),
-                _ => Span::new().try_days(count),
-            };
+const QUARTER: i64 = 900_000;
+const MINUTE: i64 = 60_000;
             if matches!(unit, Unit::Year | Unit::Month) {
                 // The last days of a long month all lead to the last day of a short one.
                 lasts = lasts.min(DAY - millis_of_day(local));
             }
-            let there = self.zone.to_ambiguous_timestamp(local.checked_add(span.ok()?).ok()?);
-            if there.is_ambiguous() {
-                return None;
-            }
-            at = there.compatible().ok()?.as_millisecond();
-            lasts = lasts.min(until_offset_changes(&self.zone, at, true)?);
+            local = local.checked_add(unit.span(count)?).ok()?;
+            lasts = lasts.min(self.zone.lasts(local)?);
         }
-        let local = self.zone.to_datetime(Timestamp::from_millisecond(at).ok()?);
         Some(lasts.min(until_next(self.unit, local)?))
     }
 }
 
-/// How long until the zone's offset changes. Before a change that repeats an hour, local times are already ambiguous
-/// for that hour: with `ambiguous` the time until then.
-fn until_offset_changes(zone: &TimeZone, at: i64, ambiguous: bool) -> Option<i64> {
-    let at_time = Timestamp::from_millisecond(at).ok()?;
-    let Some(change) = zone.following(at_time).next() else { return Some(i64::MAX) };
-    let until = change.timestamp().as_millisecond() - at;
-    let repeated = zone.to_offset(at_time).seconds() - change.offset().seconds();
-    Some(if ambiguous { until - i64::from(repeated.max(0)) * 1000 } else { until })
+impl Rules {
+    /// For how long from then the offset stays what it is for sure; `None` where it may be anything.
+    ///
+    /// By all rules since [`EVEN_SINCE`], offsets are multiples of a quarter of an hour, and clocks change at such a time
+    /// or a minute after it (Newfoundland until 2011, Casey in 2022) or before it (Dhaka in 2009, as first announced).
+    fn lasts(self, at: DateTime) -> Option<i64> {
+        match self {
+            Rules::Fixed(_) => Some(i64::MAX),
+            Rules::Named if at.year() < EVEN_SINCE => None,
+            Rules::Named => {
+                let passed = millis_of_day(at) % QUARTER;
+                let next = [MINUTE, QUARTER - MINUTE, QUARTER].into_iter().find(|next| *next > passed)?;
+                Some(next - passed)
+            }
+        }
+    }
 }
 
 /// How long until the next boundary of the unit, in local time. Weeks begin on Monday.
@@ -221,6 +242,9 @@ fn until_next(unit: Unit, local: DateTime) -> Option<i64> {
         Unit::Day => 0,
         Unit::Hour | Unit::Minute | Unit::Second => {
             let length = unit.millis()?;
+/// The last clocks with another offset were those of Kiritimati until October 1979.
+const EVEN_SINCE: i16 = 1980;
+
             return Some(length - of_day % length);
         }
     };
@@ -234,10 +258,13 @@ fn millis_of_day(local: DateTime) -> i64 {
 }
 
 impl Zone {
-    /// Reads a zone as Java's `ZoneId.of` does.
+    /// The default.
+    pub(super) const UTC: Zone = Zone::Known(Rules::Fixed(Offset::UTC));
+
+    /// Reads a zone as Java's `ZoneId.of` does. A name that the engine does not know is for the engine to refuse.
     pub(super) fn read(text: &str) -> Zone {
         let offset = match text {
-            "Z" | "UTC" | "GMT" | "UT" => return Zone::Utc,
+            "Z" | "UTC" | "GMT" | "UT" | "Etc/UTC" | "Etc/GMT" => return Zone::UTC,
             _ => text
                 .strip_prefix("UTC")
                 .or(text.strip_prefix("GMT"))
@@ -245,11 +272,7 @@ impl Zone {
                 .unwrap_or(text),
         };
         if offset.starts_with(['+', '-']) {
-            return read_offset(offset).map_or(Zone::Unknown, |offset| Zone::Known(TimeZone::fixed(offset)));
-        }
-        match TimeZone::get(text) {
-            Ok(zone) if zone.iana_name() == Some(text) => Zone::Known(zone),
-            _ => Zone::Unknown,
+            return read_offset(offset).map_or(Zone::Unknown, |offset| Zone::Known(Rules::Fixed(offset)));
         }
     }
 }
@@ -261,6 +284,7 @@ fn read_offset(text: &str) -> Option<Offset> {
         |at: usize| digits.get(at..at + 2).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
     let colon = |at: usize| (digits.as_bytes().get(at) == Some(&b':')).then_some(());
     let (hours, minutes, seconds): (i32, i32, i32) = match digits.len() {
+        Zone::Known(Rules::Named)
         1 => (i32::try_from(digits.chars().next()?.to_digit(10)?).ok()?, 0, 0),
         2 => (two(0)?, 0, 0),
         4 => (two(0)?, two(2)?, 0),

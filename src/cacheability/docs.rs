@@ -126,6 +126,8 @@ fn reasons(out: &mut String) {
     }
     out.push_str(
         "\nDates: in the values marked *date*, a text that starts with `now` and reads as date maths is the clock. \
+         Rounded (`now/d`), it is cached until its next boundary; in a time zone with a name (`Europe/Berlin`), whose \
+         rules the engine alone knows, for a quarter of an hour at most, as its clocks may change then. \
          Index names in date maths (`<logs-{now/d}>`) are fine in the path, and refused within a body. Indices on \
          other clusters (`cluster:index`) and selectors (`index::failures`) are refused.\n",
     );

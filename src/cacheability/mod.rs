@@ -80,7 +80,7 @@ impl Terms {
     /// Bytes that this value holds beyond its own size, about.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        // shifts are few, and a time zone by name is shared
+        // shifts are few
         let names = self.boosted.iter().map(|name| std::mem::size_of::<String>() + name.len());
         self.now.len() * (std::mem::size_of::<RoundedNow>() + 64) + names.sum::<usize>()
     }

@@ -36,7 +36,7 @@ type Walked = Result<(), Found>;
 impl Walk {
     /// A walk for an engine (`None`: unknown), which may pass rounded `now`s or not.
     pub(super) fn new(engine: Option<Engines>, rounded_now: bool) -> Walk {
-        Walk { engine, rounded_now, zone: Zone::Utc, analyzed: false, now: Vec::new() }
+        Walk { engine, rounded_now, zone: Zone::UTC, analyzed: false, now: Vec::new() }
     }
 
     /// Walks over a body.
@@ -208,7 +208,7 @@ fn time_zone(form: &Form, object: &Object<'_>) -> Option<Zone> {
     let (_, written) = object.members.iter().find(|(name, _)| name == "time_zone")?;
     form.words.iter().copied().flatten().find(|word| word.name == "time_zone")?;
     Some(match written {
-        Json::Null => Zone::Utc,
+        Json::Null => Zone::UTC,
         Json::String(text) => Zone::read(text),
         _ => Zone::Unknown,
     })
