@@ -11,12 +11,12 @@ use super::buckets::{
 use super::form;
 use super::metrics::{
     BOXPLOT, CARDINALITY, EXTENDED_STATS, GEO_BOUNDS, GEO_CENTROID, GEO_LINE, MATRIX_STATS,
-    MEDIAN_ABSOLUTE_DEVIATION, METRIC, PERCENTILE_RANKS, PERCENTILES, RATE, SCRIPTED_METRIC, STRING_STATS,
-    T_TEST, TOP_HITS, TOP_METRICS, WEIGHTED_AVG,
+    MEDIAN_ABSOLUTE_DEVIATION, METRIC, PERCENTILE_RANKS, PERCENTILES, RATE, STRING_STATS, T_TEST, TOP_HITS,
+    TOP_METRICS, WEIGHTED_AVG,
 };
 use super::pipelines::{
     BUCKET_METRIC, BUCKET_SCRIPT, BUCKET_SELECTOR, BUCKET_SORT, CUMULATIVE, DERIVATIVE,
-    EXTENDED_STATS_BUCKET, MOVING_FN, MOVING_PERCENTILES, NORMALIZE, PERCENTILES_BUCKET, SERIAL_DIFF,
+    EXTENDED_STATS_BUCKET, MOVING_PERCENTILES, NORMALIZE, PERCENTILES_BUCKET, SERIAL_DIFF,
 };
 use super::queries::QUERY;
 
@@ -95,7 +95,7 @@ static WORDS: &[Word] = &[
     word("percentile_ranks", Kind::Options(&PERCENTILE_RANKS)),
     word("percentiles", Kind::Options(&PERCENTILES)),
     word("rate", Kind::Options(&RATE)).on(ES),
-    word("scripted_metric", Kind::Options(&SCRIPTED_METRIC)),
+    refuse("scripted_metric", Reason::Script, "it is made of scripts, and there are no expressions for it"),
     word("stats", Kind::Options(&METRIC)),
     word("string_stats", Kind::Options(&STRING_STATS)).on(ES),
     word("sum", Kind::Options(&METRIC)),
@@ -116,7 +116,7 @@ static WORDS: &[Word] = &[
     word("max_bucket", Kind::Options(&BUCKET_METRIC)),
     word("min_bucket", Kind::Options(&BUCKET_METRIC)),
     refuse("moving_avg", Reason::Random, "it searches its parameters by chance").on(OLD),
-    word("moving_fn", Kind::Options(&MOVING_FN)),
+    refuse("moving_fn", Reason::Script, "it is a script, and there are no expressions for it"),
     word("moving_percentiles", Kind::Options(&MOVING_PERCENTILES)).on(ES),
     word("normalize", Kind::Options(&NORMALIZE)).on(ES),
     word("percentiles_bucket", Kind::Options(&PERCENTILES_BUCKET)),

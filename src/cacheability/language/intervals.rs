@@ -1,6 +1,7 @@
 //! The intervals query.
 
-use crate::cacheability::grammar::{ES89, Form, Kind, OS, Rest, Word, word};
+use crate::cacheability::grammar::{ES89, Form, Kind, OS, Rest, Word, refuse, word};
+use crate::outcome::Reason;
 
 use super::form;
 use super::queries::BASE;
@@ -128,5 +129,5 @@ static FILTERS: &[Word] = &[
     word("not_containing", Kind::Options(&SOURCE)),
     word("not_overlapping", Kind::Options(&SOURCE)),
     word("overlapping", Kind::Options(&SOURCE)),
-    word("script", Kind::Script),
+    refuse("script", Reason::Script, "there are no expressions for it"),
 ];

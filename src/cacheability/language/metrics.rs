@@ -163,18 +163,6 @@ pub(super) static TOP_METRICS: Form = form(
 
 pub(super) static TOP_HITS: Form = form("top_hits", "TopHitsAggregationBuilder", &[HITS]);
 
-pub(super) static SCRIPTED_METRIC: Form = form(
-    "scripted_metric",
-    "ScriptedMetricAggregationBuilder",
-    &[&[
-        word("init_script", Kind::Script),
-        word("map_script", Kind::Script),
-        word("combine_script", Kind::Script),
-        word("reduce_script", Kind::Script),
-        word("params", Kind::Any),
-    ]],
-);
-
 pub(super) static MATRIX_STATS: Form = form(
     "matrix_stats",
     "MatrixStatsParser",

@@ -58,12 +58,6 @@ pub(super) static DERIVATIVE: Form =
 pub(super) static SERIAL_DIFF: Form =
     form("serial_diff", "SerialDiffPipelineAggregationBuilder", &[BASE, &[word("lag", Kind::Scalar)]]);
 
-pub(super) static MOVING_FN: Form = form(
-    "moving_fn",
-    "MovFnPipelineAggregationBuilder",
-    &[BASE, &[word("script", Kind::Script), word("window", Kind::Scalar), word("shift", Kind::Scalar)]],
-);
-
 pub(super) static MOVING_PERCENTILES: Form = form(
     "moving_percentiles",
     "MovingPercentilesPipelineAggregationBuilder",

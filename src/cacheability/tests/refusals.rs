@@ -108,6 +108,23 @@ fn what_is_refused_and_why() {
             json!({"suggest": {"s": {"text": "a", "phrase": {"field": "f", "collate": {}}}}}),
             "script at suggest.s.phrase.collate",
         ),
+        // engines know no expressions there
+        (
+            agg(json!({"scripted_metric": {"map_script": {"source": "1", "lang": "expression"}}})),
+            "script at aggs.a.scripted_metric",
+        ),
+        (
+            agg(
+                json!({"moving_fn": {"buckets_path": "a", "window": 2, "script": {"source": "1", "lang": "expression"}}}),
+            ),
+            "script at aggs.a.moving_fn",
+        ),
+        (
+            query(
+                json!({"intervals": {"f": {"match": {"query": "a", "filter": {"script": {"source": "1", "lang": "expression"}}}}}}),
+            ),
+            "script at query.intervals.f.match.filter.script",
+        ),
         // -- diagnostics
         (json!({"profile": true}), "diagnostic at profile"),
         (json!({"profile": false, "explain": "false"}), "ok"),
