@@ -62,7 +62,7 @@ reasons! {
     // -- the request as a search
     /// The search keeps state on the engine: scroll, point in time, slices, an asynchronous search that is kept.
     Stateful => "stateful",
-    /// The answer depends on the time (`now`, a decay on a date without origin).
+    /// The answer depends on the time (`now`, a decay on a date without origin), or may (an analyzer that is not known).
     Now => "now",
     /// A rounded `now` is too near to its boundary, or the clocks of the nodes are not known well enough.
     ClockSkew => "clock-skew",

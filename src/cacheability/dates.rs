@@ -103,8 +103,21 @@ pub(super) fn in_query_text(text: &str) -> bool {
 /// The same of a text of which one of the [analyzers whose words are known](super::analyzers::is_known) makes words:
 /// whether one of them may begin with `now`. They divide no run of ASCII letters but a very long one.
 pub(super) fn in_analyzed_text(text: &str) -> bool {
-    in_query_text(&text.to_ascii_lowercase())
+    let text = text.to_ascii_lowercase();
+    text.match_indices("now").any(|(at, _)| {
+        text.len() > LONGEST_WORD || !text[..at].ends_with(|before: char| before.is_ascii_lowercase())
+    })
 }
+
+/// The same of the text of a query in Lucene's syntax.
+pub(super) fn in_analyzed_query_text(text: &str) -> bool {
+    in_query_text(text)
+        || in_analyzed_text(text)
+        || text.contains('\\') && in_analyzed_text(&text.replace('\\', ""))
+}
+
+/// The longest word that tokenizers make; they divide a longer one (`StandardTokenizer`, `CharTokenizer`).
+const LONGEST_WORD: usize = 255;
 
 fn has_now(text: &str) -> bool {
     text.match_indices("now").any(|(at, now)| {
@@ -116,9 +129,6 @@ fn has_now(text: &str) -> bool {
 }
 
 enum Step {
-/// The longest word that tokenizers make; they divide a longer one (`StandardTokenizer`, `CharTokenizer`).
-const LONGEST_WORD: usize = 255;
-
     Shift(i32, Unit),
     Round(Unit),
 }
@@ -186,6 +196,8 @@ impl Unit {
 }
 
 const DAY: i64 = 86_400_000;
+const QUARTER: i64 = 900_000;
+const MINUTE: i64 = 60_000;
 
 impl RoundedNow {
     /// For how many milliseconds from `wall` it says the same; `None` where that cannot be told.
@@ -201,8 +213,6 @@ impl RoundedNow {
         let mut local = offset.to_datetime(Timestamp::from_millisecond(wall).ok()?);
         let mut lasts = self.zone.lasts(local)?;
         for &(count, unit) in &self.shifts {
-const QUARTER: i64 = 900_000;
-const MINUTE: i64 = 60_000;
             if matches!(unit, Unit::Year | Unit::Month) {
                 // The last days of a long month all lead to the last day of a short one.
                 lasts = lasts.min(DAY - millis_of_day(local));
@@ -232,6 +242,9 @@ impl Rules {
     }
 }
 
+/// The last clocks with another offset were those of Kiritimati until October 1979.
+const EVEN_SINCE: i16 = 1980;
+
 /// How long until the next boundary of the unit, in local time. Weeks begin on Monday.
 fn until_next(unit: Unit, local: DateTime) -> Option<i64> {
     let of_day = millis_of_day(local);
@@ -242,9 +255,6 @@ fn until_next(unit: Unit, local: DateTime) -> Option<i64> {
         Unit::Day => 0,
         Unit::Hour | Unit::Minute | Unit::Second => {
             let length = unit.millis()?;
-/// The last clocks with another offset were those of Kiritimati until October 1979.
-const EVEN_SINCE: i16 = 1980;
-
             return Some(length - of_day % length);
         }
     };
@@ -274,6 +284,7 @@ impl Zone {
         if offset.starts_with(['+', '-']) {
             return read_offset(offset).map_or(Zone::Unknown, |offset| Zone::Known(Rules::Fixed(offset)));
         }
+        Zone::Known(Rules::Named)
     }
 }
 
@@ -284,7 +295,6 @@ fn read_offset(text: &str) -> Option<Offset> {
         |at: usize| digits.get(at..at + 2).filter(|d| d.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
     let colon = |at: usize| (digits.as_bytes().get(at) == Some(&b':')).then_some(());
     let (hours, minutes, seconds): (i32, i32, i32) = match digits.len() {
-        Zone::Known(Rules::Named)
         1 => (i32::try_from(digits.chars().next()?.to_digit(10)?).ok()?, 0, 0),
         2 => (two(0)?, 0, 0),
         4 => (two(0)?, two(2)?, 0),

@@ -6,6 +6,7 @@ use std::ptr;
 use crate::elastic::json::Order;
 use crate::outcome::Reason;
 
+use super::analyzers;
 use super::grammar::{ALL, ES7, ES8, ES9, Engines, Form, Kind, OS2, OS3, Rest, Rule, Word};
 use super::language::reads::{FIELD_CAPS, QUERY_ALONE, TERMS_ENUM};
 use super::language::search::SEARCH;
@@ -127,7 +128,9 @@ fn reasons(out: &mut String) {
     out.push_str(
         "\nDates: in the values marked *date*, a text that starts with `now` and reads as date maths is the clock. \
          Rounded (`now/d`), it is cached until its next boundary; in a time zone with a name (`Europe/Berlin`), whose \
-         rules the engine alone knows, for a quarter of an hour at most, as its clocks may change then. \
+         rules the engine alone knows, for a quarter of an hour at most, as its clocks may change then. Beside a text \
+         that may be a date, an analyzer may make the word `now` of another one: so only analyzers are allowed whose \
+         words are known, and the text is refused if one of its words begins with `now`, in small letters or not. \
          Index names in date maths (`<logs-{now/d}>`) are fine in the path, and refused within a body. Indices on \
          other clusters (`cluster:index`) and selectors (`index::failures`) are refused.\n",
     );
@@ -149,7 +152,7 @@ fn parameters(out: &mut String) {
         let (refused, value) = match parameter.rule {
             parameters::Rule::Allowed => (false, "any".to_owned()),
             parameters::Rule::QueryText => (false, "query text without `now`".to_owned()),
-            parameters::Rule::Analyzer => (false, value(&Kind::Analyzer)),
+            parameters::Rule::Analyzer => (false, value(&Kind::DateAnalyzer)),
             parameters::Rule::Only(&[], reason, why) => (true, format!("`{reason}`: {why}")),
             parameters::Rule::Only(values, reason, why) => {
                 (false, format!("`{}`, else `{reason}`: {why}", values.join("`, `")))
@@ -227,6 +230,7 @@ fn value(kind: &Kind) -> String {
         Kind::Index => "value, may name an index".to_owned(),
         Kind::QueryText => "query text without `now`".to_owned(),
         Kind::Analyzer => format!("analyzer that does not reload its dictionary, else `{}`", Reason::Lookup),
+        Kind::DateAnalyzer => value(&Kind::Among(analyzers::KNOWN, Reason::Now)),
         Kind::Among(names, reason) => {
             let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
             format!("{}, else `{reason}`", names.join(", "))

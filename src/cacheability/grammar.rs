@@ -119,6 +119,8 @@ pub(super) enum Kind {
     QueryText,
     /// The name of an analyzer, unless it is one that reloads its dictionary.
     Analyzer,
+    /// The same beside a text that an engine may read as dates: one whose words are known.
+    DateAnalyzer,
     /// One of these words, or null; another one is refused.
     Among(&'static [&'static str], Reason),
     /// A boolean that is allowed where it is false.

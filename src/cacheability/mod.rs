@@ -70,6 +70,8 @@ pub struct Terms {
     pub hits: bool,
     /// The rounded `now`s of the request, each once: with any of them the answer holds [until](valid_until) a moment.
     pub now: Vec<RoundedNow>,
+    /// Whether an analyzer is named beside what may be a date, by a name that an index may give to one of its own.
+    pub analyzed: bool,
     /// What the answer rests on.
     pub basis: Basis,
     /// Indices that are named outside the target's expression, and that must be among those of the target.
@@ -120,7 +122,8 @@ pub fn judge(question: Question<'_, '_>) -> Result<Terms, Refusal> {
         api if !api.takes_body() => Basis::State,
         _ => Basis::Readers,
     };
-    Ok(Terms { hits, now: walk.now, basis, boosted: Vec::new() })
+    let analyzed = walk.names_analyzers || question.params.get("analyzer").is_some();
+    Ok(Terms { hits, now: walk.now, analyzed, basis, boosted: Vec::new() })
 }
 
 /// The column of an engine in the tables.
@@ -128,13 +131,16 @@ fn column(engine: Engine) -> Result<grammar::Engines, Refusal> {
     grammar::Engines::of(engine).ok_or_else(|| Refusal::at(Reason::NotYet, engine.to_string()))
 }
 
-/// Judges a query that stands alone, such as the filter of an alias. A rounded `now` is refused, too.
+/// Judges a query that stands alone, such as the filter of an alias. A rounded `now` is refused, too, and so is an
+/// analyzer beside what may be a date: its index is not known here.
 ///
 /// # Errors
 /// The first refusal, with its place within the query.
 pub fn judge_query(engine: Option<Engine>, query: &mut Json<'_>) -> Result<(), Refusal> {
     let engine = engine.and_then(grammar::Engines::of);
-    walk::Walk::new(engine, false).body(&language::queries::QUERY_FORM, query)
+    let mut walk = walk::Walk::new(engine, false);
+    walk.body(&language::queries::QUERY_FORM, query)?;
+    if walk.names_analyzers { Err(Refusal::at(Reason::Now, "analyzer")) } else { Ok(()) }
 }
 
 /// Whether the body asks for no hits; `None` where it does not say.

@@ -25,7 +25,7 @@ pub(super) enum Rule {
     Allowed,
     /// The text of a query in Lucene's syntax.
     QueryText,
-    /// The name of an analyzer, unless it is one that reloads its dictionary.
+    /// The name of an analyzer whose words are known (see `Kind::DateAnalyzer`).
     Analyzer,
     /// Allowed with the first values, refused with others.
     Only(&'static [&'static str], Reason, &'static str),
@@ -250,11 +250,12 @@ pub(super) fn judge(api: Api, engine: Option<Engines>, params: &Params<'_>) -> R
             None => Reason::UnknownParameter,
             Some(Rule::QueryText)
                 if dates::in_query_text(value)
-                    || params.get("analyzer").is_some() && dates::in_analyzed_text(value) =>
+                    || params.get("analyzer").is_some() && dates::in_analyzed_query_text(value) =>
             {
                 return Err(Refusal::at(Reason::Now, format!("{name}: now")));
             }
             Some(Rule::Analyzer) if analyzers::reloads(value) => Reason::Lookup,
+            Some(Rule::Analyzer) if !analyzers::is_known(value) => Reason::Now,
             Some(Rule::Only(values, reason, _)) if !values.contains(&value) => *reason,
             Some(Rule::Allowed | Rule::QueryText | Rule::Analyzer | Rule::Only(..)) => continue,
         };

@@ -17,6 +17,8 @@ pub(super) struct Walk {
     zone: Zone,
     /// Whether the object that is walked over names an analyzer for its text.
     analyzed: bool,
+    /// Whether any object names one.
+    pub(super) names_analyzers: bool,
     /// The rounded `now`s that were found.
     pub(super) now: Vec<RoundedNow>,
 }
@@ -36,7 +38,14 @@ type Walked = Result<(), Found>;
 impl Walk {
     /// A walk for an engine (`None`: unknown), which may pass rounded `now`s or not.
     pub(super) fn new(engine: Option<Engines>, rounded_now: bool) -> Walk {
-        Walk { engine, rounded_now, zone: Zone::UTC, analyzed: false, now: Vec::new() }
+        Walk {
+            engine,
+            rounded_now,
+            zone: Zone::UTC,
+            analyzed: false,
+            names_analyzers: false,
+            now: Vec::new(),
+        }
     }
 
     /// Walks over a body.
@@ -49,17 +58,20 @@ impl Walk {
             (Kind::Date, Json::String(text)) => self.date(text),
             (Kind::Index, Json::String(text)) => index(text),
             (Kind::QueryText, Json::String(text))
-                if dates::in_query_text(text) || self.analyzed && dates::in_analyzed_text(text) =>
+                if dates::in_query_text(text) || self.analyzed && dates::in_analyzed_query_text(text) =>
             {
                 Err(Found::now())
             }
-            (Kind::Analyzer, Json::String(name)) if analyzers::reloads(name) => Err(Reason::Lookup.into()),
+            (Kind::Analyzer | Kind::DateAnalyzer, Json::String(name)) if analyzers::reloads(name) => {
+                Err(Reason::Lookup.into())
+            }
+            (Kind::DateAnalyzer, Json::String(name)) if !analyzers::is_known(name) => Err(Reason::Now.into()),
             (Kind::Among(names, reason), Json::String(name)) if !names.contains(&name.as_ref()) => {
                 Err((*reason).into())
             }
             (Kind::Any, _)
             | (Kind::Off(_), Json::Null | Json::Bool(false))
-            | (Kind::Among(..), Json::Null | Json::String(_))
+            | (Kind::Among(..) | Kind::DateAnalyzer, Json::Null | Json::String(_))
             | (
                 Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Analyzer,
                 Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_),
@@ -103,7 +115,8 @@ impl Walk {
 
     fn options(&mut self, form: &'static Form, object: &mut Object<'_>) -> Walked {
         let outer = time_zone(form, object).map(|zone| mem::replace(&mut self.zone, zone));
-        let analyzed = mem::replace(&mut self.analyzed, names_analyzer(object));
+        let analyzed = mem::replace(&mut self.analyzed, names_analyzer(form, object));
+        self.names_analyzers |= self.analyzed;
         let mut seen = Seen::default();
         for (name, value) in &mut object.members {
             self.member(form, name, value, &mut seen).map_err(|found| found.under(name.clone()))?;
@@ -182,6 +195,7 @@ fn fits(kind: &Kind, json: &Json<'_>) -> bool {
         | Kind::Index
         | Kind::QueryText
         | Kind::Analyzer
+        | Kind::DateAnalyzer
         | Kind::Among(..)
         | Kind::Off(_) => !matches!(json, Json::Array(_) | Json::Object(_)),
         Kind::List(_) => matches!(json, Json::Array(_)),
@@ -198,9 +212,12 @@ fn index(text: &str) -> Walked {
     if target::has_date_maths(text) { Err(Found::now()) } else { Ok(()) }
 }
 
-/// Whether an object names an analyzer for the text beside it.
-fn names_analyzer(object: &Object<'_>) -> bool {
-    object.members.iter().any(|(name, value)| name == "analyzer" && *value != Json::Null)
+/// Whether an object names an analyzer that makes dates of the text beside it.
+fn names_analyzer(form: &Form, object: &Object<'_>) -> bool {
+    let is_one = |word: &&Word| matches!(word.rule, Rule::Allowed(Kind::DateAnalyzer));
+    let words = || form.words.iter().copied().flatten().filter(is_one);
+    let named = |name: &str| words().any(|word| word.name == name);
+    object.members.iter().any(|(name, value)| *value != Json::Null && named(name))
 }
 
 /// The time zone that an object gives to the dates in it; `None` where it does not say.

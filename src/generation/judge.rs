@@ -53,6 +53,13 @@ pub(super) fn index(name: &str, index: &Value) -> Option<Refusal> {
     None
 }
 
+/// The place where an index gives the name of a built-in analyzer to one of its own, which may make other words.
+pub(super) fn own_analyzer(name: &str, settings: &Value) -> Option<String> {
+    let own = settings["analysis"]["analyzer"].as_object()?.keys();
+    let known = own.into_iter().find(|analyzer| cacheability::analyzers::is_known(analyzer))?;
+    Some(format!("{name}.settings.index.analysis.analyzer.{known}"))
+}
+
 /// A2: the search that fills an entry must keep its shard awake until the next scheduled refresh.
 pub(super) fn idle(
     name: &str,
@@ -265,6 +272,28 @@ mod tests {
     }
 
     #[test]
+    fn an_analyzer_of_its_own_under_a_known_name() {
+        for (analyzer, expected) in [
+            (json!({"mine": {"type": "standard"}}), None),
+            (
+                json!({"standard": {"type": "standard"}}),
+                Some("logs.settings.index.analysis.analyzer.standard"),
+            ),
+            (
+                json!({"a": {"type": "stop"}, "english": {"tokenizer": "standard", "filter": ["syn"]}}),
+                Some("logs.settings.index.analysis.analyzer.english"),
+            ),
+        ] {
+            let mut changed = state();
+            changed["metadata"]["indices"]["logs"]["settings"]["index"]["analysis"] =
+                json!({"analyzer": analyzer});
+            let metadata = read(&changed, "{}", "{}");
+            assert_eq!(metadata.property().own_analyzer.as_deref(), expected);
+            assert_eq!(metadata.refusal(), None);
+        }
+    }
+
+    #[test]
     fn shards_must_be_refreshed_before_they_sleep_again() {
         let refused = |state: &Value, settings: &str| {
             read(state, settings, "{}").refusal().map(|r| (r.reason, r.place.clone()))
@@ -298,6 +327,9 @@ mod tests {
             filter(r#"{"terms":{"id":{"index":"x","id":"1","path":"p"}}}"#),
             Some(Reason::AliasFilter)
         );
+        let analyzed = r#"{"match":{"f":{"query":"a","analyzer":"standard"}}}"#;
+        assert_eq!(filter(analyzed), Some(Reason::AliasFilter), "an index may have another one of that name");
+        assert_eq!(filter(r#"{"match":{"f":"a"}}"#), None);
         assert_eq!(filter(r#"{"term":{"team":"b"}}"#), None);
         assert_eq!(filter(r#"{"bool":{"filter":[{"range":{"n":{"gte":1}}}]}}"#), None);
     }

@@ -97,11 +97,14 @@ pub(super) struct Index {
     digest: u64,
 }
 
-/// Properties of the indices of a target that the request itself can override.
+/// Properties of the indices of a target that matter to some requests only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Property {
     /// The first one on which `index.requests.cache.enable` is false.
+    /// A request can override it.
     pub cache_disabled: Option<Box<str>>,
+    /// The place where the first one does that gives the name of a built-in analyzer to one of its own.
+    pub own_analyzer: Option<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -155,6 +158,9 @@ impl Metadata {
                 && judge::is(&settings["requests"]["cache"]["enable"], "false")
             {
                 property.cache_disabled = Some(name.as_str().into());
+            }
+            if property.own_analyzer.is_none() {
+                property.own_analyzer = judge::own_analyzer(name, settings).map(Box::from);
             }
             let idle_after = judge::idle_after(settings);
             refusal = refusal.or_else(|| judge::index(name, index));
@@ -240,7 +246,7 @@ impl Metadata {
         self.refusal.as_ref()
     }
 
-    /// Properties that a request can override.
+    /// Properties that matter to some requests only.
     #[must_use]
     pub fn property(&self) -> &Property {
         &self.property

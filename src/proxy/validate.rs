@@ -255,6 +255,11 @@ pub(super) fn view_by_reading(
     if plan.terms.boosted.iter().any(|boosted| !open || unknown(boosted)) {
         return Err(Refusal::at(Reason::Lookup, "indices_boost"));
     }
+    if let Some(place) = &metadata.property().own_analyzer
+        && plan.terms.analyzed
+    {
+        return Err(Refusal::at(Reason::Now, place.clone()));
+    }
     if let Some(index) = &metadata.property().cache_disabled
         && plan.request_cache != Some(true)
     {

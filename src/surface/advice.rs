@@ -32,7 +32,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         Stateful => {
             "Page with search_after and a sort instead of scroll or a point in time, where that will do."
         }
-        Now => "Round the time, such as now/m or now/d, or send the bounds as dates.",
+        Now => {
+            "Round the time, such as now/m or now/d, or send the bounds as dates; name no analyzer of your own in a query."
+        }
         ClockSkew => "Keep the nodes' clocks in step (NTP), or round to a longer unit.",
         Random => "Give random_score a seed and a field, and leave out samplers and rare_terms.",
         Lookup => "Send the terms or the shape in the query itself instead of looking them up.",

@@ -351,6 +351,22 @@ async fn explain_names_the_place() {
     check("/missing/_search", "generation-unknown", "/_cluster/state: 404").await;
 }
 
+/// What a request names `standard` is what the index says it is.
+#[tokio::test]
+async fn an_index_may_have_an_analyzer_of_its_own_by_a_known_name() {
+    let (engine, escache) = two().await;
+    let analyzed = json!({"query": {"match": {"team": {"query": "a", "analyzer": "standard"}}}});
+    let told = async |body: &Value| {
+        let told = escache.explain("POST", SEARCH, body.clone()).await;
+        (told["reason"].as_str().map(str::to_owned), told["place"].as_str().map(str::to_owned))
+    };
+    assert_eq!(told(&analyzed).await, (None, None));
+    engine.put_settings("logs", json!({"analysis.analyzer.standard.tokenizer": "keyword"}));
+    let place = "logs.settings.index.analysis.analyzer.standard";
+    assert_eq!(told(&analyzed).await, (Some("now".to_owned()), Some(place.to_owned())));
+    assert_eq!(told(&all()).await, (None, None), "it names none");
+}
+
 /// What to change follows from what the engine has said.
 #[tokio::test]
 async fn explain_tells_a_missing_index_from_a_missing_permission() {

@@ -47,6 +47,8 @@ fn every_parameter() {
             let verdict = judge_body(api, Some(engine), &format!("{}=x", parameter.name), &json!({}), false);
             let expected = match parameter.rule {
                 _ if !parameter.engines.has(column) => Some(Reason::UnknownParameter),
+                // "x" is none that is known
+                parameters::Rule::Analyzer => Some(Reason::Now),
                 parameters::Rule::Only(_, reason, _) => Some(reason),
                 _ => None,
             };
@@ -70,6 +72,36 @@ fn words_stand_once_for_an_engine() {
             assert_eq!(names.len(), all, "{}", form.name);
         }
     }
+}
+
+/// An analyzer beside a text that may be a date decides whether it is one.
+#[test]
+fn analyzers_stand_beside_dates_as_such() {
+    let mut found = Vec::new();
+    for engine in ENGINES {
+        let column = Engines::of(engine).unwrap();
+        let mut visit = Visit { column, seen: Vec::new(), samples: Vec::new() };
+        visit.form(&SEARCH, &|value| value);
+        for form in visit.seen {
+            let kinds = || {
+                words(form).filter_map(|word| match &word.rule {
+                    Rule::Allowed(kind) => Some((word.name, kind)),
+                    Rule::Refused(..) => None,
+                })
+            };
+            let dates = kinds().any(|(_, kind)| matches!(kind, Kind::Date | Kind::QueryText));
+            for (name, kind) in kinds() {
+                if ["analyzer", "normalizer", "tokenizer"].iter().any(|part| name.ends_with(part)) {
+                    assert_eq!(matches!(kind, Kind::DateAnalyzer), dates, "{name} of {}", form.name);
+                    found.push((form.name, name));
+                }
+            }
+        }
+    }
+    assert!(
+        found.contains(&("query_string", "quote_analyzer")) && found.contains(&("multi_match", "analyzer"))
+    );
+    assert!(found.contains(&("more_like_this", "analyzer")));
 }
 
 /// A body with a word in its place, and what must be said to it.
@@ -163,6 +195,7 @@ impl Visit {
 fn value(kind: &'static Kind, column: Engines) -> Value {
     match kind {
         Kind::Scalar | Kind::Date | Kind::Index | Kind::QueryText | Kind::Analyzer => json!("x"),
+        Kind::DateAnalyzer => json!("standard"),
         Kind::Among(names, _) => json!(names[0]),
         Kind::Off(_) => json!(false),
         Kind::Empty(_) => json!({}),

@@ -159,22 +159,59 @@ fn now_in_query_text() {
 
 #[test]
 fn an_analyzer_may_find_a_date_in_its_text() {
+    let clock = "now at query.match.f.query: now";
+    let long = format!("{}now", "x".repeat(255));
     for (query, expected) in [
-        (json!({"query": " now/d", "analyzer": "whitespace"}), "now at query.match.f.query: now"),
-        (
-            json!({"query": "x now/d", "analyzer": "whitespace", "lenient": true}),
-            "now at query.match.f.query: now",
-        ),
-        (json!({"query": "NOW/d", "analyzer": "mine"}), "now at query.match.f.query: now"),
-        (json!({"query": "I know it", "analyzer": "mine"}), "ok"),
+        (json!({"query": " now/d", "analyzer": "whitespace"}), clock),
+        (json!({"query": "x now/d", "analyzer": "whitespace", "lenient": true}), clock),
+        (json!({"query": "NOW/d", "analyzer": "standard"}), clock),
+        (json!({"query": "now.", "analyzer": "standard"}), clock),
+        (json!({"query": "_NOW_", "analyzer": "simple"}), clock),
+        (json!({"query": "1now", "analyzer": "simple"}), clock),
+        (json!({"query": "nows", "analyzer": "english"}), clock),
+        (json!({"query": "\u{4e00}now", "analyzer": "standard"}), clock),
+        // words are cut at 255 characters
+        (json!({"query": long, "analyzer": "standard"}), clock),
+        (json!({"query": "now-1h", "analyzer": "keyword"}), clock),
+        (json!({"query": "I know of the snow", "analyzer": "standard"}), "ok"),
+        (json!({"query": "C:\\users", "analyzer": "whitespace"}), "ok"),
+        (json!({"query": "a red car", "analyzer": "english"}), "ok"),
+        // nobody knows what words it makes
+        (json!({"query": "today", "analyzer": "mine"}), "now at query.match.f.analyzer"),
+        (json!({"query": "wo\u{308}n", "analyzer": "german"}), "now at query.match.f.analyzer"),
+        (json!({"query": 5, "analyzer": "mine"}), "now at query.match.f.analyzer"),
+        (json!({"query": "x", "analyzer": 5}), "unknown-word at query.match.f.analyzer"),
         // the field's own analyzer: a date's takes the text as it is
         (json!({"query": " now/d"}), "ok"),
         (json!({"query": "NOW/d", "analyzer": null}), "ok"),
     ] {
         check(Some(ES8_19), "", &json!({"query": {"match": {"f": query}}}), expected);
     }
-    let text = json!({"query": {"query_string": {"query": "f:NOW", "analyzer": "mine"}}});
-    check(Some(ES8_19), "", &text, "now at query.query_string.query: now");
+    let clock = "now at query.query_string.query: now";
+    for (text, name, analyzer, expected) in [
+        ("f:NOW", "analyzer", "standard", clock),
+        ("f:\"NOW\"", "quote_analyzer", "standard", clock),
+        ("f:\"now.\"", "quote_analyzer", "standard", clock),
+        ("f:\"n\\OW.\"", "quote_analyzer", "standard", clock),
+        ("f:\"today\"", "quote_analyzer", "mine", "now at query.query_string.quote_analyzer"),
+        ("f:today", "analyzer", "mine", "now at query.query_string.analyzer"),
+        ("f:\"I know\"", "quote_analyzer", "standard", "ok"),
+        ("f:NOW", "boost", "1", "ok"),
+    ] {
+        let body = json!({"query": {"query_string": {"query": text, name: analyzer}}});
+        check(Some(ES8_19), "", &body, expected);
+    }
+    for (query, expected) in [
+        ("q=f:now.&analyzer=standard", "now at q: now"),
+        ("q=f:know&analyzer=standard", "ok"),
+        ("q=f:today&analyzer=mine", "now at analyzer"),
+        ("q=f:today&analyzer=ik_smart", "lookup at analyzer"),
+    ] {
+        check(Some(ES8_19), query, &json!({}), expected);
+    }
+    // where no date can stand
+    let like = json!({"query": {"more_like_this": {"fields": ["f"], "like": "now", "analyzer": "mine"}}});
+    check(Some(ES8_19), "", &like, "ok");
 }
 
 #[test]
