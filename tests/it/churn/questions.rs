@@ -80,6 +80,15 @@ impl Question {
         }
     }
 
+    /// A filter of the answer that leaves all that is judged, and nothing of its shards.
+    fn filter(&self) -> Option<&'static str> {
+        match self {
+            Question::All | Question::One(_) => Some("hits.hits._source"),
+            Question::Buckets => Some("aggregations.per.buckets"),
+            Question::Count(..) | Question::Facets => None,
+        }
+    }
+
     fn judge(&self, ledger: &Ledger, groups: &[usize], answer: &Value, window: Window) -> Result<(), String> {
         let all: Vec<usize> = (0..DOCS).collect();
         match self {
@@ -191,8 +200,14 @@ pub(crate) async fn ask_bound(
 ) -> Asked {
     let (target, groups) = TARGETS[chance.below(TARGETS.len() as u64) as usize];
     let question = Question::of(ledger, groups, chance);
-    let preference = if bound { "?preference=mine" } else { "" };
-    let path = format!("/{target}/{}{preference}", question.api());
+    let filter = question.filter().filter(|_| chance.below(4) == 0);
+    let parameters = match (filter, bound) {
+        (Some(filter), false) => format!("?filter_path={filter}"),
+        (Some(filter), true) => format!("?filter_path={filter}&preference=mine"),
+        (None, true) => "?preference=mine".to_owned(),
+        (None, false) => String::new(),
+    };
+    let path = format!("/{target}/{}{parameters}", question.api());
     let (body, json) = (question.body().to_string(), [("content-type", "application/json")]);
     let arrival = Instant::now();
     let answer = client.try_request("POST", &path, &json, body).await;
@@ -205,7 +220,7 @@ pub(crate) async fn ask_bound(
             return Asked { window, answer: None, lost, judged: Ok(()) };
         }
     };
-    let judged = judge(ledger, &question, groups, &answer, window, directly);
+    let judged = judge(ledger, &question, filter.is_some(), groups, &answer, window, directly);
     let counts = &ledger.counts;
     let (answers, illegal) = match directly {
         true => (&counts.direct, &counts.direct_illegal),
@@ -251,6 +266,7 @@ pub(crate) async fn read(ledger: Arc<Ledger>, client: Client, mut chance: Chance
 fn judge(
     ledger: &Ledger,
     question: &Question,
+    filtered: bool,
     groups: &[usize],
     answer: &Response,
     span: Span,
@@ -275,7 +291,17 @@ fn judge(
         }
         return Ok(());
     }
-    let json = answer.json();
+    let mut json = answer.json();
+    if filtered {
+        // whether it is whole cannot be seen, but what comes from the cache is
+        if !kept && x_cache != "STALE" {
+            return Ok(());
+        }
+        // a filter leaves out what is empty
+        let empty =
+            json!({"hits": {"hits": []}, "aggregations": {"per": {"buckets": []}}, "_shards": {"failed": 0}});
+        json = with(empty, &json)?;
+    }
     let shards = &json["_shards"];
     if json["timed_out"] == true || shards["failed"] != 0 || shards["successful"] != shards["total"] {
         counts.partial.fetch_add(1, Ordering::SeqCst);
@@ -287,4 +313,17 @@ fn judge(
         _ => window,
     };
     question.judge(ledger, groups, &json, window)
+}
+
+/// The members that stand in for those which a filter left out, under what it left.
+fn with(mut empty: Value, left: &Value) -> Result<Value, String> {
+    let left = left.as_object().ok_or("no object")?;
+    let odd = left.keys().find(|name| !matches!(name.as_str(), "hits" | "aggregations"));
+    if let Some(odd) = odd {
+        return Err(format!("{odd} was not asked for"));
+    }
+    for (name, value) in left {
+        empty[name] = value.clone();
+    }
+    Ok(empty)
 }
