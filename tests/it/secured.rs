@@ -138,6 +138,9 @@ async fn two_nodes_enforce_a_role_at_different_times() {
     let escache = scene.proxy("watcher2", |_| {}).await;
     who_sees_what(&scene, &escache).await;
     a_role_under_way(&scene, &escache, 6).await;
+    filters_that_move(&scene).await;
+    a_watcher_that_sees_less(&scene).await;
+    users_who_change(&scene, &escache).await;
 }
 
 async fn who_sees_what(scene: &Scene, escache: &Escache) {
