@@ -215,10 +215,28 @@ fn gone(span: &mut Span) {
 
 /// What a request belongs to. One that says it twice says nothing.
 fn parent(headers: &HeaderMap) -> Context {
-    if headers.get_all(TRACEPARENT).iter().nth(1).is_some() {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    if said.next().is_some_and(|value| !is_well_formed(value)) || said.next().is_some() {
         return Context::new();
     }
     TraceContextPropagator::new().extract_with_context(&Context::new(), &HeaderExtractor(headers))
+}
+
+/// Whether ids are written as W3C Trace Context 3.2.2 has them. The propagator reads them as numbers, and would take a sign for
+/// a digit, and fewer digits for the same number.
+fn is_well_formed(traceparent: &HeaderValue) -> bool {
+    let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = traceparent.as_bytes().split(|byte| *byte == b'-');
+    [2, 32, 16, 2].iter().all(|length| parts.next().is_some_and(|part| part.len() == *length && is_hex(part)))
+}
+
+/// What the engine would be told of the trace that a request says it belongs to, for those who try to break it.
+#[doc(hidden)]
+#[must_use]
+pub fn passed_on(headers: &HeaderMap) -> Option<HeaderValue> {
+    let context = parent(headers);
+    let said = context.span().span_context().clone();
+    said.is_valid().then(|| traceparent(&said))
 }
 
 fn traceparent(context: &SpanContext) -> HeaderValue {

@@ -33,14 +33,19 @@ pub fn segments(body: &[u8]) -> Result<[u8; 32], Reason> {
         return Err(Reason::GenerationUnknown);
     }
     let indices = answer["indices"].as_object_mut().into_iter().flat_map(Map::values_mut);
-    for copies in indices.filter_map(|index| index["shards"].as_object_mut()).flat_map(Map::values_mut) {
+    for copies in indices.filter_map(|index| members(index, "shards")).flat_map(Map::values_mut) {
         for copy in copies.as_array_mut().into_iter().flatten() {
-            if let Some(segments) = copy["segments"].as_object_mut() {
+            if let Some(segments) = members(copy, "segments") {
                 segments.retain(|_, segment| segment["search"] == true);
             }
         }
     }
     Ok(super::digest_unordered(&answer["indices"]))
+}
+
+/// The members of an object in an object; `[]` would panic where the parent is none.
+fn members<'v>(parent: &'v mut Value, name: &str) -> Option<&'v mut Map<String, Value>> {
+    parent.get_mut(name)?.as_object_mut()
 }
 
 /// The counters of all shard copies of a target.

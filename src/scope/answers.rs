@@ -84,6 +84,11 @@ impl StillRoles {
         Some(StillRoles(still))
     }
 
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
     /// Whether all these roles are. A role that was not shown (hidden ones are not) is not.
     pub(super) fn holds(&self, roles: &[String]) -> bool {
         roles.iter().all(|role| self.0.contains(role))

@@ -94,6 +94,30 @@ use crate::stats::Stats;
 use crate::upstream::Upstream;
 use crate::watcher::Watcher;
 
+/// What is understood of an engine's answer about users or roles, for those who try to break it.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Understood {
+    /// The roles by `authinfo`, and by `_authenticate` with the text as privileges, too.
+    pub bearers: [Option<Vec<String>>; 2],
+    /// The roles whose filters let the same documents through until the role changes.
+    pub still_roles: Option<Vec<String>>,
+}
+
+/// Reads a text as each of these answers.
+#[doc(hidden)]
+#[must_use]
+pub fn understood(body: &[u8]) -> Understood {
+    let authenticated =
+        answers::Bearer::of_authenticate(body).map(|bearer| match answers::Privileges::read(body) {
+            Some(privileges) => bearer.with(&privileges),
+            None => bearer,
+        });
+    let bearers = [answers::Bearer::of_authinfo(body), authenticated].map(|bearer| Some(bearer?.roles));
+    let still_roles = answers::StillRoles::read(body).map(|roles| roles.names().cloned().collect());
+    Understood { bearers, still_roles }
+}
+
 /// `auth.proof`: what is taken as proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Way {

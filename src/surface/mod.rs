@@ -4,6 +4,9 @@ pub mod data;
 
 mod request_cache;
 
+#[doc(hidden)]
+pub use request_cache::replaced;
+
 pub mod explain;
 
 mod advice;

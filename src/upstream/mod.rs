@@ -49,6 +49,8 @@ use self::connect::Closed;
 pub(crate) use self::connect::Connector;
 pub use self::contact::Contact;
 pub use self::deliver::{Delivered, Giver};
+#[doc(hidden)]
+pub use self::discovery::nodes_named;
 use self::exchange::client;
 pub use self::headers::{strip_hop_by_hop, tell_of_client};
 pub use self::health::HostReport;

@@ -30,6 +30,8 @@ use crate::support::engine::Engine;
 use crate::support::escache::Escache;
 use crate::support::wire::Wire;
 
+mod answers;
+
 /// How many mutations in a run, but for `TEST_FUZZ_CASES`.
 const CASES: u32 = 4000;
 
