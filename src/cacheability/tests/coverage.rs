@@ -9,7 +9,7 @@ use crate::cacheability::language::search::SEARCH;
 use crate::cacheability::parameters::{self, PARAMETERS};
 use crate::outcome::Reason;
 
-const ENGINES: [Engine; 5] = [
+pub(super) const ENGINES: [Engine; 5] = [
     Engine { distribution: Distribution::Elasticsearch, version: (7, 17) },
     Engine { distribution: Distribution::Elasticsearch, version: (8, 19) },
     Engine { distribution: Distribution::Elasticsearch, version: (9, 2) },
