@@ -4,15 +4,14 @@
 //! The searches are those of the scenarios in `tests/parity`. That the pairs are sharp enough to catch a key that merges
 //! too much is shown on one: [`Search::careless`] sorts all members and reads numbers as binary fractions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use escache::elastic::api::{Distribution, Engine as Version, route};
 use escache::key::headers::HeaderRules;
 use escache::plan::{Asked, Context, plan};
 use escache::policy::Policy;
 use futures_util::stream::{self, StreamExt};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::parity;
@@ -29,7 +28,7 @@ const AT_ONCE: usize = 8;
 const VARIANTS: usize = 3;
 
 /// Parameters that a search may have or not have.
-const PARAMETERS: [&str; 16] = [
+const PARAMETERS: [&str; 34] = [
     "size=1",
     "from=1",
     "typed_keys",
@@ -46,6 +45,57 @@ const PARAMETERS: [&str; 16] = [
     "preference=x",
     "routing=1",
     "track_scores=true",
+    "expand_wildcards=all",
+    "expand_wildcards=none",
+    "expand_wildcards=open,closed",
+    "ignore_unavailable=true",
+    "allow_no_indices=false",
+    "q=tag:red",
+    "df=text",
+    "default_operator=AND",
+    "_source_excludes=text",
+    "docvalue_fields=count",
+    "stored_fields=stored",
+    "seq_no_primary_term=true",
+    "terminate_after=1000",
+    "batched_reduce_size=2",
+    "stats=a",
+    "human",
+    "error_trace=true",
+    "request_cache=true",
+];
+
+/// Headers that a request may have in addition, or in another way.
+const HEADERS: [(&str, &str); 14] = [
+    ("accept", "application/json"),
+    ("accept", "*/*"),
+    ("accept", "application/json; charset=utf-8"),
+    ("accept", "application/vnd.elasticsearch+json;compatible-with=7"),
+    ("accept", "application/vnd.elasticsearch+json;compatible-with=8"),
+    ("accept", "application/vnd.elasticsearch+json;compatible-with=9"),
+    ("content-type", "application/json; charset=utf-8"),
+    ("content-type", "application/vnd.elasticsearch+json;compatible-with=7"),
+    ("content-type", "application/vnd.elasticsearch+json;compatible-with=8"),
+    ("x-custom", "1"),
+    ("authorization", "Basic Ym9iOnB3"),
+    ("es-security-runas-user", "bob"),
+    ("x-opaque-id", "17"),
+    ("accept-language", "de"),
+];
+
+/// Index expressions in whose place another one may stand.
+const INDICES: [&str; 11] = [
+    "parity-a",
+    "parity-b",
+    "parity-a,parity-b",
+    "parity-b,parity-a",
+    "parity-*",
+    "parity-*,-parity-a",
+    "parity-%61",
+    "parity",
+    "parity-red",
+    "parity-routed",
+    "parity-a,parity-none",
 ];
 
 /// A search as it is sent.
@@ -54,25 +104,39 @@ struct Search {
     path: String,
     query: String,
     body: String,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
-/// The status and the body; equal for all errors of one status, as their bodies show places in the text.
-type Answer = (u16, String);
+/// The status, the type and the body; equal for all errors of one status, as their bodies show places in the text.
+type Answer = (u16, String, String);
 
 impl Search {
     async fn ask(&self, engine: &Client) -> Answer {
         let url = format!("{}?{}", self.path, self.query);
-        let answer =
-            engine.request("POST", &url, &[("content-type", "application/json")], self.body.clone()).await;
-        let body = if answer.status == 200 { parity::body(&answer, &[]) } else { String::new() };
-        (answer.status, body)
+        let answer = engine.request("POST", &url, &self.headers(), self.body.clone()).await;
+        if answer.status != 200 {
+            return (answer.status, String::new(), String::new());
+        }
+        let kind = answer.headers.get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        (answer.status, kind.unwrap_or_default(), parity::body(&answer, &[]))
+    }
+
+    fn headers(&self) -> Vec<(&'static str, &'static str)> {
+        let mut headers = self.headers.clone();
+        if !headers.iter().any(|(name, _)| *name == "content-type") {
+            headers.push(("content-type", "application/json"));
+        }
+        headers
     }
 
     /// The key, if it may be cached at all.
     fn key(&self, version: Version) -> Option<[u8; 32]> {
         let query = Some(self.query.as_str());
         let route = route(&http::Method::POST, &self.path, query);
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let headers = self.headers().into_iter();
+        let headers: HeaderMap = headers
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
         let (policy, rules) = (Policy::default(), HeaderRules::default());
         let asked = Asked { route: &route, query, headers: &headers, body: self.body.as_bytes() };
         let context = Context { engine: Some(version), cluster: "c", policy: &policy, headers: &rules };
@@ -84,9 +148,10 @@ impl Search {
         self.careless().is_some_and(|key| other.careless() == Some(key))
     }
 
-    /// Such a key.
+    /// Such a key; headers are not thought of, and wildcards mean what they usually mean.
     fn careless(&self) -> Option<String> {
-        let mut params: Vec<&str> = self.query.split('&').filter(|pair| !pair.is_empty()).collect();
+        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
+        let mut params: Vec<&str> = pairs.filter(|pair| !pair.starts_with("expand_wildcards")).collect();
         params.sort_unstable();
         let body = careless(&serde_json::from_str(&self.body).ok()?);
         Some(format!("{}?{}\n{body}", self.path, params.join("&")))
@@ -127,9 +192,23 @@ const RAW: &str = "\u{1}raw\u{1}";
 /// The same search, changed in one place; and what was changed.
 fn change(search: &Search, dice: &mut Dice) -> (&'static str, Search) {
     let mut changed = search.clone();
-    if dice.roll(6) == 0 {
-        let what = change_query(&mut changed.query, dice);
-        return (what, changed);
+    match dice.roll(12) {
+        0..2 => {
+            let what = change_query(&mut changed.query, dice);
+            return (what, changed);
+        }
+        2 => {
+            let (name, value) = *dice.pick(&HEADERS);
+            changed.headers.retain(|(known, _)| *known != name);
+            changed.headers.push((name, value));
+            return (name, changed);
+        }
+        3 => {
+            let (_, rest) = changed.path.trim_start_matches('/').split_once('/').unwrap_or_default();
+            changed.path = format!("/{}/{rest}", dice.pick(&INDICES));
+            return ("indices", changed);
+        }
+        _ => {}
     }
     let Ok(mut body) = serde_json::from_str::<Value>(&search.body) else { return ("nothing", changed) };
     let mut places = Vec::new();
@@ -328,7 +407,7 @@ async fn check(engine: Engine, name: &'static str, version: Version) {
     parity::set_up(name, &client).await;
     let bases: Vec<_> = parity::searches(name)
         .into_iter()
-        .map(|(path, query, body)| Search { path, query, body })
+        .map(|(path, query, body)| Search { path, query, body, headers: Vec::new() })
         .filter(|search| search.key(version).is_some())
         .collect();
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
@@ -352,23 +431,24 @@ async fn check(engine: Engine, name: &'static str, version: Version) {
 
     let equal = |pair: &Compared| pair.one.key(version) == pair.other.key(version);
     let wrong = |pair: &Compared| {
-        let (one, other) = (&pair.one, &pair.other);
-        format!(
-            "{}: {}?{} {}\n    {}?{} {}",
-            pair.what, one.path, one.query, one.body, other.path, other.query, other.body
-        )
+        let shown = |search: &Search| {
+            format!("{}?{} {:?} {}", search.path, search.query, search.headers, search.body)
+        };
+        format!("{}: {}\n    {}", pair.what, shown(&pair.one), shown(&pair.other))
     };
     let merged: Vec<String> =
         compared.iter().filter(|pair| pair.told_apart && equal(pair)).map(wrong).collect();
     let by_careless = compared.iter().filter(|pair| pair.told_apart && pair.one.is_careless(&pair.other));
-    let caught: HashMap<&str, usize> = by_careless.fold(HashMap::new(), |mut caught, pair| {
-        *caught.entry(pair.what).or_default() += 1;
-        caught
-    });
+    let by_what = |mut counts: BTreeMap<&'static str, usize>, pair: &Compared| {
+        *counts.entry(pair.what).or_default() += 1;
+        counts
+    };
+    let caught = by_careless.fold(BTreeMap::new(), by_what);
+    let told = compared.iter().filter(|pair| pair.told_apart).fold(BTreeMap::new(), by_what);
     let count = |which: &dyn Fn(&Compared) -> bool| compared.iter().filter(|pair| which(pair)).count();
     println!(
         "{name}: {pairs} pairs of {} searches (seed {seed}): {refused} refused, {} answered, {} told apart by the engine, \
-         {} with equal keys, {} of them merged wrongly; a careless key: {caught:?}",
+         {} with equal keys, {} of them merged wrongly; a careless key: {caught:?}; told apart: {told:?}",
         bases.len(),
         count(&|pair| pair.some_answer),
         count(&|pair| pair.told_apart),
@@ -393,4 +473,25 @@ async fn what_elasticsearch_7_tells_apart_has_two_keys() {
 async fn what_opensearch_2_tells_apart_has_two_keys() {
     let version = Version { distribution: Distribution::OpenSearch, version: (2, 19) };
     check(Engine::OpenSearch2, "opensearch-2", version).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/keys runs it"]
+async fn what_elasticsearch_8_tells_apart_has_two_keys() {
+    let version = Version { distribution: Distribution::Elasticsearch, version: (8, 19) };
+    check(Engine::Elasticsearch8, "elasticsearch-8", version).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/keys runs it"]
+async fn what_elasticsearch_9_tells_apart_has_two_keys() {
+    let version = Version { distribution: Distribution::Elasticsearch, version: (9, 4) };
+    check(Engine::Elasticsearch9, "elasticsearch-9", version).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/keys runs it"]
+async fn what_opensearch_3_tells_apart_has_two_keys() {
+    let version = Version { distribution: Distribution::OpenSearch, version: (3, 5) };
+    check(Engine::OpenSearch3, "opensearch-3", version).await;
 }
