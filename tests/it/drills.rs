@@ -63,6 +63,7 @@ async fn faults_on_two_nodes() {
             .drill("one node stopped (SIGSTOP) for 20 s", async |stage| {
                 stage.world.nodes[1].sigstop().await;
                 tokio::time::sleep(FAULT).await;
+                stage.mends();
                 stage.world.nodes[1].sigcont().await;
             })
             .await;
@@ -74,6 +75,7 @@ async fn faults_on_two_nodes() {
             .drill("the same, with `upstream.response_timeout: 2s` and `stale_if_error: 5m`", async |stage| {
                 stage.world.nodes[1].sigstop().await;
                 tokio::time::sleep(FAULT).await;
+                stage.mends();
                 stage.world.nodes[1].sigcont().await;
             })
             .await;
@@ -131,6 +133,7 @@ async fn faults_on_two_nodes() {
                 let (status, told) = client.json("PUT", all, Some(block(json!(true)))).await;
                 assert_eq!(status, 200, "{told}");
                 tokio::time::sleep(Duration::from_secs(15)).await;
+                stage.mends();
                 let (status, told) = client.json("PUT", all, Some(block(json!(null)))).await;
                 assert_eq!(status, 200, "{told}");
             })

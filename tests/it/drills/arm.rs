@@ -152,7 +152,7 @@ pub(crate) struct Figures {
     pub(crate) longest: [Option<Duration>; 2],
     /// The longest time that one client was without an answer that served.
     pub(crate) without: Duration,
-    /// From the end of the fault to the last answer that did not serve.
+    /// From when the fault was taken away (a node is started, or goes on) to the last answer that did not serve.
     pub(crate) recovery: Duration,
 }
 

@@ -24,6 +24,14 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often something is said.
 const SAY: Duration = Duration::from_secs(60);
 
+/// By how much more may be resident in the last quarter than in the second one. An hour showed 0; less than 4 MiB is what
+/// an allocator does.
+const MOST_MEBIBYTES: usize = 4;
+
+/// By how many the descriptors may differ between these. An hour showed 3, of connections to nodes that had just been
+/// started.
+const MOST_DESCRIPTORS: usize = 10;
+
 /// Two configurations that are read in turn.
 const CONFIGURATIONS: [&str; 2] = [
     "http.idle_timeout: 5m\n",
@@ -139,8 +147,8 @@ async fn nothing_is_lost_and_nothing_grows() {
     assert_eq!((lost, sent), (0, acknowledged + failed));
     assert_eq!(counters["panics"], 0);
     assert!(counters["reloads"].as_u64().unwrap() >= reloads as u64, "{reloads}: {counters}");
-    assert!(memory[1] <= memory[0] + memory[0] / 4 + 20, "it grows: {memory:?}");
-    assert!(descriptors[1] <= descriptors[0] + descriptors[0] / 2 + 30, "it grows: {descriptors:?}");
+    assert!(memory[1] <= memory[0] + MOST_MEBIBYTES, "it grows: {memory:?}");
+    assert!(descriptors[1].abs_diff(descriptors[0]) <= MOST_DESCRIPTORS, "they do not stay: {descriptors:?}");
 }
 
 fn say(ledger: &Ledger, now: Use) {

@@ -54,6 +54,8 @@ pub(crate) struct Stage {
     counted: [(usize, usize, usize); 2],
     /// When the latest fault was.
     fault: (Instant, Instant),
+    /// When the latest fault was taken away: from then on what it takes to recover is counted.
+    mended: Option<Instant>,
 }
 
 impl Stage {
@@ -89,6 +91,7 @@ impl Stage {
             kept: Vec::new(),
             counted,
             fault: (Instant::now(), Instant::now()),
+            mended: None,
         };
         for reader in 0..READERS {
             stage.reader(reader, stage.world.through.clone(), stage.through.clone(), false);
@@ -121,6 +124,11 @@ impl Stage {
         self.named = Some(arm);
     }
 
+    /// The script takes the fault away now; what follows, such as the boot of a node, is recovery.
+    pub(crate) fn mends(&mut self) {
+        self.mended = Some(Instant::now());
+    }
+
     /// Its clients go on asking until the end.
     pub(crate) fn keep(&mut self, escache: Escache) {
         self.kept.push(escache);
@@ -135,7 +143,8 @@ impl Stage {
         let disturbance = self.world.ledger.disturb();
         let begin = Instant::now();
         fault(self).await;
-        let fault = (begin, Instant::now());
+        let lasted = begin.elapsed().as_secs_f64();
+        let fault = (begin, self.mended.take().unwrap_or_else(Instant::now));
         self.fault = fault;
         tokio::time::sleep(AFTER).await;
         self.world.green().await;
@@ -143,7 +152,6 @@ impl Stage {
         // what began in the trouble has ended
         tokio::time::sleep(Duration::from_secs(1)).await;
         self.world.ledger.calm(disturbance);
-        let lasted = (fault.1 - fault.0).as_secs_f64();
         let name = &format!("{name} ({lasted:.0} s in all)");
         let through = self.named.as_ref().unwrap_or(&self.through);
         let both = [through, &self.direct].map(|arm| arm.figures((began, end), fault));
@@ -226,6 +234,7 @@ impl Stage {
         tokio::time::sleep(dead).await;
         seen(self).await;
         world.ledger.set_down(nodes.last().copied(), false);
+        self.mends();
         for &node in nodes {
             world.nodes[node].restart().await;
         }
