@@ -20,6 +20,10 @@ use crate::support::escache::{Escache, verdict};
 use crate::support::http::{Client, Response};
 use crate::support::node::{Engine, Node};
 
+mod words;
+
+use words::{Page, Place};
+
 /// How often a request may be a miss before it must be a hit. A quiet engine needs one.
 const SETTLING: usize = 5;
 
@@ -99,6 +103,9 @@ struct Request {
     /// What it asks for is in a module that not all engines of `tests/nodes` have: if the engine says 400, then so do we.
     #[serde(default)]
     module: bool,
+    /// One of the searches that the tests of the verdict use.
+    #[serde(skip)]
+    of_the_verdict: bool,
 }
 
 fn post() -> String {
@@ -181,6 +188,7 @@ fn searches_of_the_verdict() -> Vec<Request> {
         body: Some(body),
         ignore: Vec::new(),
         module: true,
+        of_the_verdict: true,
     };
     bodies.map(request).collect()
 }
@@ -262,30 +270,25 @@ struct Tally {
     errors: usize,
     /// Asked for what this engine's build does not have.
     absent: usize,
-    words: BTreeSet<String>,
+    /// Allowed words that were hits.
+    allowed: BTreeSet<Place>,
+    /// Refused words that were the place of a refusal.
+    refusals: BTreeSet<Place>,
     failures: Vec<String>,
-}
-
-impl Tally {
-    fn hit(&mut self, request: &Request) {
-        self.hits += 1;
-        request.body.iter().for_each(|body| words(body, &mut self.words));
-        let query = request.path.split_once('?').map_or("", |(_, query)| query);
-        let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-        self.words.extend(names.filter(|name| !name.is_empty()).map(|name| format!("?{name}")));
-    }
 }
 
 struct Runner<'r> {
     name: &'r str,
     engine: &'r Client,
     through: Client,
+    page: &'r Page,
 }
 
 /// What became of a request that was answered rightly.
 enum Shown {
     Hit,
-    Refused,
+    /// With the place of the refusal.
+    Refused(String),
     Error,
     Absent,
 }
@@ -298,10 +301,17 @@ impl Runner<'_> {
             .buffer_unordered(AT_ONCE);
         while let Some((result, request)) = checks.next().await {
             match result {
-                Ok(Shown::Hit) => tally.hit(&request),
-                Ok(Shown::Refused) => tally.refused += 1,
+                Ok(Shown::Hit) => {
+                    tally.hits += 1;
+                    tally.allowed.extend(self.page.said("+", &request.path, &request.text()));
+                }
+                Ok(Shown::Refused(at)) => {
+                    tally.refused += 1;
+                    let said = self.page.said("-", &request.path, &request.text());
+                    tally.refusals.extend(said.into_iter().filter(|(_, word)| is_the_end(word, &at)));
+                }
                 Ok(Shown::Error) => tally.errors += 1,
-                Ok(Shown::Absent) => tally.absent += 1,
+                Ok(Shown::Absent) => tally.absent += usize::from(!request.of_the_verdict),
                 Err(failure) => {
                     let what = format!("{} {} {}", request.method, request.path, request.text());
                     tally.failures.push(format!("{}: {what}\n    {failure}", self.name));
@@ -318,7 +328,7 @@ impl Runner<'_> {
             return Err(format!("the engine says {}: {}", direct.status, shorten(&direct.text())));
         }
         let settles = !absent && request.expect.starts_with("hit");
-        let mut last = String::new();
+        let (mut last, mut place) = (String::new(), String::new());
         // the first is the fill
         for attempt in 0..if settles { 1 + SETTLING } else { 2 } {
             if attempt > 1 {
@@ -327,16 +337,18 @@ impl Runner<'_> {
             let through =
                 ask(&self.through, request).await.map_err(|why| format!("through escache: {why}"))?;
             last = shown(&through);
+            place = place_of(&through);
             self.compare(request, &direct, &through).await?;
             if attempt > 0 && settles && last == request.expect {
                 break;
             }
         }
         match request.expect.as_str() {
+            // what is refused is refused whatever the engine says to it
+            expected if expected.starts_with("bypass") && last == expected => Ok(Shown::Refused(place)),
             _ if absent => Ok(Shown::Absent),
             expected if last != expected => Err(format!("expected {expected}, got {last}")),
             expected if expected.starts_with("hit") => Ok(Shown::Hit),
-            expected if expected.starts_with("bypass") => Ok(Shown::Refused),
             _ => Ok(Shown::Error),
         }
     }
@@ -390,10 +402,23 @@ fn is_whole(answer: &Response) -> bool {
 
 /// The verdict in the words of the scenarios.
 fn shown(answer: &Response) -> String {
-    let (outcome, status) = verdict(&answer.headers);
-    let detail = status.split_once("detail=").map_or("", |(_, detail)| detail).trim_matches('"');
-    let reason = detail.split(' ').next().unwrap_or_default();
-    format!("{} {reason}", outcome.to_lowercase()).trim_end().to_owned()
+    let reason = detail(answer).split(' ').next().unwrap_or_default().to_owned();
+    format!("{} {reason}", verdict(&answer.headers).0.to_lowercase()).trim_end().to_owned()
+}
+
+/// Where the refusal was found.
+fn place_of(answer: &Response) -> String {
+    detail(answer).split_once(" at ").map_or("", |(_, place)| place).to_owned()
+}
+
+fn detail(answer: &Response) -> &str {
+    let (_, status) = verdict(&answer.headers);
+    status.split_once("detail=").map_or("", |(_, detail)| detail).trim_matches('"')
+}
+
+/// Whether a place ends with this word.
+fn is_the_end(word: &str, place: &str) -> bool {
+    place.strip_suffix(word).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 /// The headers that must be equal: all but those that escache adds, and those that frame the body (Elasticsearch 8 and 9
@@ -436,43 +461,8 @@ fn without_took(text: &str) -> String {
     format!("{}{}", &text[..at], digits.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// The names of all members.
-fn words(value: &Value, into: &mut BTreeSet<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| words(item, into)),
-        Value::Object(members) => {
-            for (name, value) in members {
-                into.insert(name.clone());
-                words(value, into);
-            }
-        }
-        _ => {}
-    }
-}
-
 fn shorten(text: &str) -> String {
     text.chars().take(1500).collect()
-}
-
-/// The words that are allowed on an engine, as `docs/cacheability.md` lists them; parameters begin with `?`.
-fn allowed(name: &str) -> BTreeSet<String> {
-    let page = include_str!("../../docs/cacheability.md");
-    let at = ENGINES.iter().position(|(known, _)| *known == name).unwrap();
-    let mut words = BTreeSet::new();
-    let mut parameters = false;
-    for line in page.lines() {
-        if line.starts_with('#') {
-            parameters = line == "## URL parameters";
-        }
-        let Some(row) = line.strip_prefix("| `") else { continue };
-        let (word, rest) = row.split_once('`').unwrap();
-        let cells: Vec<&str> = rest.split('|').map(str::trim).collect();
-        let first = if parameters { 2 } else { 1 };
-        if cells.get(first + at) == Some(&"+") {
-            words.insert(if parameters { format!("?{word}") } else { word.to_owned() });
-        }
-    }
-    words
 }
 
 async fn check(name: &'static str) {
@@ -489,27 +479,72 @@ async fn check(name: &'static str) {
     set_up(name, &client).await;
     let set_up_in = began.elapsed();
     let escache = Escache::start(node.url()).await;
-    let runner = Runner { name, engine: &client, through: Client::at(&escache.url).within(LONGEST) };
+    let page = Page::new(ENGINES.iter().position(|(known, _)| *known == name).unwrap());
+    let through = Client::at(&escache.url).within(LONGEST);
+    let runner = Runner { name, engine: &client, through, page: &page };
     let written = scenarios.iter().flat_map(|(_, scenario)| &scenario.requests);
     let mut requests: Vec<_> = written.filter(|request| request.is_for(name)).cloned().collect();
     requests.extend(searches_of_the_verdict().into_iter().filter(|request| request.is_for(name)));
-    let Tally { requests, hits, refused, errors, absent, words, failures } = runner.run(requests).await;
-    let allowed = allowed(name);
-    let missing: Vec<_> = allowed.difference(&words).map(String::as_str).collect();
+    let tally = runner.run(requests).await;
     println!(
-        "{name}: {} scenarios, {requests} requests: {hits} hits, {refused} refused, {errors} errors, {absent} of absent modules; {} of {} \
-         allowed words were hits; {:.1} s, and {:.1} s to set up",
+        "{name}: {} scenarios, {} requests: {} hits, {} refused, {} errors, {} of absent modules; {:.1} s, and {:.1} s to set up",
         scenarios.len(),
-        allowed.len() - missing.len(),
-        allowed.len(),
+        tally.requests,
+        tally.hits,
+        tally.refused,
+        tally.errors,
+        tally.absent,
         (began.elapsed() - set_up_in).as_secs_f32(),
         set_up_in.as_secs_f32(),
     );
-    if std::env::var_os("TEST_PARITY_MISSING").is_some() {
-        println!("{name}: not shown: {}", missing.join(" "));
+    let count = tally.failures.len();
+    assert!(tally.failures.is_empty(), "{count} failures\n{}", tally.failures.join("\n"));
+    all_is_shown(name, &page, &tally);
+}
+
+/// Every allowed word was a hit, and every refused one a bypass that names it, but for what `unshown.yml` gives a reason for.
+fn all_is_shown(name: &str, page: &Page, tally: &Tally) {
+    let listed = words::unshown();
+    let mut wrong = Vec::new();
+    for (refused, mark, shown) in [(false, "+", &tally.allowed), (true, "-", &tally.refusals)] {
+        let all = page.marked(mark);
+        let (all_names, shown_names) = (words::names(&all), words::names(shown));
+        let missing: BTreeSet<_> = all_names.difference(&shown_names).cloned().collect();
+        let what = if refused { "refused words were refused by name" } else { "allowed words were hits" };
+        println!(
+            "{name}: {} of {} {what}, {} of {} places",
+            all_names.len() - missing.len(),
+            all_names.len(),
+            shown.len(),
+            all.len()
+        );
+        if std::env::var_os("TEST_PARITY_MISSING").is_some() {
+            let places = all.difference(shown).map(|(form, word)| format!("{form}: {word}"));
+            println!("{}", places.collect::<Vec<_>>().join("\n"));
+        }
+        let listed = listed.of(refused, name);
+        let (more, less): (Vec<_>, Vec<_>) =
+            (missing.difference(&listed).collect(), listed.difference(&missing).collect());
+        if !more.is_empty() {
+            wrong.push(format!(
+                "no scenario shows, and unshown.yml does not say why: {more:?} (refused: {refused})"
+            ));
+        }
+        if !less.is_empty() {
+            wrong.push(format!("unshown.yml lists what is shown or unknown: {less:?} (refused: {refused})"));
+        }
     }
-    let count = failures.len();
-    assert!(failures.is_empty(), "{count} failures\n{}", failures.join("\n"));
+    let (absent, places) = (listed.absent.get(name).copied(), listed.places.get(name).copied());
+    if absent.is_none_or(|most| tally.absent > most) {
+        wrong.push(format!(
+            "{} requests were answered as of absent modules, at most {absent:?} may be",
+            tally.absent
+        ));
+    }
+    if places.is_none_or(|least| tally.allowed.len() < least) {
+        wrong.push(format!("{} places of allowed words were hits, not {places:?}", tally.allowed.len()));
+    }
+    assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
