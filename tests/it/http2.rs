@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
 use crate::support::patience::{ends, until};
+use crate::support::still::Still;
 use crate::support::wire::Wire;
 
 /// Short enough for a test to wait for.
@@ -77,27 +78,42 @@ async fn a_stream_that_is_not_read_is_reset_and_the_others_go_on() {
 /// A client may be slow, as long as it takes something, and the engine may be: that is not the client's fault.
 #[tokio::test]
 async fn a_stream_that_is_read_is_not_reset() {
-    let (engine, escache) = within(|limits| limits.write_timeout = SHORT).await;
+    let engine = engine();
+    let limits = Limits { unencrypted_http2: true, write_timeout: SHORT, ..Limits::default() };
+    let escache = Escache::start_within(&engine.url(), limits, |settings| {
+        settings.upstream.response_timeout = Duration::from_secs(3_600);
+    })
+    .await;
+    let slow = || escache.proxy.stats.plain.limited_slow_readers.get();
+    let still = Still::stand();
     let mut sender = client(&escache, 20_000).await;
-    let mut slow = get(&mut sender, "/_big?bytes=200000").await.into_body();
-    let mut read = 0;
-    let begun = tokio::time::Instant::now();
-    while let Some(frame) = ends("a part", slow.frame()).await {
-        read += frame.unwrap().into_data().unwrap().len();
-        // a window is opened again when half of it has been read: each of these pauses alone is short enough
-        if begun.elapsed() < 3 * SHORT {
-            tokio::time::sleep(SHORT / 10).await;
+    let mut body = get(&mut sender, "/_big?bytes=1000000").await.into_body();
+    let (mut read, mut passed) = (0, Duration::ZERO);
+    while let Some(frame) = ends("a part", body.frame()).await {
+        let frame = frame.unwrap_or_else(|error| panic!("{error} after {read} bytes and {passed:?}"));
+        let before = read / 10_000;
+        read += frame.into_data().unwrap().len();
+        // a part has gone when a window and that part were read at the latest: in half of the time that it has
+        if read / 10_000 > before {
+            still.pass(SHORT / 8).await;
+            passed += SHORT / 8;
         }
     }
-    assert_eq!(read, 200_000);
+    assert_eq!((read, slow()), (1_000_000, 0));
+    assert!(passed > SHORT, "{passed:?}");
 
     let gate = engine.gate_body(Api::Doc);
     let waits = get(&mut sender, "/logs/_doc/1").await;
-    // others, which are not read, show that the time is over
+    // another one, which is not read, shows that the time is over
     let deaf = get(&mut client(&escache, 0).await, "/_big?bytes=100000").await;
-    until("counted", async || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
+    until("counted", async || {
+        still.pass(SHORT).await;
+        slow() == 1
+    })
+    .await;
     gate.release();
     ends("the engine's answer", waits.into_body().collect()).await.unwrap();
+    assert_eq!(slow(), 1);
     drop(deaf);
 }
 
