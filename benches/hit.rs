@@ -62,11 +62,10 @@ impl Setup {
             body: Bytes::from(answer),
             took: Duration::from_millis(3),
         };
-        let answer = Storable::check(&fetched, Api::Search, Widening::None, &Extent::default())
-            .expect("a whole answer");
+        let checked = || Storable::check(&fetched, Api::Search, Widening::None, &Extent::default());
         for size in 0..=OTHERS {
             let entry = Entry::new(
-                answer.clone(),
+                checked().expect("a whole answer"),
                 &setup.generation,
                 now(),
                 Arc::clone(&indices),

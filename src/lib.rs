@@ -7,6 +7,8 @@ pub mod outcome;
 
 pub mod stats;
 
+pub mod budget;
+
 // -- domain: no network, no clock (time is an argument)
 pub mod elastic;
 

@@ -163,6 +163,8 @@ reasons! {
     Warnings => "warnings",
     /// Too many upstream searches are under way and waiting (`limits.max_concurrent_misses`).
     MissesLimit => "misses-limit",
+    /// There is no room to hold the request or its answer in memory (`limits.max_buffered`).
+    MemoryLimit => "memory-limit",
 }
 
 impl Reason {

@@ -65,6 +65,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::access::AccessLog;
+use crate::budget::Budget;
 use crate::cache::{Bounded, Codings, Epoch, Eviction, Flights, Store};
 use crate::clocks::Clocks;
 use crate::control::Control;
@@ -126,6 +127,8 @@ pub struct Proxy {
     pub clocks: Clocks,
     /// Who proves what an identity may see.
     pub scope: Scope,
+    /// What is held in memory beside the caches.
+    pub budget: Arc<Budget>,
     /// The entries.
     pub store: Store,
     /// How many bytes they may take.
@@ -195,6 +198,8 @@ pub struct ProxySettings {
     pub max_concurrent_misses: usize,
     /// `limits.max_stale_memory`: superseded entries that are kept for `stale_if_error`, in bytes.
     pub max_stale_memory: u64,
+    /// `limits.max_buffered`: what is held in memory beside the caches, in bytes.
+    pub max_buffered: u64,
     /// How searches are asked ahead of their users.
     pub ahead: AheadSettings,
 }
@@ -259,6 +264,7 @@ impl Proxy {
             watcher,
             upstream,
             store: stale::keeping(&policy, settings.max_stale_memory, store),
+            budget: Budget::new(settings.max_buffered),
             codings: Codings::new(codings),
             flights: Arc::default(),
             multi_flights: Arc::default(),
@@ -292,7 +298,7 @@ impl Proxy {
         client: ClientAddress,
     ) -> Answered {
         let live = self.live.load_full();
-        let accepted = accept(collect(body, live.policy.max_key_body).await);
+        let accepted = accept(collect(body, live.policy.max_key_body, &self.budget).await);
         let body = match accepted {
             Ok(body) => body,
             Err(why) => return Box::pin(self.not_whole(head, client, why)).await,

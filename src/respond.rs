@@ -96,7 +96,7 @@ pub fn entry(
 
 /// An answer put together from entries of which the oldest has this age.
 #[must_use]
-pub fn assembled(headers: HeaderMap, body: Vec<u8>, request: &HeaderMap, age: Duration) -> Response<Body> {
+pub fn assembled(headers: HeaderMap, body: Bytes, request: &HeaderMap, age: Duration) -> Response<Body> {
     let mut response = Response::new(Body::whole(body));
     *response.headers_mut() = headers;
     response.headers_mut().insert(AGE, age.as_secs().into());

@@ -10,6 +10,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::entry::Entry;
 use super::head::EntityTag;
 use super::store::Bounded;
+use crate::budget::{self, Budget, Kept};
 use crate::coding;
 use crate::key::CacheKey;
 
@@ -23,7 +24,14 @@ const OVERHEAD: usize = 450 + size_of::<Id>() + size_of::<Coded>();
 /// The question, so that none has what was made for another, and the body.
 type Id = (CacheKey, EntityTag);
 
-type Coded = OnceCell<Bytes>;
+type Coded = OnceCell<Made>;
+
+/// A compressed form. While it is among the others it is counted with them, and not with what is held in memory besides.
+#[derive(Debug)]
+struct Made {
+    bytes: Bytes,
+    _kept: Option<Kept>,
+}
 
 /// Compressed forms by what they are made from, bounded by bytes.
 #[derive(Debug)]
@@ -36,7 +44,7 @@ impl Codings {
     /// Of at most so many bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Codings {
-        let weight = |coded: &Arc<Coded>| OVERHEAD + coded.get().map_or(0, Bytes::len);
+        let weight = |coded: &Arc<Coded>| OVERHEAD + coded.get().map_or(0, |made| made.bytes.len());
         let weight = move |_: &Id, coded: &Arc<Coded>| u32::try_from(weight(coded)).unwrap_or(u32::MAX);
         // half of the cores are for those who wait for nothing
         let turns = thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
@@ -46,28 +54,34 @@ impl Codings {
     /// The body of an entry, compressed, if that was made before.
     #[must_use]
     pub fn known_gzip(&self, key: CacheKey, entry: &Entry) -> Option<Bytes> {
-        self.known.get(&(key, entry.entity_tag()))?.get().cloned()
+        Some(self.known.get(&(key, entry.entity_tag()))?.get()?.bytes.clone())
     }
 
-    /// The body of an entry, compressed. Made once, however many want it. `None` if it cannot be made now.
-    pub async fn gzip(&self, key: CacheKey, entry: &Entry) -> Option<Bytes> {
+    /// The body of an entry, compressed. Made once, however many want it. `None` if it cannot be made now, or there is no
+    /// room for it in the budget: who reads it may do so for longer than it is kept here.
+    pub async fn gzip(&self, key: CacheKey, entry: &Entry, budget: &Arc<Budget>) -> Option<Bytes> {
         let id = (key, entry.entity_tag());
         let coded = self.known.get_or_insert_with(id, Arc::default);
         if let Some(known) = coded.get() {
-            return Some(known.clone());
+            return Some(known.bytes.clone());
         }
-        let made = coded.get_or_try_init(|| self.make(entry.body().clone())).await.ok()?.clone();
+        let made =
+            coded.get_or_try_init(|| self.make(entry.body().clone(), budget)).await.ok()?.bytes.clone();
         // weighed again, now that it is known how long it is
         self.known.insert(id, coded);
         Some(made)
     }
 
-    async fn make(&self, body: Bytes) -> Result<Bytes, ()> {
+    async fn make(&self, body: Bytes, budget: &Arc<Budget>) -> Result<Made, ()> {
         if body.len() <= AT_ONCE {
-            return Ok(coding::gzip(&body));
+            return Ok(Made { bytes: coding::gzip(&body), _kept: None });
         }
         let _turn = self.turns.acquire().await.map_err(|_| ())?;
-        tokio::task::spawn_blocking(move || coding::gzip(&body)).await.map_err(|_| ())
+        // it hardly ever becomes longer
+        let _room = budget.take(body.len()).ok_or(())?;
+        let made = tokio::task::spawn_blocking(move || coding::gzip(&body)).await.map_err(|_| ())?;
+        let (bytes, _kept) = budget::keep(made, budget);
+        Ok(Made { bytes, _kept })
     }
 
     /// How many there are.

@@ -11,6 +11,7 @@ use super::freshness::{Audience, Stamp};
 use super::head::{EntityTag, StoredHead};
 use super::origin::Origin;
 use super::storable::Storable;
+use crate::budget::Kept;
 use crate::generation::{Generation, Reign, Tag};
 use crate::key::CacheKey;
 use crate::stats::IndexSet;
@@ -37,6 +38,8 @@ pub struct Entry {
     origin: Arc<Origin>,
     entity_tag: EntityTag,
     body: Bytes,
+    /// Until the entry is dropped, its body is counted here and not with what is held in memory beside the cache.
+    _kept: Option<Kept>,
     /// In microseconds.
     cost: u32,
     /// Microseconds from when it was asked for to when it had come, and no fewer.
@@ -60,13 +63,14 @@ impl Entry {
         indices: Arc<IndexSet>,
         audience: Audience,
     ) -> Entry {
-        let Storable { head, tag: entity_tag, body, took } = answer;
+        let Storable { head, tag: entity_tag, body, kept, took } = answer;
         let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (tag, reign) = (generation.tag(), generation.reign().cloned());
         let origin = Origin { head, tag, reign, indices, audience }.shared();
         let row = RowId::NONE;
         let (proven, state) = (AtomicU64::new(0), AtomicU64::new(generation.state()));
-        Entry { origin, entity_tag, body, cost, landed: u32::MAX, asked, row, proven, state }
+        let (_kept, landed) = (kept, u32::MAX);
+        Entry { origin, entity_tag, body, _kept, cost, landed, asked, row, proven, state }
     }
 
     /// The same, which had come at `now`. Unless this is said, nothing [confirms](Entry::confirm) it.
@@ -211,7 +215,7 @@ mod tests {
 
     #[test]
     fn entries_are_small() {
-        assert!(size_of::<Entry>() <= 120, "{}", size_of::<Entry>());
+        assert!(size_of::<Entry>() <= 128, "{}", size_of::<Entry>());
         for (bytes, takes) in [(1, 8), (64, 64), (65, 80), (1024, 1024), (1025, 1280), (5000, 5120)] {
             assert_eq!(allocated(bytes), takes);
         }

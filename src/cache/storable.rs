@@ -1,5 +1,6 @@
 //! Whether an answer may be stored. Only [`Storable::check`] makes a [`Storable`], and only that can be stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::head::{EntityTag, StoredHead};
+use crate::budget::{self, Budget, Kept};
 use crate::elastic::answer::{Extent, check_whole};
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
@@ -26,11 +28,12 @@ pub struct Fetched {
 }
 
 /// An answer that was checked: 200, JSON, whole, and made by the engine itself.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Storable {
     pub(super) head: StoredHead,
     pub(super) tag: EntityTag,
     pub(super) body: Bytes,
+    pub(super) kept: Option<Kept>,
     pub(super) took: Duration,
 }
 
@@ -68,8 +71,16 @@ impl Storable {
             head: StoredHead::of(&fetched.headers),
             tag: EntityTag::of(&body),
             body,
+            kept: None,
             took: fetched.took,
         })
+    }
+
+    /// The same, for a cache that has dropped it when somebody may still be reading it: then that counts in this budget.
+    #[must_use]
+    pub fn within(self, budget: &Arc<Budget>) -> Storable {
+        let (body, kept) = budget::keep(self.body, budget);
+        Storable { body, kept, ..self }
     }
 
     /// The body as clients get it.

@@ -33,6 +33,10 @@ pub enum Eviction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u64);
 
+/// moka puts off what it has to do, for up to 64 entries: until then they are too many. Of what is larger than this, in
+/// bytes, none waits.
+const LARGE: u32 = 64 << 10;
+
 /// Entries by key, bounded by bytes.
 #[derive(Debug)]
 pub struct Store {
@@ -136,8 +140,9 @@ impl Store {
 
     /// Stores an entry that was asked for within `epoch`. Returns whether it was: not if a purge came in between.
     pub fn insert(&self, key: CacheKey, entry: Arc<Entry>, epoch: Epoch) -> bool {
+        let is_large = entry.weight() >= LARGE;
         // held while storing, so that a purge either finds the entry or is seen here
-        let _storing = self.storing.read().unwrap_or_else(PoisonError::into_inner);
+        let storing = self.storing.read().unwrap_or_else(PoisonError::into_inner);
         if self.epoch() != epoch {
             return false;
         }
@@ -148,6 +153,10 @@ impl Store {
             if let Some(superseded) = &self.superseded {
                 superseded.invalidate(&key);
             }
+        }
+        drop(storing);
+        if is_large {
+            self.entries.run_pending_tasks();
         }
         true
     }

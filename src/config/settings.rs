@@ -163,6 +163,7 @@ fn together(
         limits,
         proxy: ProxySettings {
             max_stale_memory: values.limits_max_stale_memory.0,
+            max_buffered: values.limits_max_buffered.0,
             max_concurrent_misses: values.limits_max_concurrent_misses.get(),
             ahead: AheadSettings {
                 rate: u32::try_from(values.warm_rate.get()).unwrap_or(u32::MAX),

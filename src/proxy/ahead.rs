@@ -193,10 +193,12 @@ impl Proxy {
                 self.stats.plain.ahead_stored.inc();
                 Refreshed::Stored
             }
-            Some(Landed::Unstored(_, reason) | Landed::Own(_, reason) | Landed::Unusable(reason)) => {
-                Refreshed::NotStored(reason)
-            }
-            Some(Landed::TooLarge(_)) => Refreshed::NotStored(Reason::EntryTooLarge),
+            Some(
+                Landed::Unstored(_, reason)
+                | Landed::Own(_, reason)
+                | Landed::TooLarge(_, reason)
+                | Landed::Unusable(reason),
+            ) => Refreshed::NotStored(reason),
             Some(Landed::Refused) => Refreshed::Refused(Reason::MissesLimit.into()),
             Some(Landed::Failed(_)) | None => Refreshed::Failed,
         })

@@ -23,7 +23,7 @@ use crate::outcome::{Outcome, Reason, Refusal};
 use crate::plan::Plan;
 use crate::scope::Confirm;
 use crate::stats::searches::RowId;
-use crate::upstream::{Body, Collected, Giver, collect};
+use crate::upstream::{Body, Collected, Excess, Giver, collect_answer};
 
 /// How a flight ends.
 #[derive(Clone, Debug)]
@@ -34,8 +34,9 @@ pub enum Landed {
     Unstored(Arc<Fetched>, Reason),
     /// The answer is whole, and means something to the request that led alone.
     Own(Arc<Fetched>, Reason),
-    /// The answer is too large to be shared: it streams to the request that led, the others ask for themselves.
-    TooLarge(Arc<Mutex<Option<Response<Body>>>>),
+    /// The answer is too large to be shared, or there is no room for it: it streams to the request that led, the others ask
+    /// for themselves.
+    TooLarge(Arc<Mutex<Option<Response<Body>>>>, Reason),
     /// The answer cannot be given as it was asked for: each asks for itself.
     Unusable(Reason),
     /// Too many upstream searches are under way and waiting.
@@ -105,11 +106,15 @@ impl Proxy {
         };
         let body = match body {
             Collected::Whole(body) => body,
-            Collected::TooLong(rest) => {
-                self.unshareable.insert(keep.key, keep.generation.tag());
+            Collected::TooLong(rest, excess) => {
+                let reason = too_large(excess);
+                // another time there may be room
+                if excess == Excess::Limit {
+                    self.unshareable.insert(keep.key, keep.generation.tag());
+                }
                 // what was asked for beyond the client's filter cannot be cut out of a stream
                 let response = (widening == Widening::None).then(|| Response::from_parts(answer, rest));
-                return Landed::TooLarge(Arc::new(Mutex::new(response)));
+                return Landed::TooLarge(Arc::new(Mutex::new(response)), reason);
             }
         };
         let took = asked.at.elapsed();
@@ -118,7 +123,11 @@ impl Proxy {
         let checked = Storable::check(&fetched, api, widening, &keep.generation.extent());
         let refusal = checked.as_ref().err().map(|reason| Refusal::from(*reason));
         keep.row = self.tell(&sent, took, Outcome::Miss, refusal.as_ref());
-        if widening == Widening::Add {
+        let checked = checked.map(|answer| answer.within(&self.budget));
+        if let Ok(answer) = &checked {
+            // one of them is enough in memory
+            fetched.body = answer.body().clone();
+        } else if widening == Widening::Add {
             match filter_path::cut(&fetched.body) {
                 Ok(cut) => fetched.body = cut.into(),
                 // an error may be anything, and was not widened; an answer must not show what was not asked for
@@ -151,7 +160,8 @@ impl Proxy {
         let delivered = self.upstream.fill(head, body, None, tag).await?;
         let (head, stream) = delivered.response.into_parts();
         // a body that never ends would hold everybody who waits for it: it has a limit of time
-        let body = collect(self.upstream.body(stream), self.live.load().policy.max_entry_size).await;
+        let limit = self.live.load().policy.max_entry_size;
+        let body = collect_answer(self.upstream.body(stream), limit, &self.budget).await;
         let body = body.map_err(|error| error.of_answer())?;
         Ok(Arrived { giver: delivered.giver, head, body })
     }
@@ -196,6 +206,14 @@ impl Proxy {
     /// Whether a search that has ended did so on this side of the boundary of its rounded `now`, on every node's clock.
     pub(super) async fn is_before(&self, until: i64, terms: &Terms) -> bool {
         self.clocks.span().await.is_ok_and(|span| span.until(terms) == Ok(Some(until)))
+    }
+}
+
+/// Why an answer was not taken whole.
+pub(super) fn too_large(excess: Excess) -> Reason {
+    match excess {
+        Excess::Limit => Reason::EntryTooLarge,
+        Excess::Memory => Reason::MemoryLimit,
     }
 }
 

@@ -139,7 +139,7 @@ impl Proxy {
         };
         Ok(match landed {
             Landed::Own(_, reason) if !led => return Err(*reason),
-            Landed::TooLarge(_) if !led => return Err(Reason::EntryTooLarge),
+            Landed::TooLarge(_, reason) if !led => return Err(*reason),
             Landed::Unusable(reason) => return Err(*reason),
             Landed::Stored(_, fetched) => {
                 (whole(fetched), CacheStatus { stored: true, ..self.asked(led, fetched) })
@@ -147,10 +147,10 @@ impl Proxy {
             Landed::Unstored(fetched, reason) | Landed::Own(fetched, reason) => {
                 (whole(fetched), CacheStatus { refusal: Some((*reason).into()), ..self.asked(led, fetched) })
             }
-            Landed::TooLarge(response) => {
+            Landed::TooLarge(response, reason) => {
                 let response = response.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let response = response.ok_or(Reason::EntryTooLarge)?;
-                (response, CacheStatus { refusal: Some(Reason::EntryTooLarge.into()), ..status })
+                let response = response.ok_or(*reason)?;
+                (response, CacheStatus { refusal: Some((*reason).into()), ..status })
             }
             Landed::Refused => (
                 respond::too_many_misses(),

@@ -51,7 +51,7 @@ impl Proxy {
         client: ClientAddress,
     ) -> Answered {
         let live = self.live.load_full();
-        let body = match accept(collect(body, live.policy.max_key_body).await) {
+        let body = match accept(collect(body, live.policy.max_key_body, &self.budget).await) {
             Ok(body) => body,
             Err(why) => return self.not_whole(head, client, why).await,
         };
@@ -96,7 +96,7 @@ impl Proxy {
         if route.api == Api::MsearchTemplate && self.engine.load().engine.is_none() {
             return Err(Refusal::at(Reason::GenerationUnknown, "engine"));
         }
-        plain(head, body, live.policy.max_key_body)
+        self.plain(head, body, live.policy.max_key_body)
     }
 
     /// Respond from the store, from the engine, or from both.
@@ -124,16 +124,23 @@ impl Proxy {
         }
         // one entry may be asked for many times over: what is put together in memory is no more than one that is stored
         let found: usize = hits.iter().flatten().map(|hit| hit.entry.body().len()).sum();
-        let fits = found <= live.policy.max_entry_size;
-        if fits && hits.iter().all(Option::is_some) {
-            return self.all_hits(head, hits, &doors, arrival);
-        }
+        let room = match found <= live.policy.max_entry_size {
+            true => self.budget.take_for_reader(found).ok_or(Reason::MemoryLimit),
+            false => Err(Reason::EntryTooLarge),
+        };
+        let no_room = match room {
+            Ok(room) if hits.iter().all(Option::is_some) => {
+                return self.all_hits(head, hits, &doors, arrival, room);
+            }
+            Ok(_) => None,
+            Err(reason) => Some(reason),
+        };
         if control.only_if_cached {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::new(Outcome::Miss));
         }
-        if !fits {
+        if no_room.is_some() {
             hits.fill_with(|| None);
-            return self.ask_whole(head, body.clone(), client, items, Some(Reason::EntryTooLarge)).await;
+            return self.ask_whole(head, body.clone(), client, items, no_room).await;
         }
         if is_signed(&head.headers) {
             hits.fill_with(|| None);

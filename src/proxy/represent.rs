@@ -59,10 +59,10 @@ impl Proxy {
         entry: &Entry,
         Uncompressed(plain): Uncompressed,
     ) -> Representation {
-        if let Some(body) = self.codings.gzip(key, entry).await {
+        if let Some(body) = self.codings.gzip(key, entry, &self.budget).await {
             return compressed(body);
         }
-        tracing::warn!("an answer could not be compressed");
+        tracing::debug!("an answer could not be compressed, or there was no room for it");
         plain
     }
 }

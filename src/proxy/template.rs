@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::fill::{Arrived, bare_head};
 use super::plans::Planned;
-use super::{EngineInfo, Live, Proxy, plain};
+use super::{EngineInfo, Live, Proxy};
 use crate::cache::{Bounded, shows_a_cache};
 use crate::cacheability::{self, Basis};
 use crate::control::Control;
@@ -32,7 +32,7 @@ use crate::outcome::{Reason, Refusal};
 use crate::plan::{Plan, is_json};
 use crate::policy::Ruling;
 use crate::rounds::Needed;
-use crate::upstream::Collected;
+use crate::upstream::{Collected, Excess};
 
 /// What templates render to, by the digest of the request.
 pub(super) type Renderings = Bounded<[u8; 32], Bytes>;
@@ -75,7 +75,7 @@ impl Proxy {
         if !live.policy.enabled || !ruling.cache || control.no_store {
             return self.understand(live, head, route, body, control);
         }
-        let (head, body) = plain(head, body, live.policy.max_key_body)?;
+        let (head, body) = self.plain(head, body, live.policy.max_key_body)?;
         let stored = match template::judge(&body)? {
             Kind::Inline => None,
             Kind::Stored => Some(self.state_of(live, &head, route, &ruling, control, arrival).await?),
@@ -147,7 +147,11 @@ impl Proxy {
         if shows_a_cache(&answer.headers) {
             return Err(refusal(Reason::CacheUnderneath));
         }
-        let Collected::Whole(answer) = body else { return Err(refusal(Reason::BodyTooLarge)) };
+        let answer = match body {
+            Collected::Whole(answer) => answer,
+            Collected::TooLong(_, Excess::Limit) => return Err(refusal(Reason::BodyTooLarge)),
+            Collected::TooLong(_, Excess::Memory) => return Err(refusal(Reason::MemoryLimit)),
+        };
         let text = template::rendered(&answer).ok_or_else(|| refusal(Reason::NotJson))?;
         if text.len() > live.policy.max_key_body {
             return Err(refusal(Reason::BodyTooLarge));

@@ -116,7 +116,7 @@ pub async fn answer(proxy: &Arc<Proxy>, controls: &Controls, request: Request<St
                     reason,
                 );
             }
-            match collect(body, MAX_BODY).await {
+            match collect(body, MAX_BODY, &proxy.budget).await {
                 Ok(Collected::Whole(body)) => post(proxy, controls, head.uri.path(), body).await,
                 _ => bad_request("the body is too large or broke off"),
             }

@@ -9,7 +9,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         AliasFilter, AnswerType, Api, Approximate, BodyTooLarge, CacheUnderneath, ClockSkew, ContentType,
         DefaultPipeline, Diagnostic, DuplicateKey, EntryTooLarge, GenerationIncomplete, GenerationMoving,
         GenerationUnknown, Header, Hits, HostLagging, IndexSetting, InferenceField, Lookup, Loop,
-        MetadataSettling, MissesLimit, NoAnswer, NoStore, NotJson, NotYet, Now, Off, Partial,
+        MemoryLimit, MetadataSettling, MissesLimit, NoAnswer, NoStore, NotJson, NotYet, Now, Off, Partial,
         PartialityUnknown, Purged, QueryString, Random, ReadingDearer, ReadingsLimit, ReloadableAnalyzer,
         RemoteIndex, RequestCacheFalse, Rule, RuntimeField, ScopeSettling, ScopeUnknown, Script, SearchIdle,
         SearchPipeline, SourceAndBody, Stateful, Status, StoredTemplate, Target, TerminatedEarly, TimedOut,
@@ -92,6 +92,7 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         AnswerType => "Ask for JSON without a coding of its own.",
         Warnings => "Mend what the engine warns of in the multi search, or send these searches one by one.",
         MissesLimit => "Raise limits.max_concurrent_misses, if the cluster can bear it.",
+        MemoryLimit => "Raise limits.max_buffered, if there is memory for it.",
         MetadataSettling => "Nothing: it passes freshness.metadata_settling after metadata has changed.",
     }
 }

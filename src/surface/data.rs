@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::request_cache::{self, Numbers};
 use crate::access;
+use crate::budget::hold;
 use crate::elastic::api::{Api, Effect, Route, route};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
@@ -20,7 +21,7 @@ use crate::proxy::{ClientAddress, Proxy};
 use crate::respond;
 use crate::rounds::Needed;
 use crate::spans::ServerSpan;
-use crate::upstream::{Body, Collected, Stream, collect, tell_of_client};
+use crate::upstream::{Body, Collected, Stream, collect_answer, tell_of_client};
 
 /// Answers a request of the data listener.
 pub async fn answer(
@@ -176,9 +177,9 @@ async fn statistics(
     }
     let (mut parts, body) = response.into_parts();
     let body = match body {
-        Body::Stream(stream) => match collect(stream, 64 << 20).await {
+        Body::Stream(stream) => match collect_answer(stream, 64 << 20, &proxy.budget).await {
             Ok(Collected::Whole(body)) => body,
-            Ok(Collected::TooLong(body)) => return (Response::from_parts(parts, body), status),
+            Ok(Collected::TooLong(body, _)) => return (Response::from_parts(parts, body), status),
             Err(error) => return (respond::error(&error.of_answer()), status),
         },
         other => return (Response::from_parts(parts, other), status),
@@ -190,5 +191,12 @@ async fn statistics(
         Numbers { total: proxy.stats.total(), by_index: proxy.stats.by_index(), human: on("human") };
     let replaced = request_cache::replace(&body, &numbers, api, on("pretty"));
     parts.headers.remove(CONTENT_LENGTH);
-    (Response::from_parts(parts, Body::whole(replaced.unwrap_or_else(|| body.to_vec()))), status)
+    let body = match replaced {
+        Some(replaced) => {
+            let room = proxy.budget.take_anyway(replaced.len());
+            hold(replaced.into(), room)
+        }
+        None => body,
+    };
+    (Response::from_parts(parts, Body::whole(body)), status)
 }

@@ -72,7 +72,7 @@ fn host(report: &HostReport) -> Value {
     })
 }
 
-fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 8] {
+fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 9] {
     let (entries, bytes) = proxy.store.size();
     let (kept, kept_bytes) = proxy.store.superseded();
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -81,6 +81,11 @@ fn gauges(proxy: &Proxy) -> [(&'static str, &'static str, i64); 8] {
         ("bytes", "Bytes of keys, headers, bodies and overhead", number(bytes)),
         ("superseded_entries", "Superseded entries kept for stale_if_error", number(kept)),
         ("superseded_bytes", "Bytes of superseded entries kept for stale_if_error", number(kept_bytes)),
+        (
+            "buffered_bytes",
+            "Bytes of requests and answers held in memory beside the cache",
+            number(proxy.budget.held()),
+        ),
         ("flights_under_way", "Upstream searches under way", number(proxy.flights.len() as u64)),
         ("targets", "Targets whose generations are remembered", number(proxy.watcher.targets())),
         (

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 
 use super::Upstream;
-use super::body::{Body, Collected, Stream, collect};
+use super::body::{Body, Collected, Stream, collect_own};
 use super::deliver::{Delivered, Giver, Purpose, address};
 use super::exchange::Failed;
 use super::hosts::Failure;
@@ -112,9 +112,9 @@ impl Upstream {
     async fn whole(&self, response: Response<Incoming>) -> Result<Answer, ProxyError> {
         let from = address(&response);
         let (head, body) = response.into_parts();
-        match collect(self.body(body), MAX_OWN_ANSWER).await {
+        match collect_own(self.body(body), MAX_OWN_ANSWER).await {
             Ok(Collected::Whole(bytes)) => Ok((head.status, head.headers, bytes, from)),
-            Ok(Collected::TooLong(_)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
+            Ok(Collected::TooLong(..)) => Err(ProxyError::BrokenAnswer("too long".to_owned())),
             Err(error) => Err(error.of_answer()),
         }
     }

@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use crate::budget::{Budget, SMALL, Share, hold};
 use crate::error::ProxyError;
 use crate::stats::Stats;
 
@@ -347,39 +348,134 @@ pub enum Collected {
     /// All of it. It may be a part of the connection's read buffer, and keeps that alive: what is kept for long is
     /// copied by who keeps it.
     Whole(Bytes),
-    /// It is longer than the limit: what was read, and the rest.
-    TooLong(Body),
+    /// It is not taken whole: what was read, the rest, and why.
+    TooLong(Body, Excess),
 }
 
-/// Reads a body up to `limit` bytes.
+/// Why a body is not taken whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It is longer than the limit.
+    Limit,
+    /// There is no room for it in memory (`limits.max_buffered`).
+    Memory,
+}
+
+/// Reads the body of a request up to `limit` bytes. What has to be waited for takes of the budget as it comes, as long as
+/// anybody has it; a body that came with its head is no more than what was read at once.
 ///
 /// # Errors
 /// The body broke off, or took longer than it may.
-pub async fn collect(mut stream: Stream, limit: usize) -> Result<Collected, BodyError> {
+pub async fn collect(stream: Stream, limit: usize, budget: &Arc<Budget>) -> Result<Collected, BodyError> {
+    gather(stream, limit, Some(budget), usize::MAX).await
+}
+
+/// Reads the body of an answer up to `limit` bytes. All but the [smallest](SMALL) take of the budget, as long as anybody
+/// has them: their clients may read slowly.
+///
+/// # Errors
+/// The body broke off, or took longer than it may.
+pub async fn collect_answer(
+    stream: Stream,
+    limit: usize,
+    budget: &Arc<Budget>,
+) -> Result<Collected, BodyError> {
+    gather(stream, limit, Some(budget), SMALL).await
+}
+
+/// Reads the body of an answer to a question of escache's own.
+pub(super) async fn collect_own(stream: Stream, limit: usize) -> Result<Collected, BodyError> {
+    gather(stream, limit, None, usize::MAX).await
+}
+
+/// What is at hand as a whole, and has fewer bytes than `at_once`, takes nothing of the budget.
+async fn gather(
+    mut stream: Stream,
+    limit: usize,
+    budget: Option<&Arc<Budget>>,
+    at_once: usize,
+) -> Result<Collected, BodyError> {
     if stream.size_hint().lower() > limit as u64 {
-        return Ok(Collected::TooLong(Body::Stream(stream)));
+        return Ok(Collected::TooLong(Body::Stream(stream), Excess::Limit));
     }
     stream.limit_whole(true);
     let Some(first) = data(&mut stream).await? else { return Ok(Collected::Whole(Bytes::new())) };
+    let gathered = || Gathered { whole: BytesMut::new(), share: budget.map(Budget::share) };
     if stream.is_end_stream() && first.len() <= limit {
-        return Ok(Collected::Whole(first));
+        if first.len() < at_once {
+            return Ok(Collected::Whole(first));
+        }
+        let mut gathered = gathered();
+        return Ok(match (gathered.take(first.len()), gathered.share) {
+            (true, Some(share)) => Collected::Whole(hold(first, share)),
+            (true, None) => Collected::Whole(first),
+            (false, _) => Collected::TooLong(Body::whole(first), Excess::Memory),
+        });
     }
     // a part of the connection's read buffer keeps all of that alive: many of them are copied at once
-    let expected = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
-    let mut whole = BytesMut::with_capacity(first.len() + expected);
-    let mut part = Some(first);
+    let rest = usize::try_from(stream.size_hint().lower()).unwrap_or_default();
+    let expected = first.len().saturating_add(rest);
+    let (mut gathered, mut part) = (gathered(), Some(first));
     while let Some(bytes) = part {
-        whole.extend_from_slice(&bytes);
-        if whole.len() > limit {
+        let excess = if gathered.whole.len() + bytes.len() > limit {
+            Some(Excess::Limit)
+        } else {
+            (!gathered.has_room_for(bytes.len(), expected)).then_some(Excess::Memory)
+        };
+        if let Some(excess) = excess {
             stream.limit_whole(false);
-            return Ok(Collected::TooLong(Body::Rest(VecDeque::from([whole.freeze()]), stream)));
+            let begin = [gathered.end(), bytes].into_iter().filter(|bytes| !bytes.is_empty());
+            return Ok(Collected::TooLong(Body::Rest(begin.collect(), stream), excess));
         }
+        gathered.whole.extend_from_slice(&bytes);
         part = data(&mut stream).await?;
     }
-    if whole.len() != whole.capacity() {
-        return Ok(Collected::Whole(Bytes::copy_from_slice(&whole)));
+    Ok(Collected::Whole(gathered.end()))
+}
+
+/// What has come of a body, and its share of the budget.
+struct Gathered {
+    whole: BytesMut,
+    share: Option<Share>,
+}
+
+impl Gathered {
+    fn take(&mut self, bytes: usize) -> bool {
+        self.share.as_mut().is_none_or(|share| share.grow(bytes))
     }
-    Ok(Collected::Whole(whole.freeze()))
+
+    /// Makes room for more bytes of a body of which so many are expected in all; in steps, since what was announced may
+    /// never come, and then nobody shall have paid for it.
+    fn has_room_for(&mut self, more: usize, expected: usize) -> bool {
+        let (needed, had) = (self.whole.len() + more, self.whole.capacity());
+        if needed <= had {
+            return true;
+        }
+        let step = needed.next_power_of_two();
+        let room = if needed <= expected { step.min(expected) } else { step };
+        if !self.take(room - had) {
+            return false;
+        }
+        let mut larger = BytesMut::with_capacity(room);
+        larger.extend_from_slice(&self.whole);
+        self.whole = larger;
+        true
+    }
+
+    fn end(self) -> Bytes {
+        let Gathered { whole, share } = self;
+        let whole = match whole.len() == whole.capacity() {
+            true => whole.freeze(),
+            false => Bytes::copy_from_slice(&whole),
+        };
+        match share {
+            Some(mut share) => {
+                share.shrink_to(whole.len());
+                hold(whole, share)
+            }
+            None => whole,
+        }
+    }
 }
 
 /// The next part of a body. Trailers of a body that is taken whole end here: the engines send none, and read none.

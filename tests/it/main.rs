@@ -5,6 +5,8 @@ mod ahead;
 
 mod asynchronous;
 
+mod bounds;
+
 mod churn;
 
 mod codings;

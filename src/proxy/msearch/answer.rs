@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::asking::{Request, Several};
 use super::doors::Door;
 use super::items::{Item, Judged, first_refusal};
+use crate::budget::{Share, hold};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::{self, Form, Piece};
 use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
@@ -30,9 +31,11 @@ impl Proxy {
         hits: &[Option<Hit>],
         doors: &[Arc<Door>],
         arrival: Instant,
+        room: Share,
     ) -> Answered {
         let hits: Vec<&Hit> = hits.iter().flatten().collect();
-        let (response, age) = from_store(head, &hits, doors.first().map(Arc::as_ref), arrival.elapsed());
+        let (response, age) =
+            from_store(head, &hits, doors.first().map(Arc::as_ref), arrival.elapsed(), room);
         let ttl = hits.iter().filter_map(|hit| hit.ttl).min().map(|ttl| ttl.as_secs());
         hits.iter().for_each(|hit| self.count_hit(&hit.entry));
         let items = Some(Items { hits: hits.len(), all: hits.len() });
@@ -63,7 +66,7 @@ impl Proxy {
         let (fetched, stored, refusal, form) = match several {
             Several::Answered { fetched, stored, refusal, form } => (fetched, stored, refusal, form),
             // what is found cannot be put into a stream
-            Several::Landed(Landed::TooLarge(_)) if found > 0 => return Err(Reason::EntryTooLarge),
+            Several::Landed(Landed::TooLarge(_, reason)) if found > 0 => return Err(reason),
             Several::Landed(landed) => return self.land(head, &landed, led),
         };
         let mut response =
@@ -94,6 +97,9 @@ impl Proxy {
             true => form.or_else(|| doors.first().map(|door| door.form)),
         };
         let form = form.ok_or(Reason::PartialityUnknown)?;
+        let bytes =
+            hits.iter().flatten().map(|hit| hit.entry.body().len()).sum::<usize>() + fetched.body.len();
+        let room = self.budget.take_for_reader(bytes).ok_or(Reason::MemoryLimit)?;
         let mut asked = parts.items.into_iter();
         let pieces: Vec<Piece<'_>> = hits
             .iter()
@@ -102,7 +108,8 @@ impl Proxy {
                 None => asked.next().map(Piece::of_answer),
             })
             .collect();
-        *response.body_mut() = Body::whole(msearch::assemble(parts.took, pieces.into_iter()));
+        let whole = msearch::assemble(parts.took, pieces.into_iter());
+        *response.body_mut() = Body::whole(hold(whole.into(), room));
         hits.iter().flatten().for_each(|hit| self.count_hit(&hit.entry));
         Ok((response, status))
     }
@@ -120,9 +127,9 @@ impl Proxy {
             self.stats.indices(view.generation.metadata().names()).misses.inc();
         }
         let items = Some(Items { hits: 0, all: items.len() });
-        let response = self.forward(head.clone(), Body::whole(body), client).await;
         let status =
             CacheStatus { refusal: reason.map(Refusal::from), items, ..CacheStatus::new(Outcome::Miss) };
+        let response = self.forward(head.clone(), Body::whole(body), client).await;
         (response, status)
     }
 }
@@ -133,10 +140,12 @@ pub(super) fn from_store(
     hits: &[&Hit],
     door: Option<&Door>,
     took: Duration,
+    room: Share,
 ) -> (Response<Body>, Duration) {
     let form = door.map_or(Form::Status, |door| door.form);
     let took = took.as_millis().to_string();
     let body = msearch::assemble(took.as_bytes(), hits.iter().filter_map(|hit| hit.piece(form)));
+    let body = hold(body.into(), room);
     let mut headers = door.map(|door| door.headers.clone()).unwrap_or_default();
     let mut warnings = HashSet::new();
     let lines = hits.iter().flat_map(|hit| hit.entry.head().iter());

@@ -19,11 +19,11 @@ use crate::elastic::msearch::{self, Form};
 use crate::generation::StateVersion;
 use crate::key::CacheKey;
 use crate::outcome::{Outcome, Reason, Refusal};
-use crate::proxy::fill::{Arrived, Keep, Landed, bare_head};
+use crate::proxy::fill::{Arrived, Keep, Landed, bare_head, too_large};
 use crate::proxy::serve::Hit;
 use crate::proxy::told::Sent;
 use crate::proxy::{Live, Proxy};
-use crate::upstream::{Collected, Giver};
+use crate::upstream::{Collected, Excess, Giver};
 
 /// Multi searches share an upstream request if it asks the same, under equal generations, within one purge epoch.
 pub type SeveralKey = (CacheKey, Epoch);
@@ -186,12 +186,15 @@ impl Proxy {
         };
         let body = match body {
             Collected::Whole(body) => body,
-            Collected::TooLong(rest) => {
-                if let Some((keep, ..)) = keeps.iter().flatten().next() {
+            Collected::TooLong(rest, excess) => {
+                if excess == Excess::Limit
+                    && let Some((keep, ..)) = keeps.iter().flatten().next()
+                {
                     self.unshareable.insert(joined, keep.generation.tag());
                 }
                 let response = Some(Response::from_parts(answer, rest));
-                return Several::Landed(Landed::TooLarge(Arc::new(Mutex::new(response))));
+                let response = Arc::new(Mutex::new(response));
+                return Several::Landed(Landed::TooLarge(response, too_large(excess)));
             }
         };
         let giver = Giver { applied: giver.applied && of_one_cluster, ..giver };
@@ -222,6 +225,7 @@ impl Proxy {
             let nodes = keep.generation.metadata().nodes();
             let form = Form::of(api.0, api.1, item);
             let checked = check_item(item, form, &fetched, &keep, took);
+            let checked = checked.map(|answer| answer.within(&self.budget));
             let refusal = checked.as_ref().err().map(|reason| Refusal::from(*reason));
             keep.row = self.tell(&sent, took, Outcome::Miss, refusal.as_ref());
             let stored = match checked {

@@ -14,6 +14,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::budget::hold;
 use crate::control::Control;
 use crate::elastic::api::{Api, Effect, Route, is_expression};
 use crate::elastic::msearch::{self, Common, Form, Lines, Piece};
@@ -164,6 +165,21 @@ type Planned = Result<(bool, One), Refusal>;
 enum Later<'a> {
     Now(bool, One),
     ToRender(bool, Box<Parts>, Route<'a>, Bytes),
+}
+
+impl Proxy {
+    /// Like [`plain`]; what is inflated takes of the budget.
+    pub(in crate::proxy) fn plain<'r>(
+        &self,
+        head: &'r Parts,
+        body: &'r Bytes,
+        limit: usize,
+    ) -> Result<(Cow<'r, Parts>, Cow<'r, Bytes>), Refusal> {
+        let (head, body) = plain(head, body, limit)?;
+        let Cow::Owned(inflated) = body else { return Ok((head, body)) };
+        let room = self.budget.take(inflated.len()).ok_or(Reason::MemoryLimit)?;
+        Ok((head, Cow::Owned(hold(inflated, room))))
+    }
 }
 
 /// A request of several searches as if its client had not compressed it: the engines read both alike.

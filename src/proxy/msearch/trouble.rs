@@ -65,7 +65,8 @@ impl Proxy {
         if bytes > live.policy.max_entry_size {
             return answered;
         }
-        let (response, _) = from_store(request.head, &all, Some(&door), Duration::ZERO);
+        let Some(room) = self.budget.take_for_reader(bytes) else { return answered };
+        let (response, _) = from_store(request.head, &all, Some(&door), Duration::ZERO, room);
         let items = Items { hits: hits.iter().flatten().count(), all: all.len() };
         let status = CacheStatus {
             unwatched: self.unwatched(),

@@ -73,6 +73,7 @@ pub(crate) fn settings(url: &str) -> ProxySettings {
         eviction: Eviction::Lru,
         max_concurrent_misses: 1024,
         max_stale_memory: 1 << 20,
+        max_buffered: 256 << 20,
         ahead: AheadSettings::default(),
     }
 }
