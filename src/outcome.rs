@@ -168,6 +168,29 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether it may be over the next moment, and the same request then be answered from the cache: it lies in what could
+    /// not be known just now, not in the request, its target or the configuration.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        use Reason::{
+            ClockSkew, GenerationIncomplete, GenerationMoving, GenerationUnknown, HostLagging, MemoryLimit,
+            MetadataSettling, MissesLimit, ReadingsLimit, ScopeSettling,
+        };
+        matches!(
+            self,
+            ClockSkew
+                | GenerationIncomplete
+                | GenerationMoving
+                | GenerationUnknown
+                | HostLagging
+                | MemoryLimit
+                | MetadataSettling
+                | MissesLimit
+                | ReadingsLimit
+                | ScopeSettling
+        )
+    }
+
     /// Whether it was found in the metadata of the target, which a client may not be allowed to know.
     #[must_use]
     pub fn tells_of_the_target(self) -> bool {

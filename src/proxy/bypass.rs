@@ -12,6 +12,16 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
 use crate::upstream::Body;
 
+/// Whether a request is refused for a reason that may be over the next moment.
+fn refusal_passes(status: &CacheStatus) -> bool {
+    status.refusal.as_ref().is_some_and(|refusal| refusal.reason.passes())
+}
+
+/// `limits.max_concurrent_misses` is exceeded.
+pub(super) fn too_many(status: &CacheStatus) -> Answered {
+    (respond::too_many_misses(), CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status.clone() })
+}
+
 impl Proxy {
     /// A miss that nobody shares: streamed.
     pub(super) async fn miss_alone(
@@ -25,7 +35,7 @@ impl Proxy {
         self.stats.indices(view.generation.metadata().names()).misses.inc();
         let refusal = reason.map(Refusal::from);
         let status = CacheStatus { refusal, ..CacheStatus::new(Outcome::Miss) };
-        self.forward_judged(head, body, client, status).await
+        self.forward_in_turn(head, body, client, status).await
     }
 
     /// Forward a request that was judged and refused; its body is at hand. What the refusal tells of the target is not
@@ -44,7 +54,11 @@ impl Proxy {
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(told));
         }
         let status = CacheStatus::bypass(refusal);
-        let (response, mut status) = self.forward_judged(head, body, client, status).await;
+        let answered = match refusal_passes(&status) {
+            true => self.forward_in_turn(head, body, client, status).await,
+            false => self.forward_judged(head, body, client, status).await,
+        };
+        let (response, mut status) = answered;
         let turned_away = matches!(response.status().as_u16(), 401 | 403 | 404);
         if let Some(refusal) = status.refusal.as_mut().filter(|refusal| refusal.reason.tells_of_the_target())
         {
@@ -54,6 +68,21 @@ impl Proxy {
             }
         }
         (response, status)
+    }
+
+    /// Forward a search that another moment would have answered from the cache: it takes its turn with those that fill it,
+    /// so that neither failing readings nor followers that are let go can flatten the cluster. Whoever comes here holds no
+    /// permit: that of a flight is given back before it lands.
+    async fn forward_in_turn(
+        &self,
+        head: &Parts,
+        body: Bytes,
+        client: ClientAddress,
+        status: CacheStatus,
+    ) -> Answered {
+        // until the answer begins: then the engine has searched
+        let Some(_permit) = self.fills.permit().await else { return too_many(&status) };
+        self.forward_judged(head, body, client, status).await
     }
 
     /// Forward a search whose body is at hand, and tell what it cost.

@@ -1,4 +1,5 @@
-//! What all requests together may take: memory outside the cache (`limits.max_buffered`).
+//! What all requests together may take: memory outside the cache (`limits.max_buffered`), and turns at the engine
+//! (`limits.max_concurrent_misses`).
 
 use escache::outcome::Reason;
 use escache::proxy::ProxySettings;
@@ -247,4 +248,87 @@ async fn a_multi_search_is_put_together_where_there_is_room() {
 fn spawn(escache: &Escache, path: &str) -> JoinHandle<Response> {
     let (client, url) = (escache.client.clone(), format!("{}{path}", escache.url));
     tokio::spawn(async move { client.get(url).await })
+}
+
+/// How many of these were refused; waits until so many were.
+async fn refused(searches: &mut Vec<JoinHandle<Response>>, number: usize) {
+    until("some are refused", async || {
+        searches.iter().filter(|search| search.is_finished()).count() >= number
+    })
+    .await;
+    let (ended, waiting): (Vec<_>, Vec<_>) = searches.drain(..).partition(JoinHandle::is_finished);
+    *searches = waiting;
+    assert_eq!(ended.len(), number);
+    for answer in join_all(ended).await {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+        assert_eq!(answer.json()["error"]["type"], "es_rejected_execution_exception");
+        assert!(verdict(&answer.headers).1.ends_with("detail=misses-limit"), "{:?}", answer.headers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_that_would_be_hits_take_their_turns_when_readings_fail() {
+    let (engine, escache) = within(|s| s.max_concurrent_misses = 2).await;
+    escache.search("/logs/_search", json!({})).await;
+    engine.on(Api::Stats).always(Twist::error(503, "unavailable", "not now"));
+    let gate = engine.gate_before(Api::Search);
+    let mut searches: Vec<_> = (0..10).map(|_| spawn(&escache, "/logs/_search")).collect();
+    gate.arrived(2).await;
+    refused(&mut searches, 6).await;
+    assert_eq!(gate.came(), 2, "two are under way, two wait, all others were refused");
+
+    // what the cache never answers waits for nobody, nor does a write
+    let client = escache.client.clone();
+    let url = format!("{}/logs/_search", escache.url);
+    let now = json!({"query": {"range": {"at": {"gte": "now"}}}});
+    let bypass = tokio::spawn(async move { client.post(url, now).await });
+    gate.arrived(3).await;
+    let write = escache.send("PUT", "/logs/_doc/9", &[("content-type", "application/json")], "{}").await;
+    assert_eq!(write.status, 201);
+    gate.release();
+    assert!(verdict(&bypass.await.unwrap().headers).1.contains("detail=\"now at query"));
+    for search in searches {
+        let answer = search.await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(verdict(&answer.headers).1, "escache; fwd=bypass; detail=generation-unknown");
+    }
+    // nobody has kept a turn
+    let all: Vec<_> = (0..4).map(|_| spawn(&escache, "/logs/_search")).collect();
+    assert!(join_all(all).await.into_iter().all(|answer| answer.unwrap().status == 200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_that_are_let_go_take_their_turns() {
+    let (engine, escache) = within(|s| {
+        s.max_concurrent_misses = 2;
+        s.policy.max_entry_size = 10;
+    })
+    .await;
+    let gate = engine.gate_before(Api::Search);
+    let mut searches: Vec<_> = (0..10).map(|_| spawn(&escache, "/logs/_search")).collect();
+    until("all are aboard", async || escache.proxy.stats.plain.followers.get() == 9).await;
+    gate.arrived(1).await;
+    gate.release_one();
+    gate.arrived(2).await;
+    // the leader has its answer, two ask and two wait
+    refused_beside(&mut searches, 5).await;
+    assert_eq!(gate.came(), 3);
+    gate.release();
+    for search in searches {
+        assert_eq!(search.await.unwrap().status, 200);
+    }
+    // nor does who comes later
+    assert_eq!(spawn(&escache, "/logs/_search").await.unwrap().status, 200);
+}
+
+/// The same, beside one that was answered.
+async fn refused_beside(searches: &mut Vec<JoinHandle<Response>>, number: usize) {
+    until("one is answered", async || searches.iter().filter(|search| search.is_finished()).count() > number)
+        .await;
+    let (ended, waiting): (Vec<_>, Vec<_>) = searches.drain(..).partition(JoinHandle::is_finished);
+    *searches = waiting;
+    let answers: Vec<u16> = join_all(ended).await.into_iter().map(|answer| answer.unwrap().status).collect();
+    let count = |status| answers.iter().filter(|answer| **answer == status).count();
+    assert_eq!((count(200), count(429)), (1, number));
 }

@@ -17,6 +17,7 @@ use crate::budget::{Share, hold};
 use crate::elastic::api::Api;
 use crate::elastic::msearch::{self, Form, Piece};
 use crate::outcome::{CacheStatus, Items, Notes, Outcome, Reason, Refusal};
+use crate::proxy::bypass::too_many;
 use crate::proxy::fill::Landed;
 use crate::proxy::serve::Hit;
 use crate::proxy::{Answered, ClientAddress, Proxy};
@@ -129,6 +130,7 @@ impl Proxy {
         let items = Some(Items { hits: 0, all: items.len() });
         let status =
             CacheStatus { refusal: reason.map(Refusal::from), items, ..CacheStatus::new(Outcome::Miss) };
+        let Some(_permit) = self.fills.permit().await else { return too_many(&status) };
         let response = self.forward(head.clone(), Body::whole(body), client).await;
         (response, status)
     }
