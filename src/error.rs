@@ -26,6 +26,9 @@ pub enum ProxyError {
     /// The body of the client's request came too slowly.
     #[error("the request's body did not come within {0:?} (http.body_timeout)")]
     SlowRequest(std::time::Duration),
+    /// The request as a whole took too long.
+    #[error("the request took longer than {0:?} (http.request_timeout)")]
+    Late(std::time::Duration),
     /// `Cache-Control: only-if-cached`, and there is nothing.
     #[error("only-if-cached: no stored answer can be used")]
     OnlyIfCached,
@@ -46,7 +49,9 @@ impl ProxyError {
             | ProxyError::Closed(_)
             | ProxyError::Unreadable(_)
             | ProxyError::BrokenAnswer(_) => StatusCode::BAD_GATEWAY,
-            ProxyError::TimedOut(_) | ProxyError::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+            ProxyError::TimedOut(_) | ProxyError::Late(_) | ProxyError::OnlyIfCached => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             ProxyError::BrokenRequest => StatusCode::BAD_REQUEST,
             ProxyError::SlowRequest(_) => StatusCode::REQUEST_TIMEOUT,
             ProxyError::Loop => StatusCode::LOOP_DETECTED,
@@ -75,7 +80,7 @@ impl ProxyError {
             | ProxyError::Closed(_)
             | ProxyError::Unreadable(_)
             | ProxyError::BrokenAnswer(_) => "bad_gateway_exception",
-            ProxyError::TimedOut(_) => "gateway_timeout_exception",
+            ProxyError::TimedOut(_) | ProxyError::Late(_) => "gateway_timeout_exception",
             ProxyError::OnlyIfCached => "only_if_cached_exception",
             ProxyError::BrokenRequest => "broken_request_exception",
             ProxyError::SlowRequest(_) => "request_timeout_exception",

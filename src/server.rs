@@ -1,5 +1,7 @@
 //! The listeners: accept, within limits; serve; drain with a deadline.
 
+mod allowance;
+
 mod drain;
 
 mod head;
@@ -35,6 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use self::allowance::Allowance;
 use self::drain::{Drain, Guest};
 use self::limits::{Connections, Full, Seat};
 use self::patience::{Activity, Patient};
@@ -311,8 +314,8 @@ impl Listener {
             let busy = activity.request(request.version() == Version::HTTP_2);
             async move {
                 let (listener, limits) = &*session;
-                let response = listener.guarded(request, from, limits).await;
-                Ok::<_, Infallible>(response.map(|body| Answering::new(body, busy)))
+                let (response, allowance) = listener.guarded(request, from, limits).await;
+                Ok::<_, Infallible>(response.map(|body| Answering::new(body, allowance, busy)))
             }
         });
         let streams = Streams { write_timeout: limits.write_timeout, stats };
@@ -332,8 +335,13 @@ impl Listener {
         tracing::debug!(%error, %peer, "a connection ended badly");
     }
 
-    /// A panic costs one request, not the connection or the process.
-    async fn guarded(&self, request: Request<Incoming>, from: From, limits: &Limits) -> Response<Body> {
+    /// A panic costs one request, not the connection or the process; and no request takes for ever.
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        from: From,
+        limits: &Limits,
+    ) -> (Response<Body>, Allowance) {
         let proxy = &self.proxy;
         let answer = async {
             let (mut parts, body) = request.into_parts();
@@ -354,15 +362,18 @@ impl Listener {
         };
         // where it stays: to wrap it in another future would be to move it
         let mut answer = pin!(answer);
-        let answered = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx)));
-            polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+        let mut allowance = Allowance::new(limits.request_timeout, Arc::clone(&proxy.stats));
+        let answered = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))) {
+            Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
+            Ok(Poll::Pending) => allowance.poll(cx).map(Err),
+            Err(_) => {
+                proxy.stats.plain.panics.inc();
+                tracing::error!("a request ended in a panic; this is a bug of escache");
+                Poll::Ready(Err(ProxyError::Internal))
+            }
         });
-        answered.await.unwrap_or_else(|| {
-            proxy.stats.plain.panics.inc();
-            tracing::error!("a request ended in a panic; this is a bug of escache");
-            respond::error(&ProxyError::Internal)
-        })
+        let response = answered.await.unwrap_or_else(|error| respond::error(&error));
+        (response, allowance)
     }
 }
 

@@ -80,6 +80,7 @@ counters! {
     limited_headers: "Requests refused because of http.max_header_size or http.max_header_count",
     limited_slow_heads: "Connections closed because a head, or a TLS handshake, took longer than http.header_timeout",
     limited_slow_bodies: "Requests ended because their body came more slowly than http.body_timeout allows",
+    limited_slow_requests: "Requests ended because they took longer in all than http.request_timeout",
     limited_slow_readers: "Connections closed, and streams of HTTP/2 reset, because the client took nothing of an answer for http.write_timeout",
     limited_idle: "Connections closed after http.idle_timeout without a request, or http.header_timeout without a first byte",
     admin_unauthorized: "Requests to the admin listener without its token",

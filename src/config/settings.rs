@@ -281,6 +281,7 @@ fn limits(values: &Values) -> Limits {
         header_timeout: values.http_header_timeout.0,
         body_timeout: values.http_body_timeout.0,
         write_timeout: values.http_write_timeout.0,
+        request_timeout: values.http_request_timeout.0,
         idle_timeout: values.http_idle_timeout.0,
         max_concurrent_streams: u32::try_from(values.http2_max_concurrent_streams.get()).unwrap_or(u32::MAX),
         unencrypted_http2: values.http2_unencrypted,

@@ -98,6 +98,8 @@ settings! {
         http_body_timeout: Wait = "http.body_timeout", "60s";
         /// How long a client may take nothing of an answer that is ready for it.
         http_write_timeout: Wait = "http.write_timeout", "60s";
+        /// How long a request may take in all, from its head to the end of its answer, whatever still moves; then it is 504, or the answer is cut off.
+        http_request_timeout: Wait = "http.request_timeout", "30m";
         /// How long a connection is kept without a request. Make it longer than the pools and balancers of your clients do.
         http_idle_timeout: Wait = "http.idle_timeout", "15m";
         /// Whether clients that accept gzip get it from the cache: true, false, or auto, which is true where there is no TLS (what is compressed and then encrypted can tell of its content by its length). An eighth of indices.requests.cache.size is then for compressed forms.

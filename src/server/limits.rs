@@ -24,6 +24,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// `http.write_timeout`
     pub write_timeout: Duration,
+    /// `http.request_timeout`: from the head of a request to the end of its answer.
+    pub request_timeout: Duration,
     /// `http.idle_timeout`
     pub idle_timeout: Duration,
     /// `http.http2.max_concurrent_streams`
@@ -43,6 +45,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30 * 60),
             idle_timeout: Duration::from_secs(15 * 60),
             max_concurrent_streams: 128,
             unencrypted_http2: false,

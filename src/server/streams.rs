@@ -16,6 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::rt::Executor;
 use tokio::time::Instant;
 
+use super::allowance::Allowance;
 use super::patience::{Alarm, Busy};
 use crate::stats::Stats;
 use crate::upstream::{Body, BodyError};
@@ -23,6 +24,10 @@ use crate::upstream::{Body, BodyError};
 /// How much of an answer is given to a stream at once, in bytes: what a client has to take within `http.write_timeout`. A
 /// frame of HTTP/2 has no more unless the client asks for it (`SETTINGS_MAX_FRAME_SIZE`).
 const PART: usize = 16 << 10;
+
+/// The same for a connection of HTTP/1, whose progress is seen from below: that a client takes little of its answer is noticed
+/// when the next part is asked for.
+const AT_ONCE: usize = 256 << 10;
 
 tokio::task_local! {
     /// That of the stream which is being worked on.
@@ -82,6 +87,7 @@ where
 #[derive(Debug)]
 pub(super) struct Answering {
     body: Body,
+    allowance: Allowance,
     /// Of a stream of HTTP/2.
     progress: Option<Arc<Progress>>,
     /// What of the last part was not given yet.
@@ -91,9 +97,26 @@ pub(super) struct Answering {
 
 impl Answering {
     /// To be made where the request is answered, by the task of its stream if it has one.
-    pub(super) fn new(body: Body, busy: Busy) -> Answering {
+    pub(super) fn new(body: Body, allowance: Allowance, busy: Busy) -> Answering {
         let progress = PROGRESS.try_with(Arc::clone).ok();
-        Answering { body, progress, rest: Bytes::new(), _busy: busy }
+        Answering { body, allowance, progress, rest: Bytes::new(), _busy: busy }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(progress) = &self.progress else { return Pin::new(&mut self.body).poll_part(cx, AT_ONCE) };
+        if self.rest.is_empty() {
+            progress.note(None);
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                over => return Poll::Ready(over),
+            }
+        }
+        progress.note(Some(Instant::now()));
+        let part = self.rest.split_to(PART.min(self.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }
 
@@ -106,20 +129,14 @@ impl HttpBody for Answering {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(progress) = &this.progress else { return Pin::new(&mut this.body).poll_frame(cx) };
-        if this.rest.is_empty() {
-            progress.note(None);
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => this.rest = data,
-                    Err(other) => return Poll::Ready(Some(Ok(other))),
-                },
-                over => return Poll::Ready(over),
-            }
-        }
-        progress.note(Some(Instant::now()));
-        let part = this.rest.split_to(PART.min(this.rest.len()));
-        Poll::Ready(Some(Ok(Frame::data(part))))
+        let frame = this.poll_next(cx);
+        let over = match &frame {
+            Poll::Pending => this.allowance.poll(cx).is_ready(),
+            Poll::Ready(Some(Ok(_))) => !this.is_end_stream() && this.allowance.is_over(),
+            Poll::Ready(_) => false,
+        };
+        // as an error, so that nobody takes what has come for the whole
+        if over { Poll::Ready(Some(Err(BodyError::GivenUp))) } else { frame }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,13 +161,17 @@ mod tests {
     use super::super::patience::Activity;
     use super::*;
 
+    fn allowance() -> Allowance {
+        Allowance::new(Duration::from_secs(1800), Arc::default())
+    }
+
     /// A stream of this body that is polled so often.
     async fn parts(body: Body, most: usize) -> (Vec<usize>, bool, Option<u64>) {
         let activity = Arc::<Activity>::default();
         let progress = Arc::<Progress>::default();
         PROGRESS
             .scope(Arc::clone(&progress), async {
-                let mut answer = Answering::new(body, activity.request(true));
+                let mut answer = Answering::new(body, allowance(), activity.request(true));
                 let mut lengths = Vec::new();
                 while lengths.len() < most
                     && let Some(frame) = answer.frame().await
@@ -170,7 +191,8 @@ mod tests {
         assert_eq!(parts(body(2 * PART + 1), 9).await, (vec![PART, PART, 1], true, Some(0)));
         assert_eq!(parts(body(2 * PART + 1), 1).await, (vec![PART], false, Some(PART as u64 + 1)));
         // HTTP/1 is given all at once
-        let mut whole = Answering::new(body(9 * PART), Arc::<Activity>::default().request(false));
+        let mut whole =
+            Answering::new(body(9 * PART), allowance(), Arc::<Activity>::default().request(false));
         assert_eq!(whole.frame().await.unwrap().unwrap().into_data().unwrap().len(), 9 * PART);
     }
 }

@@ -40,6 +40,22 @@ impl Body {
         Body::Whole((!bytes.is_empty()).then_some(bytes))
     }
 
+    /// The next part of it: at most so many bytes of what is in memory, so that it is asked for the next one only when its
+    /// reader has taken most of this one.
+    pub fn poll_part(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this {
+            Body::Whole(Some(bytes)) if bytes.len() > most => {
+                Poll::Ready(Some(Ok(Frame::data(bytes.split_to(most)))))
+            }
+            _ => Pin::new(this).poll_frame(cx),
+        }
+    }
+
     /// The same body once more, if it is all here.
     pub(super) fn again(&self) -> Option<Body> {
         match self {

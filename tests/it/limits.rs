@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::engine::{Api, Engine, engine};
 use crate::support::escache::{Escache, verdict};
+use crate::support::http::Client;
 use crate::support::patience::until;
 use crate::support::wire::{Wire, address, ask};
 
@@ -184,6 +185,101 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     deaf.send("GET /_big?bytes=100000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     engine.until_aborted(Api::Big, 1).await;
     until("counted", async || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
+}
+
+/// The time of a request that began before this is over: so is that of this one.
+async fn until_over(engine: &Engine, escache: &Escache) {
+    let _gate = engine.gate_before(Api::Doc);
+    let late = escache.send("PUT", "/logs/_doc/1", &[("content-type", "application/json")], "{}").await;
+    assert_eq!((late.status, &late.json()["error"]["type"]), (504, &json!("gateway_timeout_exception")));
+    assert!(late.text().contains("http.request_timeout"), "{}", late.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_a_time_in_all() {
+    let (engine, escache) = within(|limits| limits.request_timeout = SHORT).await;
+    let counted = &escache.proxy.stats.plain;
+    // a write is given up, and not sent again
+    until_over(&engine, &escache).await;
+    assert_eq!((engine.seen(Api::Doc), counted.limited_slow_requests.get()), (1, 1));
+
+    // one whose own body does not end, though something of it comes now and then
+    let mut drip = Wire::to(&escache.url).await;
+    let head = "PUT /logs/_doc/2 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    drip.send(format!("{head}Content-Length: 100000\r\n\r\n")).await;
+    let (mut read, mut write) = drip.0.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut pause = tokio::time::interval(SHORT / 10);
+        while write.write_all(b" ").await.is_ok() {
+            pause.tick().await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504");
+    dripping.abort();
+
+    // an answer that has begun is cut off, and nobody takes it for whole
+    for path in ["/_big?bytes=100000", "/_big?bytes=100000&chunked"] {
+        let _gate = engine.gate_body(Api::Big);
+        let url = format!("{}{path}", escache.url);
+        let cut = escache.client.start("GET", &url, &[], "").await.unwrap();
+        assert_eq!(cut.status(), 200);
+        assert!(cut.into_body().collect().await.is_err(), "{path}");
+    }
+    assert_eq!(counted.limited_slow_requests.get(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_http_2_that_takes_too_long_is_reset() {
+    let (engine, escache) = within(|limits| {
+        limits.unencrypted_http2 = true;
+        limits.request_timeout = SHORT;
+    })
+    .await;
+    let stream = Wire::to(&escache.url).await.0;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let get =
+        |path: &str| http::Request::get(format!("http://a{path}")).body(Full::new(Bytes::new())).unwrap();
+    let _gate = engine.gate_body(Api::Big);
+    for path in ["/_big?bytes=100000", "/_big?bytes=100000&chunked"] {
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(get(path)).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        // the connection goes on
+        assert!(answer.into_body().collect().await.is_err());
+    }
+    assert_eq!(escache.proxy.stats.plain.limited_slow_requests.get(), 2);
+}
+
+/// Also an answer that is in memory, and whose client takes a little of it now and then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_read_too_slowly_is_cut_off() {
+    let engine = engine();
+    for id in 2..9 {
+        engine.index("logs", &id.to_string(), json!({ "text": "x".repeat(1 << 20) }));
+    }
+    engine.refresh("logs");
+    // a hit that waits for nothing, so that its time begins with its answer, however slow this machine is
+    let bound = Duration::from_secs(3600);
+    let mut escache = Escache::start_with(&engine.url(), |s| s.policy.max_staleness = bound).await;
+    escache.send("GET", "/logs/_search", &[], "").await;
+    escache.listeners[0].limit(Limits { request_timeout: SHORT, ..Limits::default() });
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let mut slow = Wire(socket.connect(address(&escache.url)).await.unwrap());
+    slow.send("GET /logs/_search HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut begin = vec![0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut slow.0, &mut begin).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&begin), "HTTP/1.1 200");
+    // connections keep the limits that they began with
+    escache.client = Client::new();
+    until_over(&engine, &escache).await;
+    let rest = slow.rest().await;
+    assert!(rest.len() < 7 << 20, "{} bytes", rest.len());
+    assert_eq!(escache.proxy.stats.plain.limited_slow_requests.get(), 2);
 }
 
 #[tokio::test]
