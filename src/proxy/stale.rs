@@ -15,7 +15,6 @@ use http::{HeaderMap, Response, StatusCode};
 use super::{Answered, Live, Proxy, View};
 use crate::cache::{Audience, Entry, Lifetime, StaleIfError, Store, decide_stale};
 use crate::control::Control;
-use crate::error::ProxyError;
 use crate::key::CacheKey;
 use crate::outcome::{CacheStatus, Outcome, Reason};
 use crate::plan::Plan;
@@ -157,7 +156,7 @@ pub(super) fn of_engine(response: &Response<Body>, reason: Option<Reason>) -> Co
     if respond::lacks_answer(response) {
         return if could_be_served(reason) { Condition::InTrouble(None) } else { Condition::Works };
     }
-    if response.extensions().get::<ProxyError>().is_some() {
+    if respond::is_own_failure(response) {
         return Condition::Works;
     }
     match response.status() {
@@ -200,4 +199,22 @@ pub(super) fn could_be_served(reason: Option<Reason>) -> bool {
                 | Status
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ProxyError;
+
+    /// Nothing tells of a multi search why it was no hit.
+    #[test]
+    fn what_escache_refuses_is_no_trouble_of_the_engine() {
+        let refused = respond::too_many_misses();
+        assert!(matches!(of_engine(&refused, None), Condition::Works));
+        let none = respond::error(&ProxyError::Unreachable("gone".to_owned()));
+        assert!(matches!(of_engine(&none, None), Condition::InTrouble(None)));
+        let mut by_engine = Response::new(Body::empty());
+        *by_engine.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        assert!(matches!(of_engine(&by_engine, None), Condition::InTrouble(Some(_))));
+    }
 }
