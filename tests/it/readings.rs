@@ -82,13 +82,22 @@ async fn a_version_from_before_the_counters_closes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn readings_of_all_targets_are_limited() {
     let engine = engine(&["a", "b", "c"]);
-    let escache = Escache::start_with(&engine.url(), |settings| settings.watcher.max_concurrent = 2).await;
+    let escache = Escache::start_with(&engine.url(), |settings| {
+        settings.watcher.max_concurrent = 2;
+        // however slow this machine is, no call is a slow one
+        settings.watcher.timeout = Duration::from_secs(600);
+    })
+    .await;
     for index in ["a", "b", "c"] {
         outcome(&escache, index).await;
     }
     let gate = engine.gate_before(Api::Stats);
-    let under_way: Vec<_> = ["a", "b"].iter().map(|index| spawn(&escache, index)).collect();
-    gate.arrived(2).await;
+    let mut under_way = Vec::new();
+    for (number, index) in ["a", "b"].iter().enumerate() {
+        under_way.push(spawn(&escache, index));
+        // at the same moment both would be asked for in one call
+        gate.arrived(number + 1).await;
+    }
     for _ in 0..3 {
         assert_eq!(outcome(&escache, "c").await, "escache; fwd=bypass; detail=readings-limit");
     }
