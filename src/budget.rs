@@ -111,15 +111,15 @@ pub fn hold(bytes: Bytes, share: Share) -> Bytes {
     if share.bytes == 0 { bytes } else { Bytes::from_owner(Held { bytes, _share: share }) }
 }
 
-/// The same bytes, for a cache that counts them as long as it has what is returned beside them; then, while somebody else
-/// still holds them, the budget does. `None` where they are too [small](SMALL) to be counted.
+/// The same bytes, which are here already, with a share of their own that a cache may [keep](Kept). `None` where they are
+/// too [small](SMALL) to be counted.
 #[must_use]
-pub fn keep(bytes: Bytes, budget: &Arc<Budget>) -> (Bytes, Option<Kept>) {
+pub fn hold_anyway(bytes: Bytes, budget: &Arc<Budget>) -> (Bytes, Option<Arc<Share>>) {
     if bytes.len() < SMALL {
         return (bytes, None);
     }
     let share = Arc::new(budget.take_anyway(bytes.len()));
-    (Bytes::from_owner(Held { bytes, _share: Arc::clone(&share) }), Some(Kept::new(share)))
+    (Bytes::from_owner(Held { bytes, _share: Arc::clone(&share) }), Some(share))
 }
 
 #[derive(Debug)]
@@ -134,12 +134,15 @@ impl<S> AsRef<[u8]> for Held<S> {
     }
 }
 
-/// As long as this is there, a cache counts the bytes of a share, and not the budget.
+/// As long as this is there, a cache counts the bytes of a share, and not the budget; then, while somebody else still holds
+/// them, the budget does again.
 #[derive(Debug)]
 pub struct Kept(Arc<Share>);
 
 impl Kept {
-    fn new(share: Arc<Share>) -> Kept {
+    /// For a cache that has the bytes from now on. There is one for each share.
+    #[must_use]
+    pub fn new(share: Arc<Share>) -> Kept {
         share.kept.store(true, Ordering::Relaxed);
         share.budget.held.fetch_sub(share.bytes as u64, Ordering::Relaxed);
         Kept(share)
@@ -177,7 +180,13 @@ mod tests {
     #[test]
     fn what_a_cache_has_dropped_counts_as_long_as_it_is_read() {
         let budget = Budget::new(10);
-        let (held, kept) = keep(Bytes::from(vec![7; SMALL]), &budget);
+        let keep = |bytes| {
+            let (held, share) = hold_anyway(Bytes::from(vec![7; bytes]), &budget);
+            let counted = if share.is_some() { bytes as u64 } else { 0 };
+            assert_eq!(budget.held(), counted, "no cache has it yet");
+            (held, share.map(Kept::new))
+        };
+        let (held, kept) = keep(SMALL);
         assert_eq!(budget.held(), 0, "the cache counts it");
         drop(kept);
         assert_eq!(budget.held(), SMALL as u64);
@@ -185,11 +194,11 @@ mod tests {
         drop(held);
         assert_eq!(budget.held(), 0);
         // the other way round, and what is too small to be counted
-        let (held, kept) = keep(Bytes::from(vec![7; SMALL]), &budget);
+        let (held, kept) = keep(SMALL);
         drop(held);
         drop(kept);
         assert_eq!(budget.held(), 0);
-        assert!(keep(Bytes::from(vec![7; SMALL - 1]), &budget).1.is_none());
+        assert!(keep(SMALL - 1).1.is_none());
         assert!(budget.take_for_reader(SMALL - 1).is_some() && budget.take_for_reader(SMALL).is_none());
     }
 }

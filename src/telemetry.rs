@@ -106,8 +106,10 @@ where
     let levels = EnvFilter::try_new(filter).map_err(|e| format!("log.level [{filter}]: {e}"))?;
     // whether there are lines for requests is for log.access to say
     let access: Directive = format!("{}=info", access::TARGET).parse().map_err(|e| format!("{e}"))?;
+    // a panic is told of whatever the level: the hook that it had would have done so
+    let panics: Directive = format!("{}=error", module_path!()).parse().map_err(|e| format!("{e}"))?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(levels.add_directive(access))
+        .with_env_filter(levels.add_directive(access).add_directive(panics))
         .with_writer(writer)
         .with_target(false)
         .with_ansi(terminal);

@@ -80,8 +80,8 @@ impl Codings {
         // it hardly ever becomes longer
         let _room = budget.take(body.len()).ok_or(())?;
         let made = tokio::task::spawn_blocking(move || coding::gzip(&body)).await.map_err(|_| ())?;
-        let (bytes, _kept) = budget::keep(made, budget);
-        Ok(Made { bytes, _kept })
+        let (bytes, share) = budget::hold_anyway(made, budget);
+        Ok(Made { bytes, _kept: share.map(Kept::new) })
     }
 
     /// How many there are.

@@ -63,13 +63,13 @@ impl Entry {
         indices: Arc<IndexSet>,
         audience: Audience,
     ) -> Entry {
-        let Storable { head, tag: entity_tag, body, kept, took } = answer;
+        let Storable { head, tag: entity_tag, body, share, took } = answer;
         let cost = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         let (tag, reign) = (generation.tag(), generation.reign().cloned());
         let origin = Origin { head, tag, reign, indices, audience }.shared();
         let row = RowId::NONE;
         let (proven, state) = (AtomicU64::new(0), AtomicU64::new(generation.state()));
-        let (_kept, landed) = (kept, u32::MAX);
+        let (_kept, landed) = (share.map(Kept::new), u32::MAX);
         Entry { origin, entity_tag, body, _kept, cost, landed, asked, row, proven, state }
     }
 

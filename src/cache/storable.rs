@@ -8,7 +8,7 @@ use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::head::{EntityTag, StoredHead};
-use crate::budget::{self, Budget, Kept};
+use crate::budget::{self, Budget, Share};
 use crate::elastic::answer::{Extent, check_whole};
 use crate::elastic::api::Api;
 use crate::elastic::filter_path::{self, Widening};
@@ -33,7 +33,7 @@ pub struct Storable {
     pub(super) head: StoredHead,
     pub(super) tag: EntityTag,
     pub(super) body: Bytes,
-    pub(super) kept: Option<Kept>,
+    pub(super) share: Option<Arc<Share>>,
     pub(super) took: Duration,
 }
 
@@ -71,16 +71,16 @@ impl Storable {
             head: StoredHead::of(&fetched.headers),
             tag: EntityTag::of(&body),
             body,
-            kept: None,
+            share: None,
             took: fetched.took,
         })
     }
 
-    /// The same, for a cache that has dropped it when somebody may still be reading it: then that counts in this budget.
+    /// The same, counted in this budget until it is stored, and once it is stored no more and somebody still reads it.
     #[must_use]
     pub fn within(self, budget: &Arc<Budget>) -> Storable {
-        let (body, kept) = budget::keep(self.body, budget);
-        Storable { body, kept, ..self }
+        let (body, share) = budget::hold_anyway(self.body, budget);
+        Storable { body, share, ..self }
     }
 
     /// The body as clients get it.

@@ -116,6 +116,8 @@ impl Answering {
         }
         progress.note(Some(Instant::now()));
         let part = self.rest.split_to(PART.min(self.rest.len()));
+        // nobody watches the last one: it may wait in h2 until the connection ends, and is not to hold the whole answer
+        let part = if self.rest.is_empty() { Bytes::copy_from_slice(&part) } else { part };
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 }
@@ -194,5 +196,20 @@ mod tests {
         let mut whole =
             Answering::new(body(9 * PART), allowance(), Arc::<Activity>::default().request(false));
         assert_eq!(whole.frame().await.unwrap().unwrap().into_data().unwrap().len(), 9 * PART);
+    }
+
+    /// h2 may keep the last part for as long as the connection lives.
+    #[tokio::test]
+    async fn the_last_part_holds_nothing_of_the_answer() {
+        let budget = crate::budget::Budget::new(1 << 20);
+        let held = crate::budget::hold(vec![b'x'; PART + 1].into(), budget.take(PART + 1).unwrap());
+        let activity = Arc::<Activity>::default();
+        let last = PROGRESS.scope(Arc::default(), async {
+            let mut answer = Answering::new(Body::whole(held), allowance(), activity.request(true));
+            let first = answer.frame().await.unwrap().unwrap();
+            assert_eq!(first.data_ref().unwrap().len(), PART);
+            answer.frame().await.unwrap().unwrap()
+        });
+        assert_eq!((last.await.data_ref().map(Bytes::len), budget.held()), (Some(1), 0));
     }
 }
