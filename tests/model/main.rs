@@ -21,8 +21,8 @@
 //! The parts carry the copy, the operations seen, the merges seen, the mapping and the dictionary of analyzers.
 //! Shards are judged one by one, since no search reads them all at one instant.
 //!
-//! `TEST_MODEL_DEEP=1` explores larger bounds (about 10,000 states a second of one core's time; docs/exactness.md says what
-//! was seen to end, and how many states each has). They are what ends within about a quarter of an hour:
+//! `TEST_MODEL_DEEP=1` explores larger bounds (about 25,000 states a second of one core's time; docs/exactness.md says what
+//! was seen to end, and how many states each has). They are what ends within minutes:
 //! a second operation makes thirty times as many states (so one alone is stalled), and an operation beside an index that joins, which
 //! takes three requests to be seen, forty times as many (so nothing else happens there).
 
