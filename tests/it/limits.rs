@@ -195,9 +195,12 @@ async fn until_over(engine: &Engine, escache: &Escache) {
     assert!(late.text().contains("http.request_timeout"), "{}", late.text());
 }
 
+/// So long that the beginning of an answer is there before it is over.
+const IN_ALL: Duration = Duration::from_secs(2);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_a_time_in_all() {
-    let (engine, escache) = within(|limits| limits.request_timeout = SHORT).await;
+    let (engine, escache) = within(|limits| limits.request_timeout = IN_ALL).await;
     let counted = &escache.proxy.stats.plain;
     // a write is given up, and not sent again
     until_over(&engine, &escache).await;
@@ -234,7 +237,7 @@ async fn a_request_has_a_time_in_all() {
 async fn a_stream_of_http_2_that_takes_too_long_is_reset() {
     let (engine, escache) = within(|limits| {
         limits.unencrypted_http2 = true;
-        limits.request_timeout = SHORT;
+        limits.request_timeout = IN_ALL;
     })
     .await;
     let stream = Wire::to(&escache.url).await.0;
