@@ -4,7 +4,8 @@
 //!
 //! A share is bound to the bytes that it stands for ([`hold`]) and is given back when the last who holds them lets them go,
 //! whoever that is. While a cache counts the same bytes the budget does not ([`Kept`]); when the cache has dropped them,
-//! and a client is still reading, it does again. So both together are the bound.
+//! and a client is still reading, it does again. So both together are the bound, but for what is [taken
+//! anyway](Budget::take_anyway).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

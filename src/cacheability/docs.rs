@@ -230,7 +230,13 @@ fn value(kind: &Kind) -> String {
         Kind::Index => "value, may name an index".to_owned(),
         Kind::QueryText => "query text without `now`".to_owned(),
         Kind::Analyzer => format!("analyzer that does not reload its dictionary, else `{}`", Reason::Lookup),
-        Kind::DateAnalyzer => value(&Kind::Among(analyzers::KNOWN, Reason::Now)),
+        Kind::DateAnalyzer => {
+            format!(
+                "{} (`{}` if it reloads its dictionary)",
+                value(&Kind::Among(analyzers::KNOWN, Reason::Now)),
+                Reason::Lookup
+            )
+        }
         Kind::Among(names, reason) => {
             let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
             format!("{}, else `{reason}`", names.join(", "))

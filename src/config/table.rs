@@ -222,7 +222,7 @@ settings! {
         limits_max_key_body: ByteSize = "limits.max_key_body", "1mb";
         /// How much memory requests and answers may take that are held whole, besides what is stored: bodies while they come, answers while they are read. What finds no room streams, and is not cached.
         limits_max_buffered: ByteSize = "limits.max_buffered", "256mb";
-        /// How many searches that fill the cache may be under way at once; as many more wait, and beyond that the answer is 429.
+        /// How many searches may be under way at once that fill the cache, or could be answered from it at another moment; as many more wait, and beyond that the answer is 429.
         limits_max_concurrent_misses: NonZeroUsize = "limits.max_concurrent_misses", "1024";
         /// How much memory superseded answers may take that are kept for stale_if_error, besides indices.requests.cache.size.
         limits_max_stale_memory: ByteSize = "limits.max_stale_memory", "64mb";

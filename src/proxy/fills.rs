@@ -1,4 +1,4 @@
-//! How many upstream searches fill the cache at once.
+//! How many searches are upstream at once that fill the cache, or could be answered from it at another moment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

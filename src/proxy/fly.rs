@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use tokio::time::{Duration, Instant};
 
+use super::bypass::too_many;
 use super::fill::{Fill, Keep, Landed, fill_head};
 use super::told::Sent;
 use super::{Answered, Live, Proxy, View};
@@ -152,10 +153,7 @@ impl Proxy {
                 let response = response.ok_or(*reason)?;
                 (response, CacheStatus { refusal: Some((*reason).into()), ..status })
             }
-            Landed::Refused => (
-                respond::too_many_misses(),
-                CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status },
-            ),
+            Landed::Refused => too_many(&status),
             Landed::Failed(error) => (respond::error(error), status),
         })
     }

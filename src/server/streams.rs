@@ -27,7 +27,7 @@ const PART: usize = 16 << 10;
 
 /// The same for a connection of HTTP/1, whose progress is seen from below: that a client takes little of its answer is noticed
 /// when the next part is asked for.
-const AT_ONCE: usize = 256 << 10;
+const PART_OF_HTTP1: usize = 256 << 10;
 
 tokio::task_local! {
     /// That of the stream which is being worked on.
@@ -103,7 +103,9 @@ impl Answering {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(progress) = &self.progress else { return Pin::new(&mut self.body).poll_part(cx, AT_ONCE) };
+        let Some(progress) = &self.progress else {
+            return Pin::new(&mut self.body).poll_part(cx, PART_OF_HTTP1);
+        };
         if self.rest.is_empty() {
             progress.note(None);
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -192,10 +194,12 @@ mod tests {
         assert_eq!(parts(body(PART), 9).await, (vec![PART], true, Some(0)));
         assert_eq!(parts(body(2 * PART + 1), 9).await, (vec![PART, PART, 1], true, Some(0)));
         assert_eq!(parts(body(2 * PART + 1), 1).await, (vec![PART], false, Some(PART as u64 + 1)));
-        // HTTP/1 is given all at once
-        let mut whole =
-            Answering::new(body(9 * PART), allowance(), Arc::<Activity>::default().request(false));
-        assert_eq!(whole.frame().await.unwrap().unwrap().into_data().unwrap().len(), 9 * PART);
+        // HTTP/1 is given more at once
+        let busy = Arc::<Activity>::default().request(false);
+        let mut answer = Answering::new(body(PART_OF_HTTP1 + 1), allowance(), busy);
+        for length in [PART_OF_HTTP1, 1] {
+            assert_eq!(answer.frame().await.unwrap().unwrap().into_data().unwrap().len(), length);
+        }
     }
 
     /// h2 may keep the last part for as long as the connection lives.

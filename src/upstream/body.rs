@@ -40,8 +40,8 @@ impl Body {
         Body::Whole((!bytes.is_empty()).then_some(bytes))
     }
 
-    /// The next part of it: at most so many bytes of what is in memory, so that it is asked for the next one only when its
-    /// reader has taken most of this one.
+    /// The next part of it: of a body that is whole in memory at most so many bytes, so that it is asked for the next one only
+    /// when its reader has taken most of this one.
     pub fn poll_part(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -386,8 +386,8 @@ pub async fn collect(stream: Stream, limit: usize, budget: &Arc<Budget>) -> Resu
     gather(stream, limit, Some(budget), usize::MAX).await
 }
 
-/// Reads the body of an answer up to `limit` bytes. All but the [smallest](SMALL) take of the budget, as long as anybody
-/// has them: their clients may read slowly.
+/// Reads the body of an answer up to `limit` bytes. All but the [smallest](SMALL) that come at once take of the budget, as
+/// long as anybody has them: their clients may read slowly.
 ///
 /// # Errors
 /// The body broke off, or took longer than it may.
