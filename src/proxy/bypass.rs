@@ -12,11 +12,6 @@ use crate::outcome::{CacheStatus, Outcome, Reason, Refusal};
 use crate::respond;
 use crate::upstream::Body;
 
-/// Whether a request is refused for a reason that may be over the next moment.
-fn refusal_passes(status: &CacheStatus) -> bool {
-    status.refusal.as_ref().is_some_and(|refusal| refusal.reason.passes())
-}
-
 /// `limits.max_concurrent_misses` is exceeded.
 pub(super) fn too_many(status: &CacheStatus) -> Answered {
     (respond::too_many_misses(), CacheStatus { refusal: Some(Reason::MissesLimit.into()), ..status.clone() })
@@ -53,8 +48,9 @@ impl Proxy {
             let told = if refusal.reason.tells_of_the_target() { Reason::Status.into() } else { refusal };
             return (respond::error(&ProxyError::OnlyIfCached), CacheStatus::bypass(told));
         }
+        let passes = refusal.reason.passes();
         let status = CacheStatus::bypass(refusal);
-        let answered = match refusal_passes(&status) {
+        let answered = match passes {
             true => self.forward_in_turn(head, body, client, status).await,
             false => self.forward_judged(head, body, client, status).await,
         };

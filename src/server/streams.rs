@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::allowance::Allowance;
 use super::patience::{Alarm, Busy};
 use crate::stats::Stats;
-use crate::upstream::{Body, BodyError};
+use crate::upstream::{Body, BodyError, behind};
 
 /// How much of an answer is given to a stream at once, in bytes: what a client has to take within `http.write_timeout`. A
 /// frame of HTTP/2 has no more unless the client asks for it (`SETTINGS_MAX_FRAME_SIZE`).
@@ -148,13 +148,7 @@ impl HttpBody for Answering {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let (rest, of_body) = (self.rest.len() as u64, self.body.size_hint());
-        let mut hint = SizeHint::new();
-        if let Some(upper) = of_body.upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint.set_lower(of_body.lower() + rest);
-        hint
+        behind(self.rest.len() as u64, &self.body.size_hint())
     }
 }
 

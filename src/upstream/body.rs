@@ -229,16 +229,22 @@ impl HttpBody for Body {
             Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Body::Stream(stream) => stream.size_hint(),
             Body::Rest(begin, stream) => {
-                let held: u64 = begin.iter().map(|b| b.remaining() as u64).sum();
-                let mut hint = SizeHint::new();
-                if let Some(upper) = stream.size_hint().upper() {
-                    hint.set_upper(held + upper);
-                }
-                hint.set_lower(held + stream.size_hint().lower());
-                hint
+                let held = begin.iter().map(|b| b.remaining() as u64).sum();
+                behind(held, &stream.size_hint())
             }
         }
     }
+}
+
+/// How long a body is of which so many bytes come before what is hinted at.
+#[must_use]
+pub fn behind(bytes: u64, rest: &SizeHint) -> SizeHint {
+    let mut hint = SizeHint::new();
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(bytes + upper);
+    }
+    hint.set_lower(bytes + rest.lower());
+    hint
 }
 
 /// A body on its way to the engine, with a sign for when it has been sent: the client drops it then. It stays in a place

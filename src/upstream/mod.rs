@@ -44,7 +44,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::body::Outgoing;
-pub use self::body::{Body, BodyError, Collected, Excess, Stream, collect, collect_answer};
+pub use self::body::{Body, BodyError, Collected, Excess, Stream, behind, collect, collect_answer};
 use self::connect::Closed;
 pub(crate) use self::connect::Connector;
 pub use self::contact::Contact;

@@ -250,17 +250,18 @@ fn spawn(escache: &Escache, path: &str) -> JoinHandle<Response> {
     tokio::spawn(async move { client.get(url).await })
 }
 
-/// How many of these were refused; waits until so many were.
-async fn refused(searches: &mut Vec<JoinHandle<Response>>, number: usize) {
-    until("some are refused", async || {
-        searches.iter().filter(|search| search.is_finished()).count() >= number
+/// Waits until so many of these were refused, and so many answered. The others are left.
+async fn refused(searches: &mut Vec<JoinHandle<Response>>, number: usize, answered: usize) {
+    until("some have ended", async || {
+        searches.iter().filter(|search| search.is_finished()).count() >= number + answered
     })
     .await;
     let (ended, waiting): (Vec<_>, Vec<_>) = searches.drain(..).partition(JoinHandle::is_finished);
     *searches = waiting;
-    assert_eq!(ended.len(), number);
-    for answer in join_all(ended).await {
-        let answer = answer.unwrap();
+    let ended: Vec<_> = join_all(ended).await.into_iter().map(Result::unwrap).collect();
+    let (answers, refusals): (Vec<_>, Vec<_>) = ended.iter().partition(|answer| answer.status == 200);
+    assert_eq!((refusals.len(), answers.len()), (number, answered));
+    for answer in refusals {
         assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
         assert_eq!(answer.json()["error"]["type"], "es_rejected_execution_exception");
         assert!(verdict(&answer.headers).1.ends_with("detail=misses-limit"), "{:?}", answer.headers);
@@ -275,7 +276,7 @@ async fn searches_that_would_be_hits_take_their_turns_when_readings_fail() {
     let gate = engine.gate_before(Api::Search);
     let mut searches: Vec<_> = (0..10).map(|_| spawn(&escache, "/logs/_search")).collect();
     gate.arrived(2).await;
-    refused(&mut searches, 6).await;
+    refused(&mut searches, 6, 0).await;
     assert_eq!(gate.came(), 2, "two are under way, two wait, all others were refused");
 
     // what the cache never answers waits for nobody, nor does a write
@@ -312,7 +313,7 @@ async fn followers_that_are_let_go_take_their_turns() {
     gate.release_one();
     gate.arrived(2).await;
     // the leader has its answer, two ask and two wait
-    refused_beside(&mut searches, 5).await;
+    refused(&mut searches, 5, 1).await;
     assert_eq!(gate.came(), 3);
     gate.release();
     for search in searches {
@@ -320,15 +321,4 @@ async fn followers_that_are_let_go_take_their_turns() {
     }
     // nor does who comes later
     assert_eq!(spawn(&escache, "/logs/_search").await.unwrap().status, 200);
-}
-
-/// The same, beside one that was answered.
-async fn refused_beside(searches: &mut Vec<JoinHandle<Response>>, number: usize) {
-    until("one is answered", async || searches.iter().filter(|search| search.is_finished()).count() > number)
-        .await;
-    let (ended, waiting): (Vec<_>, Vec<_>) = searches.drain(..).partition(JoinHandle::is_finished);
-    *searches = waiting;
-    let answers: Vec<u16> = join_all(ended).await.into_iter().map(|answer| answer.unwrap().status).collect();
-    let count = |status| answers.iter().filter(|answer| **answer == status).count();
-    assert_eq!((count(200), count(429)), (1, number));
 }

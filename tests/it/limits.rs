@@ -165,17 +165,7 @@ async fn a_body_has_a_time() {
     // a byte now and then is not enough where the whole is wanted
     let mut drip = Wire::to(&escache.url).await;
     drip.send(post("/logs/_search").replace("Length: 9", "Length: 100000")).await;
-    let (mut read, mut write) = drip.0.into_split();
-    let dripping = tokio::spawn(async move {
-        let mut pause = tokio::time::interval(SHORT / 10);
-        while write.write_all(b" ").await.is_ok() {
-            pause.tick().await;
-        }
-    });
-    let mut answer = vec![0; 12];
-    tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
-    dripping.abort();
+    assert_eq!(drips(drip).await, "HTTP/1.1 408");
 }
 
 #[tokio::test]
@@ -185,6 +175,21 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     deaf.send("GET /_big?bytes=100000000 HTTP/1.1\r\nHost: a\r\n\r\n").await;
     engine.until_aborted(Api::Big, 1).await;
     until("counted", async || escache.proxy.stats.plain.limited_slow_readers.get() == 1).await;
+}
+
+/// The beginning of the answer to a request of whose body something comes now and then, and never all.
+async fn drips(request: Wire) -> String {
+    let (mut read, mut write) = request.0.into_split();
+    let dripping = tokio::spawn(async move {
+        let mut pause = tokio::time::interval(SHORT / 10);
+        while write.write_all(b" ").await.is_ok() {
+            pause.tick().await;
+        }
+    });
+    let mut answer = vec![0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer).await.unwrap();
+    dripping.abort();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The time of a request that began before this is over: so is that of this one.
@@ -210,17 +215,7 @@ async fn a_request_has_a_time_in_all() {
     let mut drip = Wire::to(&escache.url).await;
     let head = "PUT /logs/_doc/2 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
     drip.send(format!("{head}Content-Length: 100000\r\n\r\n")).await;
-    let (mut read, mut write) = drip.0.into_split();
-    let dripping = tokio::spawn(async move {
-        let mut pause = tokio::time::interval(SHORT / 10);
-        while write.write_all(b" ").await.is_ok() {
-            pause.tick().await;
-        }
-    });
-    let mut answer = vec![0; 12];
-    tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 504");
-    dripping.abort();
+    assert_eq!(drips(drip).await, "HTTP/1.1 504");
 
     // an answer that has begun is cut off, and nobody takes it for whole
     for path in ["/_big?bytes=100000", "/_big?bytes=100000&chunked"] {
