@@ -146,13 +146,18 @@ impl Store {
         if self.epoch() != epoch {
             return false;
         }
-        // a flight that lands late must not push out the answer of one that left later
-        if self.entries.get(&key).is_none_or(|known| known.asked().at <= entry.asked().at) {
-            entry.indices().resize(i64::from(entry.weight()));
-            self.entries.insert(key, entry);
-            if let Some(superseded) = &self.superseded {
-                superseded.invalidate(&key);
+        // a flight that lands late must not push out the answer of one that left later, not even one that lands just now
+        let stored = self.entries.entry(key).and_compute_with(|known| match known {
+            Some(known) if known.value().asked().at > entry.asked().at => Op::Nop,
+            _ => {
+                entry.indices().resize(i64::from(entry.weight()));
+                Op::Put(entry)
             }
+        });
+        if matches!(stored, CompResult::Inserted(_) | CompResult::ReplacedWith(_))
+            && let Some(superseded) = &self.superseded
+        {
+            superseded.invalidate(&key);
         }
         drop(storing);
         if is_large {
