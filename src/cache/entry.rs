@@ -80,17 +80,11 @@ impl Entry {
         Entry { landed: u32::try_from(took).unwrap_or(u32::MAX), ..self }
     }
 
-    /// The same, known to have been asked for and answered in one cluster state.
-    #[must_use]
-    pub fn confirmed(self) -> Entry {
-        Entry { state: AtomicU64::new(0), ..self }
-    }
-
     /// Whether it is known that its search has met the cluster state that was read before it: by what was read after it had
     /// come, or since that is the state now (then an answer by a later one is what a search could give now).
     ///
-    /// Between the reading and the search an index may have joined the target, which has left it since; counters and
-    /// metadata of the others tell nothing of that, and nothing else does once it is over.
+    /// Between the reading and the search an index may have joined the target, which has left it since, or a setting of the
+    /// cluster may have had another value; counters and metadata tell nothing of that once it is over.
     #[must_use]
     pub fn met(&self, state: u64) -> bool {
         self.is_confirmed() || self.state.load(Ordering::Relaxed) == state

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -45,13 +44,6 @@ impl Target {
     #[must_use]
     pub fn has_date_math(&self) -> bool {
         self.expression.contains('<')
-    }
-
-    /// Whether it resolves to these indices, and to no others, as long as they are there: it names each of them.
-    #[must_use]
-    pub fn names_all(&self, indices: &[Arc<str>]) -> bool {
-        let is_index = |part: &str| indices.iter().any(|index| **index == *part);
-        self.expression.split(',').all(is_index)
     }
 
     /// Whether it may name this alias, in whatever state of the cluster: by its name, by a wildcard, or by date math.
@@ -154,18 +146,6 @@ impl fmt::Display for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_joins_a_target_that_names_its_indices() {
-        let indices = ["a", "b"].map(Arc::from);
-        let named = |expression| Target::new(Some(expression), &Params::default()).names_all(&indices);
-        for expression in ["a", "b,a", "a,b,a"] {
-            assert!(named(expression), "{expression}");
-        }
-        for expression in ["", "_all", "*", "a*", "a,c", "a,b,-c", "<a>", "a,", "c"] {
-            assert!(!named(expression), "{expression}");
-        }
-    }
 
     #[test]
     fn names_an_alias_or_surely_does_not() {

@@ -1,8 +1,8 @@
 //! Entries that nothing has confirmed yet. An entry is served under another cluster state than the one that was read
-//! before its search only where its search was carried out by that (`Entry::met`). A target that names its indices needs no
-//! proof of it: none can join. For others a hit shows it after a while, since the master may come to show a state up to
-//! `PUBLICATION` later than a node searches by it. Where the state moves all the time that would be too late, so there the
-//! node that has answered is asked when its answer has come: by what it goes it knows at once.
+//! before its search only where its search was carried out by that (`Entry::met`). In between an index may have joined a
+//! target and left it, and a setting of the cluster may have had another value. A hit shows it after a while, since the master
+//! may come to show a state up to `PUBLICATION` later than a node searches by it. Where the state moves all the time that would be
+//! too late, so there the node that has answered is asked when its answer has come: by what it goes it knows at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

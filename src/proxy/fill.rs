@@ -65,8 +65,6 @@ pub(super) struct Keep {
     bearer: Option<Confirm>,
     audience: Audience,
     epoch: Epoch,
-    /// No index can join its target.
-    named: bool,
     /// Whether it holds only for what a node has answered in just the state of the generation.
     in_this_state: bool,
     /// Where its hits are counted with others like it.
@@ -83,7 +81,6 @@ impl Keep {
             bearer: view.bearer.clone(),
             audience: view.audience,
             epoch,
-            named: plan.target.names_all(view.generation.metadata().names()),
             in_this_state: plan.within.is_some(),
             row: RowId::NONE,
         }
@@ -174,7 +171,7 @@ impl Proxy {
         asked: Stamp,
         giver: Giver,
     ) -> Result<Arc<Entry>, Reason> {
-        let Keep { key, now, generation, bearer, audience, epoch, named, in_this_state, row } = keep;
+        let Keep { key, now, generation, bearer, audience, epoch, in_this_state, row } = keep;
         if !self.unwatched() && !giver.applied {
             return Err(Reason::HostLagging);
         }
@@ -193,7 +190,7 @@ impl Proxy {
         }
         let indices = self.stats.indices(generation.metadata().names());
         let entry = Entry::new(answer, &generation, asked, indices, audience).counted_in(row);
-        let entry = Arc::new(if named { entry.confirmed() } else { entry.landed(Instant::now()) });
+        let entry = Arc::new(entry.landed(Instant::now()));
         if !self.store.insert(key, Arc::clone(&entry), epoch) {
             return Err(Reason::Purged);
         }

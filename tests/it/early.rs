@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::engine::{Api, engine};
 use crate::support::escache::{Escache, verdict};
+use crate::support::http::Client;
 use crate::support::patience::until;
 
 const STORED: &str = "escache; fwd=miss; stored";
@@ -63,6 +64,28 @@ async fn an_entry_that_is_dead_on_arrival_is_counted_and_never_served() {
     // it has changed just now, so the next miss waits
     assert_eq!(ask(&escache, 3).await.1, STORED);
     assert_eq!(early(&escache), (1, 1));
+}
+
+/// A setting of the cluster that has its old value again by the next reading leaves nothing to see, in no counter and no
+/// version of an index. What was answered in between is in no hit.
+#[tokio::test]
+async fn what_was_asked_for_under_another_setting_of_the_cluster_is_never_served() {
+    let engine = engine();
+    let escache = Escache::start(&engine.url()).await;
+    let set = async |value: &str| {
+        let body = json!({"persistent": {"search.allow_expensive_queries": value}});
+        let (status, _) = Client::at(&engine.url()).json("PUT", "/_cluster/settings", Some(body)).await;
+        assert_eq!(status, 200);
+    };
+    set("false").await;
+    known_for_long(&escache).await;
+
+    set("true").await;
+    assert_eq!(ask(&escache, 2).await.1, STORED);
+    assert_eq!(early(&escache), (1, 0), "under the generation that was read before");
+    set("false").await;
+    assert_eq!(ask(&escache, 2).await.0, "MISS");
+    assert_eq!(ask(&escache, 1).await.0, "HIT", "the generation is what it was");
 }
 
 /// R5: who comes while such a search is under way needs a reading of its own before it may share the answer.

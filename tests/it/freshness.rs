@@ -94,6 +94,7 @@ async fn an_unrelated_change_of_the_cluster_keeps_entries() {
     for _ in 0..2 {
         escache.search(SEARCH, all()).await;
     }
+    escache.confirm().await;
     engine.bump_state();
     engine.create_index_with("other", 1, 1);
     assert_eq!(verdict(&escache.search(SEARCH, all()).await.headers).0, "HIT");
@@ -169,17 +170,10 @@ async fn what_a_node_ahead_of_the_master_has_shown_is_in_no_later_hit() {
     }
 }
 
-/// No index can join a target that names its indices, so an entry of one is confirmed from the beginning.
+/// Not even where no index can join: a setting of the cluster may have been another one in between.
 #[tokio::test]
-async fn what_names_its_indices_outlasts_any_state() {
-    for (path, after) in [
-        ("/logs/_search", "HIT"),
-        ("/logs,other/_search", "HIT"),
-        ("/logs,missing/_search?ignore_unavailable=true", "MISS"),
-        ("/lo*/_search", "MISS"),
-        ("/al/_search", "MISS"),
-        ("/_search", "MISS"),
-    ] {
+async fn nothing_outlasts_its_state_before_it_is_confirmed() {
+    for path in ["/logs/_search", "/logs,other/_search", "/lo*/_search", "/al/_search", "/_search"] {
         let (engine, escache) = two().await;
         engine.index("other", "1", json!({}));
         engine.refresh("other");
@@ -187,7 +181,10 @@ async fn what_names_its_indices_outlasts_any_state() {
         let ask = async || verdict(&escache.send("GET", path, &[], "").await.headers).0.to_owned();
         assert_eq!(ask().await, "MISS", "{path}");
         engine.bump_state();
-        assert_eq!(ask().await, after, "{path}");
+        assert_eq!(ask().await, "MISS", "{path}");
+        escache.confirm().await;
+        engine.bump_state();
+        assert_eq!(ask().await, "HIT", "{path}");
     }
 }
 

@@ -137,6 +137,7 @@ async fn what_does_not_change_the_counters_is_seen_too() {
     engine.put_mapping("logs", json!({"properties": {"x": {"type": "keyword"}}}));
     assert_eq!(outcome(&escache, "logs").await, "escache; fwd=miss; stored");
     assert_eq!(outcome(&escache, "logs").await, HIT);
+    escache.confirm().await;
     engine.bump_state();
     assert_eq!(outcome(&escache, "logs").await, HIT);
     engine.put_alias("logs", "al");

@@ -166,6 +166,7 @@ async fn stored_templates_among_several() {
         scene.check(SEVERAL, &lines, HIT).await;
         let one = scene.escache.search("/a/_search/template", by_id("x")).await;
         assert_eq!(verdict(&one.headers).0, "HIT");
+        scene.escache.confirm().await;
         scene.engine.put_script("mine", r#"{"size":0}"#);
         scene.check(SEVERAL, &lines, "fwd=miss; stored; detail=\"items-hit=1/2\"").await;
     }

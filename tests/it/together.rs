@@ -113,6 +113,7 @@ async fn a_call_that_fails_is_nobodys_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_is_gone_harms_nobody_else() {
     let (engine, escache) = read_before().await;
+    escache.confirm().await;
     let (gate, asked) = all_at_once(&engine, &escache, 4).await;
     engine.delete_index("e");
     gate.release();

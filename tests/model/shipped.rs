@@ -298,7 +298,10 @@ impl Stored {
         let entry = Entry::new(answer, &self.generation.0, asked(0), indices, Audience::Unproven);
         match self.landed {
             Some(landed) => entry.landed(at(landed)),
-            None => entry.confirmed(),
+            None => {
+                entry.confirm_by_giver(self.generation.0.state());
+                entry
+            }
         }
     }
 

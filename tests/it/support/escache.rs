@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use escache::cache::Eviction;
+use escache::generation::StateVersion;
 use escache::key::headers::HeaderRules;
 use escache::policy::{Policy, ReadingDearer};
 use escache::probe;
@@ -160,6 +161,16 @@ impl Escache {
         body: &str,
     ) -> Response {
         self.client.request(method, format!("{}{path}", self.url), headers, body.to_owned()).await
+    }
+
+    /// What is stored was answered in the state that there is now, as if that were found so in a minute.
+    pub(crate) async fn confirm(&self) {
+        let state = self.send("GET", "/_cluster/state/version", &[], "").await;
+        let state = StateVersion::read(&state.body).unwrap().digest();
+        for (_, entry) in self.proxy.store.iter() {
+            entry.confirm_by_giver(state);
+            assert!(entry.is_confirmed());
+        }
     }
 
     /// Asks the admin listener to explain a request.
