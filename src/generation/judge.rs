@@ -70,6 +70,10 @@ pub(super) fn idle(
     if !settings["refresh_interval"].is_null() {
         return None;
     }
+    // what OpenSearch pulls for itself gets no sequence number (`IngestionEngine`), so nothing shows that it waits
+    if !settings["ingestion_source"]["type"].is_null() {
+        return Some(Refusal::at(Reason::SearchIdle, format!("{name}.settings.index.ingestion_source")));
+    }
     let enough = |refresh: u64| idle_after.is_some_and(|idle_after| idle_after >= refresh.saturating_mul(2));
     if !enough(USUAL_REFRESH) {
         return Some(Refusal::at(Reason::SearchIdle, format!("{name}.settings.index.search.idle.after")));
@@ -313,6 +317,14 @@ mod tests {
         let mut explicit = state();
         explicit["metadata"]["indices"]["logs"]["settings"]["index"]["refresh_interval"] = json!("60s");
         assert_eq!(refused(&explicit, &by_cluster("persistent", "60s")), None, "it never sleeps");
+        // what waits in it has no sequence number
+        let pulled = json!({"type": "kafka"});
+        let mut sleeps = state();
+        sleeps["metadata"]["indices"]["logs"]["settings"]["index"]["ingestion_source"] = pulled.clone();
+        let place = "logs.settings.index.ingestion_source".to_owned();
+        assert_eq!(refused(&sleeps, "{}"), Some((Reason::SearchIdle, place)));
+        explicit["metadata"]["indices"]["logs"]["settings"]["index"]["ingestion_source"] = pulled;
+        assert_eq!(refused(&explicit, "{}"), None, "it never sleeps");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const METADATA_FILTER: &str = concat!(
     "metadata.indices.*.state,metadata.indices.*.primary_terms,metadata.indices.*.aliases,",
     "metadata.indices.*.settings.index.uuid,metadata.indices.*.settings.index.number_of_shards,",
     "metadata.indices.*.settings.index.refresh_interval,metadata.indices.*.settings.index.requests,",
-    "metadata.indices.*.settings.index.search,",
+    "metadata.indices.*.settings.index.search,metadata.indices.*.settings.index.ingestion_source.type,",
     "metadata.indices.*.settings.index.analysis.*.*.updateable,",
     "metadata.indices.*.settings.index.analysis.*.*.synonyms_set,",
     "metadata.indices.*.settings.index.analysis.*.*.type,",
