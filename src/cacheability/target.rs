@@ -6,10 +6,11 @@ use crate::outcome::{Reason, Refusal};
 /// documents of an index (`index::failures`), as `RemoteClusterAware` and `SelectorResolver` read them.
 ///
 /// Date maths in index names (`<logs-{now/d}>`) is fine: what it resolves to is part of the generation. A `:` within
-/// its braces is one of a time of day or a zone.
+/// its braces is one of a time of day or a zone. A format that gives the same name again at another time is not: a search
+/// that began just before the name changed would be found when it has changed back.
 ///
 /// # Errors
-/// [`Reason::RemoteIndex`], without the expression.
+/// [`Reason::RemoteIndex`] and [`Reason::Now`], without the expression.
 pub fn judge_target(expression: &str) -> Result<(), Refusal> {
     for part in expression.split(',') {
         let mut braces = 0_u32;
@@ -22,8 +23,29 @@ pub fn judge_target(expression: &str) -> Result<(), Refusal> {
                 _ => {}
             }
         }
+        if date_maths && !formats(part).all(never_comes_again) {
+            return Err(Refusal::at(Reason::Now, "index"));
+        }
     }
     Ok(())
+}
+
+/// What date maths gives as formats, without zones: `yyyy.MM` of `<a-{now/M{yyyy.MM|UTC}}>`.
+fn formats(part: &str) -> impl Iterator<Item = &str> {
+    part.split('}').filter_map(|before| {
+        let (_, inner) = before.split_once('{')?.1.rsplit_once('{')?;
+        Some(inner.split('|').next().unwrap_or(inner))
+    })
+}
+
+/// Whether a date's format has its year, and with each unit those that are larger: what others give is not known.
+fn never_comes_again(format: &str) -> bool {
+    const UNITS: [&str; 6] = ["yuY", "M", "d", "H", "m", "s"];
+    let has = |unit: &&str| format.contains(|c| unit.contains(c));
+    let known = |c: char| UNITS.concat().contains(c) || "-._/ ".contains(c);
+    has(&UNITS[0])
+        && format.chars().all(known)
+        && UNITS.iter().skip_while(|unit| has(unit)).all(|unit| !has(unit))
 }
 
 /// Whether an index name may hold date maths with `now`, as `IndexNameExpressionResolver` reads it. In the target
@@ -46,12 +68,29 @@ mod tests {
             "logs-*,-logs-2026*",
             "<logs-{now/d}>",
             "<logs-{now/d{yyyy.MM.dd|+12:00}}>,b",
-            "a,<b-{now/d{HH:mm}}>",
+            "a,<b-{now/h{uuuu-MM-dd-HH|-05:30}}>",
+            "<b-{now/M{MM_yyyy}}-{now/d}>",
             ".ds-logs-x",
             "a{b}c",
             "<x{",
         ] {
             assert_eq!(judge_target(expression), Ok(()), "{expression}");
+        }
+    }
+
+    #[test]
+    fn names_that_come_again() {
+        for expression in [
+            "a,<b-{now/d{HH:mm}}>",
+            "<b-{now/h{HH}}>",
+            "<b-{now/d{e|UTC}}>",
+            "<b-{now/d}-{now/d{yyyy.dd}}>",
+            "-<b-{now/d{MM.dd}}>",
+            "<b-{now/d{strict_date}}>",
+            "<b-{now/d{}}>",
+        ] {
+            let refusal = judge_target(expression).unwrap_err();
+            assert_eq!((refusal.reason, refusal.place.as_str()), (Reason::Now, "index"), "{expression}");
         }
     }
 
