@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
+use crate::key::headers::has_signed_head;
+
+use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The directives of a request.
@@ -125,14 +127,12 @@ fn list<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item
     values.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim).filter(|d| !d.is_empty())
 }
 
-/// Whether the client vouches for what it sends: then nothing else can be sent in its name.
+/// Whether the client vouches for any part of what it sends: then nothing else can be sent in its name.
 #[must_use]
 pub fn is_signed(headers: &HeaderMap) -> bool {
-    const DIGESTS: [&str; 6] =
-        ["content-md5", "content-digest", "digest", "repr-digest", "signature", "x-amz-content-sha256"];
-    let by_aws = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-");
-    DIGESTS.iter().any(|name| headers.contains_key(*name))
-        || headers.get_all(AUTHORIZATION).iter().any(by_aws)
+    const DIGESTS: [&str; 5] =
+        ["content-md5", "content-digest", "digest", "repr-digest", "x-amz-content-sha256"];
+    DIGESTS.iter().any(|name| headers.contains_key(*name)) || has_signed_head(headers)
 }
 
 #[cfg(test)]

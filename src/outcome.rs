@@ -54,7 +54,8 @@ reasons! {
     UnknownParameter => "unknown-parameter",
     /// A word in the body that escache does not know in this place.
     UnknownWord => "unknown-word",
-    /// A header asks for something that a cache cannot give (Range, Upgrade, conditional headers other than If-None-Match).
+    /// A header asks for something that a cache cannot give (Range, Upgrade, conditional headers other than If-None-Match), or
+    /// signs the request, which a fill would change.
     Header => "header",
     /// escache has sent the request itself: its hosts lead back to it.
     Loop => "loop",

@@ -14,7 +14,7 @@ use crate::elastic::filter_path::{self, Widening};
 use crate::elastic::json::{self, Json};
 use crate::elastic::params::Params;
 use crate::elastic::target::Target;
-use crate::key::headers::HeaderRules;
+use crate::key::headers::{HeaderRules, has_signed_head};
 use crate::key::identity::Identity;
 use crate::key::{CacheKey, Inputs};
 use crate::outcome::{Reason, Refusal};
@@ -220,6 +220,10 @@ fn check_headers(asked: &Asked<'_>) -> Result<(), Refusal> {
             return Err(Refusal::at(Reason::Header, name.as_str()));
         }
     }
+    // a fill asks in other words: for more of the answer, in no coding, from no cache
+    if has_signed_head(asked.headers) {
+        return Err(Refusal::at(Reason::Header, "signature"));
+    }
     let kind = asked.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     if asked.body.is_empty() || kind.is_some_and(is_json) {
         Ok(())
@@ -361,6 +365,8 @@ mod tests {
         assert_eq!(check("GET /logs/_search?request_cache=false", &[], ""), Err(Reason::RequestCacheFalse));
         assert_eq!(check("GET /other:logs/_search", &[], ""), Err(Reason::RemoteIndex));
         assert_eq!(check("GET /logs/_search", &[("range", "bytes=0-1")], ""), Err(Reason::Header));
+        let signed = ("authorization", "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=b");
+        assert_eq!(check("GET /logs/_search", &[signed], ""), Err(Reason::Header));
     }
 
     #[test]

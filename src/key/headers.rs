@@ -1,6 +1,7 @@
 //! What a request header means for the key. Deny by default: what is not known to be neutral splits the key.
 
-use http::HeaderName;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::{Field, Fields};
 
@@ -113,6 +114,13 @@ impl HeaderRules {
             || starts_with_any(text, NEUTRAL_PREFIXES);
         listed && !self.identity.contains(name)
     }
+}
+
+/// Whether the client vouches for path and headers of what it sends: then nothing else can be sent in its name.
+#[must_use]
+pub fn has_signed_head(headers: &HeaderMap) -> bool {
+    let by_aws = |value: &HeaderValue| value.as_bytes().starts_with(b"AWS4-");
+    headers.contains_key("signature") || headers.get_all(AUTHORIZATION).iter().any(by_aws)
 }
 
 /// Options of `Connection` that are about the connection. Any other option names a header that the next hop is not to

@@ -27,7 +27,9 @@ pub(super) fn advice(reason: Reason) -> &'static str {
         UnknownParameter | UnknownWord => {
             "explain shows the word. If it is misspelt, mend it; if it is new in the engine, escache has to learn it."
         }
-        Header => "Leave out Range, Upgrade and conditions other than If-None-Match.",
+        Header => {
+            "Leave out Range, Upgrade, conditions other than If-None-Match, and signatures of the request."
+        }
         Loop => "Let upstream.hosts lead to the engine.",
         Stateful => {
             "Page with search_after and a sort instead of scroll or a point in time, where that will do."
