@@ -78,6 +78,12 @@ pub(super) fn effect(method: &Method, segments: &[&str], query: Option<&str>) ->
             }
         }
         _ if refreshes(query) => Effect::Mark,
+        // what ends a session
+        _ if segments.first() == Some(&"_security")
+            && (*method == Method::DELETE || has(&["logout", "invalidate", "complete_logout"])) =>
+        {
+            Effect::Mark
+        }
         // what is left of it after the purges are questions and log-ins
         _ if segments.first() == Some(&"_security") => Effect::None,
         Method::POST | Method::DELETE if has(READS) => Effect::None,
@@ -148,6 +154,9 @@ mod tests {
         check("PUT /_security/role/a%25b//", Other, None, Purge);
         check("POST /_security/user/_has_privileges", Other, None, None_);
         check("POST /_security/oauth2/token", Other, None, None_);
+        check("DELETE /_security/oauth2/token", Other, None, Mark);
+        check("POST /_security/saml/invalidate", Other, None, Mark);
+        check("POST /_security/oidc/logout", Other, None, Mark);
         check("PUT /logs/_doc/_security", Other, None, None_);
         check("PUT /logs/_doc/1?%72efresh=true", Other, None, Mark);
         check("PUT /logs/_doc/1?pretty;refresh", Other, None, Mark);
