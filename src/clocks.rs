@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::cache::shows_a_cache;
 use crate::cacheability::{Terms, valid_until};
+use crate::generation::members;
 use crate::outcome::Reason;
 use crate::rounds::{Needed, Pace, Rounds, Subject};
 use crate::stats::{ReadingKind, Stats};
@@ -99,17 +100,42 @@ impl Clocks {
     /// # Errors
     /// [`Reason::ClockSkew`] if that cannot be known, or if they are too far apart.
     pub async fn span(&self) -> Result<Span, Reason> {
-        let measured = self.0.get(Needed::within(LASTS, Instant::now())).await.ok_or(Reason::ClockSkew)?;
-        let span = measured.found?.after(measured.started.at.elapsed());
+        self.span_of(None).await
+    }
+
+    /// The same of these [`members`], if they are given: one that has joined since the last measurement may have any clock.
+    ///
+    /// # Errors
+    /// [`Reason::ClockSkew`], also if other nodes than these have told their time.
+    pub async fn span_of(&self, members: Option<u64>) -> Result<Span, Reason> {
+        let now = Instant::now();
+        let others = |found: &Found| members.is_some_and(|members| members != found.members);
+        let mut measured = self.0.get(Needed::within(LASTS, now)).await.ok_or(Reason::ClockSkew)?;
+        if measured.found.as_ref().is_ok_and(others) {
+            measured = self.0.get(Needed::since(now)).await.ok_or(Reason::ClockSkew)?;
+        }
+        let found = measured.found?;
+        if others(&found) {
+            return Err(Reason::ClockSkew);
+        }
+        let span = found.span.after(measured.started.at.elapsed());
         if span.latest - span.earliest > MOST_APART { Err(Reason::ClockSkew) } else { Ok(span) }
     }
 }
 
+/// What a measurement finds.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    span: Span,
+    /// Whose clocks these are.
+    members: u64,
+}
+
 impl Subject for Nodes {
-    type Found = Span;
+    type Found = Found;
     type Failure = Reason;
 
-    async fn measure(&self) -> Result<Span, Reason> {
+    async fn measure(&self) -> Result<Found, Reason> {
         let began = Instant::now();
         let found =
             tokio::time::timeout(TIMEOUT, self.stamps()).await.ok().flatten().ok_or(Reason::ClockSkew);
@@ -121,7 +147,7 @@ impl Subject for Nodes {
 impl Nodes {
     /// Where the clocks were when this was called: a node stamps its answer at some moment between the question and the
     /// answer.
-    async fn stamps(&self) -> Option<Span> {
+    async fn stamps(&self) -> Option<Found> {
         let began = Instant::now();
         let answer = self.0.ask("/_nodes/stats/process?filter_path=_nodes.failed,nodes.*.timestamp").await;
         let round_trip = i64::try_from(began.elapsed().as_millis()).ok()? + 1;
@@ -131,7 +157,8 @@ impl Nodes {
             return None;
         }
         let stamps = || stats.nodes.values().map(|node| node.timestamp);
-        Some(Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? })
+        let span = Span { earliest: stamps().min()? - round_trip, latest: stamps().max()? };
+        Some(Found { span, members: members(stats.nodes.keys()) })
     }
 }
 

@@ -76,6 +76,7 @@ pub struct Metadata {
     version: StateVersion,
     digest: [u8; 32],
     nodes: [u8; 32],
+    members: u64,
     indices: BTreeMap<String, Index>,
     names: Arc<[Arc<str>]>,
     refusal: Option<Refusal>,
@@ -186,6 +187,7 @@ impl Metadata {
             version: state.version,
             digest: *hasher.finalize().as_bytes(),
             nodes: digest_unordered(&state.nodes),
+            members: members(state.nodes.as_object().unwrap_or(&empty).keys()),
             indices,
             names,
             refusal,
@@ -203,6 +205,12 @@ impl Metadata {
     #[must_use]
     pub fn nodes(&self) -> [u8; 32] {
         self.nodes
+    }
+
+    /// What stands for which nodes there are, as [`members`] has it; `None` where nothing is watched.
+    #[must_use]
+    pub fn members(&self) -> Option<u64> {
+        (!self.version.state_uuid.is_empty()).then_some(self.members)
     }
 
     /// The names of the indices that the target resolves to, sorted.
@@ -259,6 +267,18 @@ impl Metadata {
     pub(super) fn open_indices(&self) -> impl Iterator<Item = (&str, &Index)> {
         self.indices.iter().filter(|(_, index)| index.open).map(|(name, index)| (name.as_str(), index))
     }
+}
+
+/// What stands for the nodes of a cluster by their ids, which outlast a restart.
+#[must_use]
+pub fn members<'a>(ids: impl Iterator<Item = &'a String>) -> u64 {
+    let mut ids: Vec<&String> = ids.collect();
+    ids.sort_unstable();
+    let mut hasher = blake3::Hasher::new();
+    for id in ids {
+        hasher.update(&(id.len() as u64).to_le_bytes()).update(id.as_bytes());
+    }
+    small(*hasher.finalize().as_bytes())
 }
 
 fn number(value: &Value) -> Option<usize> {

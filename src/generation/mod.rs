@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub use self::changes::{Cause, Change, Part, Parts};
 pub use self::counters::{COUNTERS_FILTER, Counters, SEGMENTS_FILTER, segments};
-pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion};
+pub use self::metadata::{METADATA_FILTER, Metadata, Property, StateVersion, members};
 pub use self::reign::Reign;
 pub use self::sandwich::{Known, Layer, Sandwich};
 pub use self::settling::Settling;

@@ -179,7 +179,7 @@ impl Proxy {
             return Err(Reason::HostLagging);
         }
         if let Some((terms, until)) = now
-            && !self.is_before(until, &terms).await
+            && !self.is_before(until, &terms, generation.metadata().members()).await
         {
             return Err(Reason::ClockSkew);
         }
@@ -200,9 +200,10 @@ impl Proxy {
         Ok(entry)
     }
 
-    /// Whether a search that has ended did so on this side of the boundary of its rounded `now`, on every node's clock.
-    pub(super) async fn is_before(&self, until: i64, terms: &Terms) -> bool {
-        self.clocks.span().await.is_ok_and(|span| span.until(terms) == Ok(Some(until)))
+    /// Whether a search that has ended did so on this side of the boundary of its rounded `now`, on the clock of every node
+    /// (of these [members](crate::generation::members), if they are given).
+    pub(super) async fn is_before(&self, until: i64, terms: &Terms, members: Option<u64>) -> bool {
+        self.clocks.span_of(members).await.is_ok_and(|span| span.until(terms) == Ok(Some(until)))
     }
 }
 

@@ -163,7 +163,7 @@ impl Proxy {
             return Err(Reason::Purged);
         }
         match plan.until {
-            Some(until) if !self.is_before(until, &plan.terms).await => Err(Reason::ClockSkew),
+            Some(until) if !self.is_before(until, &plan.terms, None).await => Err(Reason::ClockSkew),
             _ => Ok(()),
         }
     }

@@ -99,7 +99,7 @@ impl Proxy {
     ) -> Option<(Arc<Entry>, Duration)> {
         let now_holds = match plan.until {
             None => true,
-            Some(until) => self.is_before(until, &plan.terms).await,
+            Some(until) => self.is_before(until, &plan.terms, None).await,
         };
         let audience = self.last_audience(live, plan.anonymous, &head.headers);
         let now = self.watcher.now();

@@ -9,6 +9,8 @@ mod bounds;
 
 mod churn;
 
+mod clocks;
+
 mod codings;
 
 mod config_files;

@@ -312,8 +312,8 @@ async fn a_rounded_now_ends_at_its_boundary() {
     let set_clock = |at: u64| {
         AHEAD.fetch_add(2, Ordering::SeqCst);
         engine.calm();
-        let clock = json!({"_nodes": {"failed": 0}, "nodes": {"n": {"timestamp": at}}});
-        engine.on(Api::NodesStats).always(Twist::Status(200, clock.to_string().into()));
+        let clocks = engine.clocks(|_| Some(at));
+        engine.on(Api::NodesStats).always(Twist::Status(200, clocks));
     };
     set_clock(100 * HOUR - 600_000);
     let first = escache.search(SEARCH, body.clone()).await;

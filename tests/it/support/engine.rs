@@ -59,6 +59,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -142,6 +143,16 @@ impl Engine {
     /// The cluster itself, for what no verb says. Don't hold it over an `await`.
     pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
         self.cluster.lock().unwrap()
+    }
+
+    /// What `_nodes/stats` says where the clock of each node (by its number) is there, in milliseconds since 1970; a node
+    /// without one has left.
+    pub(crate) fn clocks(&self, clock: impl Fn(usize) -> Option<u64>) -> Bytes {
+        let cluster = self.cluster();
+        let told = cluster.nodes.iter().enumerate().filter_map(|(number, node)| {
+            clock(number).map(|clock| (node.id.clone(), json!({ "timestamp": clock })))
+        });
+        json!({"_nodes": {"failed": 0}, "nodes": told.collect::<serde_json::Map<_, _>>()}).to_string().into()
     }
 
     /// Waits for what must happen; a test that waits in vain fails with these words. The time is real time, also
