@@ -19,10 +19,10 @@ pub(super) fn may_repeat(method: &Method, path: &str, query: Option<&str>) -> bo
         || matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Whether answers are pages, of which each asking turns one over.
+/// Whether answers are pages, of which each asking turns one over, or each asking may leave a search that is kept.
 fn turns_pages(path: &str) -> bool {
     path.contains("_search/scroll")
-        || path.split('/').any(|segment| matches!(segment, "_sql" | "_ppl" | "sql"))
+        || path.split('/').any(|segment| matches!(segment, "_sql" | "_ppl" | "sql" | "_eql"))
 }
 
 /// The engines take `;` between parameters as they take `&`, and decode names.
@@ -55,6 +55,7 @@ mod tests {
             ("GET /_sql?format=json", false),
             ("GET /_plugins/_ppl", false),
             ("GET /_xpack/sql", false),
+            ("GET /logs/_eql/search?keep_on_completion=true", false),
             ("POST /logs/_async_search", false),
             ("POST /logs/_field_caps", true),
             ("POST /_count", true),
