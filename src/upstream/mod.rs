@@ -125,13 +125,20 @@ impl Upstream {
         Arc::clone(&self.members.load()[index])
     }
 
-    /// Names are looked up again; if one has lost an address, connections are made anew.
+    /// Names are looked up again; if one has lost an address, connections are made anew, and who is there now is asked who
+    /// it is before it is sent anything, unless it is the only one.
     async fn look_at_names(&self) {
         let members = self.members.load_full();
         let names = members.iter().map(|member| member.host.authority.host());
         let moved = names.map(|name| self.settings.names.has_moved(name));
-        if futures_util::future::join_all(moved).await.contains(&true) {
+        let moved = futures_util::future::join_all(moved).await;
+        if moved.contains(&true) {
             tracing::info!("a host's name has lost an address: connections are made anew");
+            let mut state = self.state();
+            for (index, _) in moved.iter().enumerate().filter(|(_, moved)| **moved) {
+                state.closed(index);
+            }
+            drop(state);
             // what is under way ends where it is
             self.client.store(Arc::new(client(&self.settings, &self.closed)));
         }

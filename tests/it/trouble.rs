@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -181,6 +181,21 @@ fn names(table: &Table) -> Names {
     })
 }
 
+/// What stands at an address passes everything on to an engine, and counts.
+async fn passing_on(at: (IpAddr, u16), to: SocketAddr) -> Arc<Mutex<u32>> {
+    let listener = tokio::net::TcpListener::bind(at).await.unwrap();
+    let accepted = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&accepted);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            *counter.lock().unwrap() += 1;
+            let mut engine = tokio::net::TcpStream::connect(to).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut engine).await });
+        }
+    });
+    accepted
+}
+
 /// The name moves to another address, on which another node listens; the old one is still there, and in use.
 #[tokio::test]
 async fn a_name_that_moves_is_followed() {
@@ -204,23 +219,37 @@ async fn a_name_that_moves_is_followed() {
     assert_eq!((fresh(&escache, 2).await, fresh(&unpooled, 3).await), (200, 200));
     drop(unpooled);
 
-    // what stands at the new address passes everything on, and counts
-    let listener = tokio::net::TcpListener::bind((moved, port)).await.unwrap();
-    let (accepted, to) = (Arc::new(Mutex::new(0)), old.addr());
-    let counter = Arc::clone(&accepted);
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            *counter.lock().unwrap() += 1;
-            let mut engine = tokio::net::TcpStream::connect(to).await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut engine).await });
-        }
-    });
+    let accepted = passing_on((moved, port), old.addr()).await;
     table.lock().unwrap().insert("es.test".to_owned(), vec![moved]);
     escache.proxy.upstream.check_hosts(false).await;
     assert_eq!(*accepted.lock().unwrap(), 0, "it may be a name server that tells a part");
     escache.proxy.upstream.check_hosts(false).await;
     assert_eq!(fresh(&escache, 3).await, 200);
     assert!(*accepted.lock().unwrap() > 0);
+}
+
+/// The same, and who listens there is of another cluster: no search goes there, since another host serves.
+#[tokio::test]
+async fn a_name_that_moves_to_another_cluster_gets_no_request() {
+    let (old, stranger) = (engine(), engine());
+    let (other, port) = (old.another_host(), old.addr().port());
+    let moved = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+    let table: Table = Arc::default();
+    table.lock().unwrap().insert("es.test".to_owned(), vec![Ipv4Addr::LOCALHOST.into()]);
+    let by = names(&table);
+    let both = [format!("http://es.test:{port}"), other.url()];
+    let escache = in_front_of(&both, |s| s.upstream.names = by).await;
+    escache.proxy.upstream.check_hosts(false).await;
+    let accepted = passing_on((moved, port), stranger.addr()).await;
+    table.lock().unwrap().insert("es.test".to_owned(), vec![moved]);
+    for _ in 0..2 {
+        escache.proxy.upstream.check_hosts(false).await;
+    }
+    for number in 0..20 {
+        assert_eq!(fresh(&escache, number).await, 200);
+    }
+    assert_eq!(stranger.seen(Api::Search), 0);
+    assert!(*accepted.lock().unwrap() > 0, "it was asked who it is");
 }
 
 fn told(nodes: &[(&str, Vec<&str>)]) -> Twist {
