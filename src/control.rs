@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::key::headers::has_signed_head;
-
 use http::header::{CACHE_CONTROL, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA};
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::key::headers::has_signed_head;
 
 /// The directives of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
