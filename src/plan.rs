@@ -150,10 +150,9 @@ fn plan_decoded(asked: &Asked<'_>, context: &Context<'_>) -> Result<Plan, Refusa
     let params = params.without(&["source", "source_content_type"]);
     let question =
         Question { api, engine: context.engine, params: &params, body: body.as_mut(), rounded_now: true };
-    if let Some(expression) = expression {
-        cacheability::judge_target(expression)?;
-    }
+    let dated = expression.map_or(Ok(Vec::new()), cacheability::judge_target)?;
     let mut terms = cacheability::judge(question)?;
+    terms.now.extend(dated);
     if let Some(body) = &body {
         terms.boosted = cacheability::boosted(body, expression, &params);
     }

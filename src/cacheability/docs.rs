@@ -131,8 +131,7 @@ fn reasons(out: &mut String) {
          rules the engine alone knows, for a quarter of an hour at most, as its clocks may change then. Beside a text \
          that may be a date, an analyzer may make the word `now` of another one: so only analyzers are allowed whose \
          words are known, and the text is refused if one of its words begins with `now`, in small letters or not. \
-         Index names in date maths (`<logs-{now/d}>`) are fine in the path, if their format does not give the same name again \
-         at another time (`{HH}`), and refused within a body. Indices on \
+         Index names in date maths (`<logs-{now/d}>`) hold as long in the path, and are refused within a body. Indices on \
          other clusters (`cluster:index`) and selectors (`index::failures`) are refused.\n",
     );
 }

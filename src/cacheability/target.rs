@@ -1,20 +1,23 @@
 //! The index expression: whether it stays on this cluster.
 
+use super::dates::{self, Now, RoundedNow, Zone};
 use crate::outcome::{Reason, Refusal};
 
 /// Refuses index expressions that leave the cluster (`remote:index`) or that select something other than the
 /// documents of an index (`index::failures`), as `RemoteClusterAware` and `SelectorResolver` read them.
 ///
-/// Date maths in index names (`<logs-{now/d}>`) is fine: what it resolves to is part of the generation. A `:` within
-/// its braces is one of a time of day or a zone. A format that gives the same name again at another time is not: a search
-/// that began just before the name changed would be found when it has changed back.
+/// Returns the rounded `now`s of date maths in index names (`<logs-{now/d}>`), each once. What a name resolves to is part of
+/// the generation, but the clock of the node that has told it may be ahead of that of the node that searches. So an answer
+/// holds as one to a question with such a `now` in its body does. A `:` within braces is one of a time of day or a zone.
 ///
 /// # Errors
-/// [`Reason::RemoteIndex`] and [`Reason::Now`], without the expression.
-pub fn judge_target(expression: &str) -> Result<(), Refusal> {
+/// [`Reason::RemoteIndex`] without the expression, and [`Reason::Now`] for a `now` that is not rounded.
+pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
+    let mut found = Vec::new();
     for part in expression.split(',') {
         let mut braces = 0_u32;
-        let date_maths = part.trim_start_matches('-').starts_with('<');
+        let part = part.trim_start_matches('-');
+        let date_maths = part.starts_with('<');
         for c in part.chars() {
             match c {
                 '{' if date_maths => braces += 1,
@@ -23,29 +26,51 @@ pub fn judge_target(expression: &str) -> Result<(), Refusal> {
                 _ => {}
             }
         }
-        if date_maths && !formats(part).all(never_comes_again) {
-            return Err(Refusal::at(Reason::Now, "index"));
+        let inner = part.strip_prefix('<').and_then(|part| part.strip_suffix('>'));
+        for now in maths(inner.unwrap_or_default()).ok_or(Refusal::at(Reason::Now, "index"))? {
+            if !found.contains(&now) {
+                found.push(now);
+            }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-/// What date maths gives as formats, without zones: `yyyy.MM` of `<a-{now/M{yyyy.MM|UTC}}>`.
-fn formats(part: &str) -> impl Iterator<Item = &str> {
-    part.split('}').filter_map(|before| {
-        let (_, inner) = before.split_once('{')?.1.rsplit_once('{')?;
-        Some(inner.split('|').next().unwrap_or(inner))
-    })
-}
-
-/// Whether a date's format has its year, and with each unit those that are larger: what others give is not known.
-fn never_comes_again(format: &str) -> bool {
-    const UNITS: [&str; 6] = ["yuY", "M", "d", "H", "m", "s"];
-    let has = |unit: &&str| format.contains(|c| unit.contains(c));
-    let known = |c: char| "yuYMdHms-._/ ".contains(c);
-    has(&UNITS[0])
-        && format.chars().all(known)
-        && UNITS.iter().skip_while(|unit| has(unit)).all(|unit| !has(unit))
+/// What stands in the braces of a name, as `DateMathExpressionResolver` reads it: `{now/M{yyyy.MM|+12:00}}`. What it writes
+/// changes no more often than the date that is written. `None` where that depends on more than a rounded `now`, and for
+/// what the engines refuse.
+fn maths(mut name: &str) -> Option<Vec<RoundedNow>> {
+    let mut found = Vec::new();
+    while let Some(at) = name.find(['{', '}', '\\']) {
+        let (char, rest) = (name.as_bytes()[at], &name[at + 1..]);
+        if char == b'\\' {
+            // what is escaped is part of the name
+            let mut rest = rest.chars();
+            rest.next();
+            name = rest.as_str();
+            continue;
+        }
+        let end = rest.find(['{', '}']).filter(|_| char == b'{')?;
+        let (maths, after) = rest.split_at(end);
+        let (format, after) = match after.strip_prefix('{') {
+            Some(format) => format.split_once("}}").map(|(format, after)| (Some(format), after))?,
+            None => (None, &after[1..]),
+        };
+        let is_plain = |text: &str| !text.is_empty() && !text.contains(['{', '}', '\\']);
+        if !is_plain(maths) || !format.is_none_or(is_plain) {
+            return None;
+        }
+        let zone =
+            format.and_then(|format| format.split_once('|')).map_or(Zone::UTC, |(_, zone)| Zone::read(zone));
+        match dates::read(maths, &zone) {
+            Now::Rounded(now) => found.push(now),
+            // a date that stands there, or what the engines do not take for one
+            Now::None => {}
+            Now::Exact => return None,
+        }
+        name = after;
+    }
+    Some(found)
 }
 
 /// Whether an index name may hold date maths with `now`, as `IndexNameExpressionResolver` reads it. In the target
@@ -58,6 +83,7 @@ pub(super) fn has_date_maths(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cacheability::{Terms, valid_until};
 
     #[track_caller]
     fn check_refused(expression: &str, reason: Reason, place: &str) {
@@ -75,25 +101,55 @@ mod tests {
             "<logs-{now/d}>",
             "<logs-{now/d{yyyy.MM.dd|+12:00}}>,b",
             "a,<b-{now/h{uuuu-MM-dd-HH|-05:30}}>",
-            "<b-{now/M{MM_yyyy}}-{now/d}>",
             ".ds-logs-x",
             "a{b}c",
             "<x{",
         ] {
-            assert_eq!(judge_target(expression), Ok(()), "{expression}");
+            assert!(judge_target(expression).is_ok(), "{expression}");
         }
     }
 
     #[test]
-    fn names_that_come_again() {
+    fn a_date_in_a_name_lasts_as_long_as_one_in_a_body() {
+        const MINUTE: i64 = 60_000;
+        const DAY: i64 = 20_000 * 24 * 60 * MINUTE;
+        // at twenty past six
+        let until = |expression| {
+            let terms = Terms { now: judge_target(expression).unwrap(), ..Terms::default() };
+            valid_until(&terms, DAY + 380 * MINUTE).map(|until| (until - DAY) / MINUTE)
+        };
+        for (expression, minutes) in [
+            ("logs", None),
+            ("<logs>", None),
+            ("<logs-{2026.11.23||/d}>", None),
+            ("<logs-\\{now/d\\}>", None),
+            ("<logs-{now/d}>", Some(1_440)),
+            ("-<logs-{now-1d/d{HH:mm}}-x>,a", Some(1_440)),
+            ("a,<a\\}b-{now/h-1M{yyyy.MM}}>", Some(420)),
+            ("<logs-{now/d{yyyy.MM.dd|+12:00}}>", Some(720)),
+            // its clocks may change
+            ("<logs-{now/d{yyyy.MM.dd|Europe/Berlin}}>", Some(389)),
+            ("<a-{now/d{MM|-05:30}}>", Some(1_770)),
+            ("<a-{now/d}>,<b-{now/d{MM|-05:30}}>", Some(1_440)),
+            ("<a-{now/M}-{now/h}>", Some(420)),
+        ] {
+            assert_eq!(until(expression), minutes, "{expression}");
+        }
+        assert_eq!(judge_target("<a-{now/d}>,<b-{now/d}>").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_date_that_may_be_any() {
         for expression in [
-            "a,<b-{now/d{HH:mm}}>",
-            "<b-{now/h{HH}}>",
-            "<b-{now/d{e|UTC}}>",
-            "<b-{now/d}-{now/d{yyyy.dd}}>",
-            "-<b-{now/d{MM.dd}}>",
-            "<b-{now/d{strict_date}}>",
+            "<b-{now}>",
+            "a,<b-{now{yyyy.MM.dd}}>",
+            "<b-{now/d}-{now-1h}>",
             "<b-{now/d{}}>",
+            "<b-{now/d{yyyy}>",
+            "<b-{}>",
+            "<b-{now/d}}>",
+            "<b-{now\\/d}>",
+            "<b-{now/d{yy{y}y}}>",
         ] {
             check_refused(expression, Reason::Now, "index");
         }

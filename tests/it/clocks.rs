@@ -38,3 +38,23 @@ async fn the_clock_of_a_node_that_has_joined_is_asked_for() {
         assert_eq!(engine.seen(Api::NodesStats), measured + 1);
     }
 }
+
+/// The node that tells to which index `<logs-{now/d}>` leads may be in another day than the one that searches.
+#[tokio::test]
+async fn a_name_of_today_is_cached_where_all_clocks_show_one_day() {
+    for (clocks, expected) in
+        [([48 * HOUR - 1, 48 * HOUR + 1], ["BYPASS", "BYPASS"]), ([47 * HOUR; 2], ["MISS", "HIT"])]
+    {
+        let engine = Engine::start_with(Flavour::Es8, 2);
+        engine.index("logs-1", "1", json!({}));
+        engine.refresh("logs-1");
+        engine.date_math("<logs-{now/d}>", "logs-1");
+        let told = engine.clocks(|number| Some(clocks[number]));
+        engine.on(Api::NodesStats).always(Twist::Status(200, told));
+        let escache = Escache::start(&engine.url()).await;
+        for expected in expected {
+            let answer = escache.search("/%3Clogs-%7Bnow%2Fd%7D%3E/_search", json!({"size": 0})).await;
+            assert_eq!(verdict(&answer.headers).0, expected);
+        }
+    }
+}
