@@ -17,7 +17,7 @@ pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
     for part in expression.split(',') {
         let mut braces = 0_u32;
         let part = part.trim_start_matches('-');
-        let date_maths = part.starts_with('<');
+        let date_maths = part.starts_with('<') && part.ends_with('>');
         for c in part.chars() {
             match c {
                 '{' if date_maths => braces += 1,
@@ -170,6 +170,7 @@ mod tests {
             "-remote:*",
             "a,:b",
             "*:*,-b",
+            "<a\\{-{now/d}>::data",
         ] {
             check_refused(expression, Reason::RemoteIndex, "");
         }
