@@ -17,17 +17,16 @@ pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
     for part in expression.split(',') {
         let mut braces = 0_u32;
         let part = part.trim_start_matches('-');
-        let date_maths = part.starts_with('<') && part.ends_with('>');
+        let dated = part.strip_prefix('<').and_then(|part| part.strip_suffix('>'));
         for c in part.chars() {
             match c {
-                '{' if date_maths => braces += 1,
-                '}' if date_maths => braces = braces.saturating_sub(1),
+                '{' if dated.is_some() => braces += 1,
+                '}' if dated.is_some() => braces = braces.saturating_sub(1),
                 ':' if braces == 0 => return Err(Reason::RemoteIndex.into()),
                 _ => {}
             }
         }
-        let inner = part.strip_prefix('<').and_then(|part| part.strip_suffix('>'));
-        for now in maths(inner.unwrap_or_default()).ok_or(Refusal::at(Reason::Now, "index"))? {
+        for now in maths(dated.unwrap_or_default()).ok_or(Refusal::at(Reason::Now, "index"))? {
             if !found.contains(&now) {
                 found.push(now);
             }
@@ -74,7 +73,7 @@ fn maths(mut name: &str) -> Option<Vec<RoundedNow>> {
 }
 
 /// Whether an index name may hold date maths with `now`, as `IndexNameExpressionResolver` reads it. In the target
-/// that is no harm; within a body (`_index` in a query: `SearchIndexNameMatcher`, in lower case where the query is
+/// [`judge_target`] sees to it; within a body (`_index` in a query: `SearchIndexNameMatcher`, in lower case where the query is
 /// case-insensitive; `indices_boost`) nobody reads again what it resolves to.
 pub(super) fn has_date_maths(name: &str) -> bool {
     name.trim_start_matches('-').starts_with('<') && name.to_ascii_lowercase().contains("now")
