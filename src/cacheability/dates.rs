@@ -35,6 +35,19 @@ pub struct RoundedNow {
     zone: Rules,
 }
 
+/// So many different rounded `now`s a body or an index expression may have. Each is asked for its boundary at each request.
+const MOST_ROUNDED: usize = 64;
+
+/// Notes a rounded `now` once; `false`: there are too many others.
+#[must_use]
+pub(super) fn note(found: &mut Vec<RoundedNow>, now: RoundedNow) -> bool {
+    found.contains(&now)
+        || found.len() < MOST_ROUNDED && {
+            found.push(now);
+            true
+        }
+}
+
 /// What is known of a zone's offset from UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rules {

@@ -11,7 +11,7 @@ use crate::outcome::{Reason, Refusal};
 /// holds as one to a question with such a `now` in its body does. A `:` within braces is one of a time of day or a zone.
 ///
 /// # Errors
-/// [`Reason::RemoteIndex`] without the expression, and [`Reason::Now`] for a `now` that is not rounded.
+/// [`Reason::RemoteIndex`] without the expression, and [`Reason::Now`] for a `now` that is not rounded or too many others.
 pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
     let mut found = Vec::new();
     for part in expression.split(',') {
@@ -26,10 +26,9 @@ pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
                 _ => {}
             }
         }
-        for now in maths(dated.unwrap_or_default()).ok_or(Refusal::at(Reason::Now, "index"))? {
-            if !found.contains(&now) {
-                found.push(now);
-            }
+        let refused = || Refusal::at(Reason::Now, "index");
+        for now in maths(dated.unwrap_or_default()).ok_or_else(refused)? {
+            dates::note(&mut found, now).then_some(()).ok_or_else(refused)?;
         }
     }
     Ok(found)
@@ -152,6 +151,17 @@ mod tests {
         ] {
             check_refused(expression, Reason::Now, "index");
         }
+    }
+
+    #[test]
+    fn too_many_dates() {
+        let names = |count: usize| {
+            (0..count).map(|day| format!("<b-{{now-{day}d/d}}>")).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(judge_target(&names(64)).unwrap().len(), 64);
+        check_refused(&names(65), Reason::Now, "index");
+        let again = format!("{0},{0}", names(64));
+        assert_eq!(judge_target(&again).unwrap().len(), 64);
     }
 
     #[test]

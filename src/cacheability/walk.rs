@@ -104,10 +104,7 @@ impl Walk {
         match dates::read(text, &self.zone) {
             Now::None => index(text),
             Now::Rounded(now) if self.rounded_now => {
-                if !self.now.contains(&now) {
-                    self.now.push(now);
-                }
-                Ok(())
+                dates::note(&mut self.now, now).then_some(()).ok_or_else(Found::now)
             }
             Now::Rounded(_) | Now::Exact => Err(Found::now()),
         }

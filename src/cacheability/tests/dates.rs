@@ -323,6 +323,18 @@ fn the_nearest_boundary_counts() {
     assert_eq!(valid_until(&Terms::default(), 0), None);
 }
 
+/// As each is compared with those before, and asked for its boundary whenever it is answered.
+#[test]
+fn many_different_ones_are_refused() {
+    let judged = |count: usize| {
+        let days = (0..count).map(|day| format!("now-{day}d/d"));
+        let days: Vec<_> = days.clone().chain(days).collect();
+        judge_body(Api::Search, None, "", &json!({"query": {"terms": {"day": days}}}), true)
+    };
+    assert_eq!(judged(64).unwrap().now.len(), 64);
+    assert_eq!(judged(65).unwrap_err().to_string(), "now at query.terms.day[64]: now");
+}
+
 #[test]
 fn the_zone_is_that_of_the_object() {
     let bounds = |zone: &str| {
