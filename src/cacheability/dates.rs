@@ -27,7 +27,7 @@ pub(super) enum Now {
 /// A `now` with its date maths up to the first rounding. What follows that cannot change more often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoundedNow {
-    /// The shifts before the rounding, such as `-7d`.
+    /// The shifts before the rounding, such as `-7d`; at most [`MOST_SHIFTS`].
     shifts: Vec<(i32, Unit)>,
     /// The unit of the rounding.
     unit: Unit,
@@ -37,6 +37,9 @@ pub struct RoundedNow {
 
 /// So many different rounded `now`s a body or an index expression may have. Each is asked for its boundary at each request.
 const MOST_ROUNDED: usize = 64;
+
+/// So many shifts it may have before its rounding: they are kept, and gone through each time.
+pub(super) const MOST_SHIFTS: usize = 8;
 
 /// Notes a rounded `now` once; `false`: there are too many others.
 #[must_use]
@@ -95,7 +98,11 @@ pub(super) fn read(text: &str, zone: &Zone) -> Now {
         return if maths.starts_with(['+', '-', '/']) { Now::Exact } else { Now::None };
     }
     let Some(steps) = steps(maths) else { return Now::None };
-    let Some(at) = steps.iter().position(|step| matches!(step, Step::Round(_))) else { return Now::Exact };
+    let Some(at) =
+        steps.iter().position(|step| matches!(step, Step::Round(_))).filter(|at| *at <= MOST_SHIFTS)
+    else {
+        return Now::Exact;
+    };
     let shifts = steps[..at].iter().filter_map(|step| match step {
         Step::Shift(count, unit) => Some((*count, *unit)),
         Step::Round(_) => None,

@@ -131,9 +131,10 @@ fn reasons(out: &mut String) {
          rules the engine alone knows, for a quarter of an hour at most, as its clocks may change then. Beside a text \
          that may be a date, an analyzer may make the word `now` of another one: so only analyzers are allowed whose \
          words are known, and the text is refused if one of its words begins with `now`, in small letters or not. \
-         More than 64 different rounded `now`s are refused. Index names in date maths hold as long in the path if the \
-         rounding is written (`<logs-{now/d}>`, not `<logs-{now}>`), and are refused within a body. A list of indices with \
-         such a name must begin with one, else it passes through. Indices on other clusters (`cluster:index`) and selectors (`index::failures`) are refused.\n",
+         More than 64 different rounded `now`s in a body or an index expression are refused, and more than 8 shifts before a \
+         rounding. Index names in date maths hold as long if the rounding is written (`<logs-{now/d}>`, not \
+         `<logs-{now}>`), and are refused in a query; a list of indices with such a name must begin with `<`, else it \
+         passes through. Indices on other clusters (`cluster:index`) and selectors (`index::failures`) are refused.\n",
     );
 }
 

@@ -82,9 +82,8 @@ impl Terms {
     /// Bytes that this value holds beyond its own size, about.
     #[must_use]
     pub fn heap_size(&self) -> usize {
-        // shifts are few
         let names = self.boosted.iter().map(|name| std::mem::size_of::<String>() + name.len());
-        self.now.len() * (std::mem::size_of::<RoundedNow>() + 64) + names.sum::<usize>()
+        self.now.len() * (std::mem::size_of::<RoundedNow>() + dates::MOST_SHIFTS * 8) + names.sum::<usize>()
     }
 }
 

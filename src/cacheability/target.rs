@@ -8,7 +8,7 @@ use crate::outcome::{Reason, Refusal};
 ///
 /// Returns the rounded `now`s of date maths in index names (`<logs-{now/d}>`), each once. What a name resolves to is part of
 /// the generation, but the clock of the node that has told it may be ahead of that of the node that searches. So an answer
-/// holds as one to a question with such a `now` in its body does. A `:` within braces is one of a time of day or a zone.
+/// holds as one to a question with such a `now` in its body does. A `:` within braces is one of a zone.
 ///
 /// # Errors
 /// [`Reason::RemoteIndex`] without the expression, and [`Reason::Now`] for a `now` that is not rounded or too many others.
@@ -16,15 +16,17 @@ pub fn judge_target(expression: &str) -> Result<Vec<RoundedNow>, Refusal> {
     let mut found = Vec::new();
     for part in expression.split(',') {
         let mut braces = 0_u32;
-        let part = part.trim_start_matches('-');
+        let part = part.strip_prefix('-').unwrap_or(part);
         let dated = part.strip_prefix('<').and_then(|part| part.strip_suffix('>'));
+        let mut escaped = false;
         for c in part.chars() {
             match c {
-                '{' if dated.is_some() => braces += 1,
-                '}' if dated.is_some() => braces = braces.saturating_sub(1),
                 ':' if braces == 0 => return Err(Reason::RemoteIndex.into()),
+                '{' if dated.is_some() && !escaped => braces += 1,
+                '}' if dated.is_some() && !escaped => braces = braces.saturating_sub(1),
                 _ => {}
             }
+            escaped = c == '\\' && !escaped;
         }
         let refused = || Refusal::at(Reason::Now, "index");
         for now in maths(dated.unwrap_or_default()).ok_or_else(refused)? {
@@ -58,8 +60,14 @@ fn maths(mut name: &str) -> Option<Vec<RoundedNow>> {
         if !is_plain(maths) || !format.is_none_or(is_plain) {
             return None;
         }
-        let zone =
-            format.and_then(|format| format.split_once('|')).map_or(Zone::UTC, |(_, zone)| Zone::read(zone));
+        let (format, zone) = match format.map(|format| format.split_once('|').unwrap_or((format, "UTC"))) {
+            Some((format, zone)) => (format, Zone::read(zone)),
+            None => ("", Zone::UTC),
+        };
+        // no name of an index has one: it would be read as the end of a cluster's
+        if format.contains(':') {
+            return None;
+        }
         match dates::read(maths, &zone) {
             Now::Rounded(now) => found.push(now),
             // a date that stands there, or what the engines do not take for one
@@ -122,7 +130,7 @@ mod tests {
             ("<logs-{2026.11.23||/d}>", None),
             ("<logs-\\{now/d\\}>", None),
             ("<logs-{now/d}>", Some(1_440)),
-            ("-<logs-{now-1d/d{HH:mm}}-x>,a", Some(1_440)),
+            ("-<logs-{now-1d/d{HH.mm}}-x>,a", Some(1_440)),
             ("a,<a\\}b-{now/h-1M{yyyy.MM}}>", Some(420)),
             ("<logs-{now/d{yyyy.MM.dd|+12:00}}>", Some(720)),
             // its clocks may change
@@ -148,6 +156,10 @@ mod tests {
             "<b-{now/d}}>",
             "<b-{now\\/d}>",
             "<b-{now/d{yy{y}y}}>",
+            "<b-{now/d{HH:mm}}>",
+            "<{now/d{'remote:'}}b>",
+            "<{2026.11.23||/d{':failures'|+12:00}}>",
+            "<b-{now+1d-1d+1d-1d+1d-1d+1d-1d+1d/d}>",
         ] {
             check_refused(expression, Reason::Now, "index");
         }
@@ -180,6 +192,9 @@ mod tests {
             "a,:b",
             "*:*,-b",
             "<a\\{-{now/d}>::data",
+            "<a\\{::data>",
+            "<a\\\\\\{:b>",
+            "--<{a:b}>",
         ] {
             check_refused(expression, Reason::RemoteIndex, "");
         }

@@ -323,6 +323,16 @@ fn the_nearest_boundary_counts() {
     assert_eq!(valid_until(&Terms::default(), 0), None);
 }
 
+#[test]
+fn so_are_many_shifts() {
+    let judged = |shifts: usize| {
+        let date = format!("now{}/d-1d+1d", "-1d".repeat(shifts));
+        judge_body(Api::Search, None, "", &json!({"query": {"range": {"f": {"gte": date}}}}), true)
+    };
+    assert!(judged(8).is_ok());
+    assert_eq!(judged(9).unwrap_err().to_string(), "now at query.range.f.gte: now");
+}
+
 /// As each is compared with those before, and asked for its boundary whenever it is answered.
 #[test]
 fn many_different_ones_are_refused() {
